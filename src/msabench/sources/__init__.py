@@ -1,0 +1,45 @@
+"""Raw data by kind: one file each, found by import; nothing lists them.
+
+A source has `read(path, **settings)`, which gives the splits train, valid and test; one that makes
+its data has `simulate(**settings)` and `write(path, **settings)` too. The settings that
+params.yaml may give a data set are the keyword-only arguments of `simulate`, or else of `read`.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from msabench.params import ParamsError, describe, settings_of
+from msabench.utterances import Utterances
+
+
+def load(source: str) -> Any:
+    """Import the source of that name. Raises ParamsError for a name without a file here."""
+    known = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
+    if source not in known:
+        raise ParamsError(f"source: {source!r}; there are: {', '.join(known)}")
+    return import_module(f"msabench.sources.{source}")
+
+
+def check_settings(source: str, settings: Mapping[str, Any], where: str) -> None:
+    """Raise ParamsError for a source or a setting that does not exist or is not permitted."""
+    module = load(source)
+    accepted = settings_of(getattr(module, "simulate", module.read))
+    for key, value in settings.items():
+        if key not in accepted.model_fields:
+            known = ", ".join(accepted.model_fields) or "none"
+            raise ParamsError(
+                f"{where}.{key}: unknown setting (value {value!r}); {source} has: {known}"
+            )
+    try:
+        accepted.model_validate(settings)
+    except ValidationError as error:
+        raise ParamsError(describe(error, where)) from error
+
+
+def read(source: str, path: Path, settings: Mapping[str, Any]) -> dict[str, Utterances]:
+    """Read raw data with the source of that name. Raises DataError for what is wrong in it."""
+    return load(source).read(path, **settings)

@@ -1,0 +1,276 @@
+"""Utterances: the one data structure that every source fills and every model reads.
+
+An utterance is one spoken clip: an id, its text, one label, and for each modality a
+sequence of frames (or tokens). Sequences differ in length, so they are stored ragged,
+end to end, and are memory-mapped when they are read back: no padding on disk, no copy
+of the data in memory.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Integer, Shaped
+
+MODALITIES = ("text", "audio", "vision")
+SPLITS = ("train", "valid", "test")
+
+SCHEMA_VERSION = 1
+
+
+class DataError(ValueError):
+    """A promise of the data that does not hold; the message names place, value and range."""
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Sequences of different lengths, stored end to end.
+
+    values: one row per frame, (total, d) float32; or one token id per row, (total,) int32.
+    offsets: (n + 1,) int64; sequence i is values[offsets[i]:offsets[i + 1]].
+    """
+
+    values: Shaped[np.ndarray, "total *d"]
+    offsets: Integer[np.ndarray, " n_plus_1"]
+
+    @classmethod
+    def of(cls, sequences: Sequence[Shaped[np.ndarray, "_ *d"]]) -> "Ragged":
+        """Join sequences, each (t_i, d) or (t_i,), into one ragged array."""
+        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+        return cls(np.concatenate(sequences), np.concatenate([[0], np.cumsum(lengths)]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int | np.integer) -> Shaped[np.ndarray, "t *d"]:
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def lengths(self) -> Integer[np.ndarray, " n"]:
+        return np.diff(self.offsets)
+
+    @property
+    def width(self) -> int:
+        """Features per frame; 1 for a sequence of token ids."""
+        return self.values.shape[1] if self.values.ndim == 2 else 1
+
+    def take(self, index: Sequence[int] | np.ndarray) -> "Ragged":
+        """Return the chosen sequences, in the order of the index, as a copy."""
+        return Ragged.of([self[i] for i in index])
+
+    def padded(
+        self, index: Sequence[int] | np.ndarray
+    ) -> tuple[Shaped[np.ndarray, "b t *d"], Integer[np.ndarray, " b"]]:
+        """Return the chosen sequences, padded with zeros to the longest, and their lengths."""
+        starts, lengths = self.offsets[index], self.lengths[index]
+        padded = np.zeros((len(index), lengths.max(), *self.values.shape[1:]), self.values.dtype)
+        for row, start, length in zip(padded, starts, lengths, strict=True):
+            row[:length] = self.values[start : start + length]
+        return padded, lengths
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write name.npy and name.offsets.npy."""
+        np.save(folder / f"{name}.npy", self.values)
+        np.save(folder / f"{name}.offsets.npy", self.offsets)
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> "Ragged":
+        """Read what save wrote; the values are memory-mapped, read-only."""
+        return cls(
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False),
+            np.load(folder / f"{name}.offsets.npy", allow_pickle=False),
+        )
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """One split of a data set: n utterances.
+
+    ids: `video$_$clip`, unique. texts: the transcript of each.
+    labels: (n,) float32, sentiment in the range of the data set (MOSEI: -3..3).
+    sequences: the frames of each modality that the data set has, in the order of MODALITIES.
+        Prepared data holds audio and vision; text joins them as tokens or hidden states.
+    unimodal_labels: true labels by modality, each (n,), where the data set has them (CH-SIMS,
+        simulated data). No model may read them: they are there to be compared with.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    labels: Float[np.ndarray, " n"]
+    sequences: Mapping[str, Ragged] = field(default_factory=dict)
+    unimodal_labels: Mapping[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def videos(self) -> list[str]:
+        """The video (speaker) that each utterance was cut from."""
+        return [video_of(id) for id in self.ids]
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Features per frame of each modality present, in the order of MODALITIES."""
+        return {name: sequence.width for name, sequence in self.sequences.items()}
+
+    def with_text(self, text: Ragged) -> "Utterances":
+        """Add the text modality: token ids, hidden states, or one pooled vector each."""
+        others = {name: value for name, value in self.sequences.items() if name != "text"}
+        return replace(self, sequences={"text": text, **others})
+
+    def select(self, modalities: Iterable[str]) -> "Utterances":
+        """Keep some modalities only; those that are absent stay absent."""
+        wanted = set(modalities)
+        kept = {name: value for name, value in self.sequences.items() if name in wanted}
+        return replace(self, sequences=kept)
+
+    def take(self, index: Sequence[int] | np.ndarray) -> "Utterances":
+        """Return the chosen utterances, in the order of the index, as a copy."""
+        return Utterances(
+            ids=[self.ids[i] for i in index],
+            texts=[self.texts[i] for i in index],
+            labels=self.labels[index],
+            sequences={name: ragged.take(index) for name, ragged in self.sequences.items()},
+            unimodal_labels={name: labels[index] for name, labels in self.unimodal_labels.items()},
+        )
+
+    def check(self, where: str, label_range: tuple[float, float]) -> None:
+        """Raise DataError naming the first broken promise of this split."""
+        n = len(self)
+        if n == 0:
+            raise DataError(f"{where}: the split has no utterances; at least 1 is needed")
+        if len(self.texts) != n or self.labels.shape != (n,):
+            raise DataError(
+                f"{where}: {n} ids, {len(self.texts)} texts and labels of shape "
+                f"{self.labels.shape}; all three need one entry per utterance"
+            )
+        _check_ids(where, self.ids)
+        for name, labels in {"labels": self.labels, **self.unimodal_labels}.items():
+            _check_labels(f"{where}: {name}", labels, n, label_range, self.ids)
+        if list(self.sequences) != [name for name in MODALITIES if name in self.sequences]:
+            raise DataError(
+                f"{where}: modalities {list(self.sequences)}; known, in this order: {MODALITIES}"
+            )
+        for name, ragged in self.sequences.items():
+            _check_sequences(f"{where}: {name}", ragged, n, self.ids)
+
+    def save(self, folder: Path) -> None:
+        """Write the split into a folder of .npy and .json files, which load reads back."""
+        folder.mkdir(parents=True, exist_ok=True)
+        schema = {
+            "version": SCHEMA_VERSION,
+            "utterances": len(self),
+            "modalities": {
+                name: {"width": ragged.width, "frames": len(ragged.values)}
+                for name, ragged in self.sequences.items()
+            },
+            "unimodal_labels": list(self.unimodal_labels),
+        }
+        (folder / "schema.json").write_text(json.dumps(schema, indent=2) + "\n")
+        text = json.dumps({"ids": self.ids, "texts": self.texts}, ensure_ascii=False, indent=0)
+        (folder / "text.json").write_text(text + "\n", encoding="utf-8")
+        np.save(folder / "labels.npy", self.labels)
+        for name, labels in self.unimodal_labels.items():
+            np.save(folder / f"labels.{name}.npy", labels)
+        for name, ragged in self.sequences.items():
+            ragged.save(folder, name)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Utterances":
+        """Read a split that save wrote; frames are memory-mapped. Raises DataError."""
+        schema = json.loads((folder / "schema.json").read_text())
+        if schema["version"] != SCHEMA_VERSION:
+            raise DataError(
+                f"{folder}: schema version {schema['version']}; this code reads {SCHEMA_VERSION}"
+            )
+        text = json.loads((folder / "text.json").read_text(encoding="utf-8"))
+        return cls(
+            ids=text["ids"],
+            texts=text["texts"],
+            labels=np.load(folder / "labels.npy", allow_pickle=False),
+            sequences={name: Ragged.load(folder, name) for name in schema["modalities"]},
+            unimodal_labels={
+                name: np.load(folder / f"labels.{name}.npy", allow_pickle=False)
+                for name in schema["unimodal_labels"]
+            },
+        )
+
+
+def video_of(id: str) -> str:
+    """Return the video of an utterance id, `video$_$clip`; an id without clip is its own video."""
+    return id.split("$_$")[0]
+
+
+def load_splits(
+    prepared: Path, features: Path, text: str, modalities: Iterable[str]
+) -> dict[str, Utterances]:
+    """Read what a run reads of each split: prepared data, the named array as text, its modalities.
+
+    Modalities that the data set lacks stay absent.
+    """
+    return {
+        name: Utterances.load(prepared / name)
+        .with_text(Ragged.load(features / name, text))
+        .select(modalities)
+        for name in SPLITS
+    }
+
+
+def check_splits(splits: Mapping[str, Utterances], label_range: tuple[float, float]) -> None:
+    """Raise DataError where a split breaks a promise, or where two splits do not fit together."""
+    if tuple(splits) != SPLITS:
+        raise DataError(f"splits {list(splits)}; needed, in this order: {list(SPLITS)}")
+    for name, split in splits.items():
+        split.check(name, label_range)
+    train = splits["train"]
+    for name, split in splits.items():
+        if split.widths != train.widths:
+            raise DataError(
+                f"{name}: frame widths {split.widths} differ from those of train, {train.widths}"
+            )
+    seen: dict[str, str] = {}
+    for name, split in splits.items():
+        for id in split.ids:
+            if id in seen:
+                raise DataError(f"{name}: id {id!r} is also in {seen[id]}; splits must not overlap")
+            seen[id] = name
+
+
+def _check_ids(where: str, ids: list[str]) -> None:
+    seen: set[str] = set()
+    for id in ids:
+        if id in seen:
+            raise DataError(f"{where}: id {id!r} occurs twice; ids must be unique")
+        seen.add(id)
+
+
+def _check_labels(
+    where: str, labels: np.ndarray, n: int, label_range: tuple[float, float], ids: list[str]
+) -> None:
+    low, high = label_range
+    if labels.shape != (n,):
+        raise DataError(f"{where} have shape {labels.shape}; expected {(n,)}")
+    wrong = ~((labels >= low) & (labels <= high))  # true for NaN as well
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise DataError(f"{where}: {labels[i]} for {ids[i]!r}; permitted: {low:g} to {high:g}")
+
+
+def _check_sequences(where: str, ragged: Ragged, n: int, ids: list[str]) -> None:
+    if len(ragged) != n:
+        raise DataError(f"{where} has {len(ragged)} sequences for {n} utterances")
+    if ragged.offsets[0] != 0 or ragged.offsets[-1] != len(ragged.values):
+        raise DataError(f"{where}: offsets do not span the {len(ragged.values)} stored frames")
+    if (ragged.lengths < 1).any():
+        i = int((ragged.lengths < 1).argmax())
+        raise DataError(f"{where}: {ragged.lengths[i]} frames for {ids[i]!r}; at least 1 is needed")
+    chunk = max(1, 10_000_000 // ragged.width)  # bounds the memory of the check
+    for start in range(0, len(ragged.values), chunk):
+        finite = np.isfinite(ragged.values[start : start + chunk]).reshape(-1, ragged.width)
+        if not finite.all():
+            row = start + int((~finite.all(axis=1)).argmax())
+            i = int(np.searchsorted(ragged.offsets, row, side="right")) - 1
+            raise DataError(f"{where}: a value of {ids[i]!r} is not finite")

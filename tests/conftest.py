@@ -1,0 +1,83 @@
+"""What the tests share: one thread, small random data, a small random BERT on disk."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import torch
+
+from msabench.utterances import Ragged, Utterances
+
+torch.set_num_threads(1)
+
+
+def random_ragged(rng, n, width, low=1, high=12):
+    """n sequences of low to high frames."""
+    lengths = rng.integers(low, high + 1, size=n)
+    return Ragged.of([rng.normal(size=(t, width)).astype(np.float32) for t in lengths])
+
+
+def random_utterances(seed=0, n=48, clips=3, text_tokens=1):
+    """Utterances whose label is a linear function of the means of all modalities.
+
+    text_tokens: 1 for a frozen text (one vector each), more for hidden states.
+    """
+    rng = np.random.default_rng(seed)
+    signal = rng.normal(size=n)
+    sequences = {
+        "text": random_ragged(rng, n, 8, text_tokens if text_tokens == 1 else 3, text_tokens),
+        "audio": random_ragged(rng, n, 5),
+        "vision": random_ragged(rng, n, 4, high=7),
+    }
+    for ragged in sequences.values():
+        ragged.values[:, :3] += np.repeat(signal, ragged.lengths)[:, None]
+    return Utterances(
+        ids=[f"video{seed}_{i // clips}$_${i % clips}" for i in range(n)],
+        texts=[f"text {i}" for i in range(n)],
+        labels=np.clip(signal, -3, 3).astype(np.float32),
+        sequences=sequences,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    """A folder with a random BERT of three layers, width 8, and a tokenizer of few words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "good",
+        "bad",
+        "very",
+        "not",
+        "film",
+        "the",
+        "was",
+        "but",
+    ]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=8,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+    )
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return str(folder)

@@ -1,0 +1,280 @@
+"""The data structure: ragged and padded, saved and loaded, every promise checked by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from msabench.utterances import (
+    DataError,
+    Ragged,
+    Utterances,
+    check_splits,
+    load_splits,
+    video_of,
+)
+from tests.conftest import random_ragged, random_utterances
+
+RANGE = (-3.0, 3.0)
+GOOD = random_utterances(n=6)
+
+widths = st.integers(1, 4)
+some_sequences = widths.flatmap(
+    lambda width: st.lists(
+        st.integers(1, 6).flatmap(
+            lambda frames: arrays(np.float32, (frames, width), elements=st.floats(-9, 9, width=32))
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+
+
+@settings(max_examples=40)
+@given(some_sequences, st.randoms(use_true_random=False))
+def test_ragged_holds_its_sequences(sequences, random):
+    """Joined, taken in any order and padded, a sequence is still itself; padding is zero."""
+    ragged = Ragged.of(sequences)
+    assert len(ragged) == len(sequences)
+    assert ragged.lengths.tolist() == [len(sequence) for sequence in sequences]
+    index = random.sample(range(len(sequences)), random.randint(1, len(sequences)))
+    taken = ragged.take(index)
+    values, lengths = ragged.padded(index)
+    assert values.shape == (len(index), max(lengths), ragged.width)
+    for row, i in enumerate(index):
+        np.testing.assert_array_equal(ragged[i], sequences[i])
+        np.testing.assert_array_equal(taken[row], sequences[i])
+        np.testing.assert_array_equal(values[row, : lengths[row]], sequences[i])
+        assert not values[row, lengths[row] :].any()
+
+
+def test_ragged_of_token_ids():
+    ragged = Ragged.of([np.array(ids, dtype=np.int32) for ids in ([2, 3], [2, 5, 3])])
+    values, lengths = ragged.padded(np.array([0, 1]))
+    assert values.tolist() == [[2, 3, 0], [2, 5, 3]]
+    assert (values.dtype, lengths.tolist(), ragged.width) == (np.int32, [2, 3], 1)
+
+
+def test_loaded_frames_are_memory_mapped_and_read_only(tmp_path):
+    ragged = random_ragged(np.random.default_rng(0), 5, 3)
+    ragged.save(tmp_path, "audio")
+    loaded = Ragged.load(tmp_path, "audio")
+    assert isinstance(loaded.values, np.memmap)
+    np.testing.assert_array_equal(loaded.values, ragged.values)
+    np.testing.assert_array_equal(loaded.offsets, ragged.offsets)
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.values[0] = 1
+
+
+def assert_equal(found, expected):
+    assert (found.ids, found.texts) == (expected.ids, expected.texts)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.labels.dtype == np.float32
+    assert list(found.sequences) == list(expected.sequences)
+    for name, ragged in expected.sequences.items():
+        np.testing.assert_array_equal(found.sequences[name].values, ragged.values)
+        np.testing.assert_array_equal(found.sequences[name].offsets, ragged.offsets)
+    assert list(found.unimodal_labels) == list(expected.unimodal_labels)
+    for name, labels in expected.unimodal_labels.items():
+        np.testing.assert_array_equal(found.unimodal_labels[name], labels)
+
+
+@settings(max_examples=25)
+@given(text=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5))
+def test_save_and_load(tmp_path_factory, text):
+    """Every text comes back, whatever its characters; so do frames and labels of all kinds."""
+    folder = tmp_path_factory.mktemp("saved") / "train"
+    n = len(text)
+    data = replace(random_utterances(n=n), texts=text)
+    data = replace(data, unimodal_labels={"text": data.labels / 2, "audio": -data.labels})
+    data.save(folder)
+    assert_equal(Utterances.load(folder), data)
+
+
+def test_other_schema_version(tmp_path):
+    GOOD.save(tmp_path)
+    schema = tmp_path / "schema.json"
+    schema.write_text(schema.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(DataError, match="schema version 2; this code reads 1"):
+        Utterances.load(tmp_path)
+
+
+def test_take():
+    data = replace(GOOD, unimodal_labels={"text": GOOD.labels / 2})
+    taken = data.take([4, 1])
+    assert taken.ids == [GOOD.ids[4], GOOD.ids[1]]
+    assert taken.texts == ["text 4", "text 1"]
+    assert taken.labels.tolist() == GOOD.labels[[4, 1]].tolist()
+    assert taken.unimodal_labels["text"].tolist() == (GOOD.labels[[4, 1]] / 2).tolist()
+    np.testing.assert_array_equal(taken.sequences["vision"][1], GOOD.sequences["vision"][1])
+
+
+def test_select_and_with_text():
+    """Order stays that of MODALITIES whatever the order asked for; the absent stays absent."""
+    frames = GOOD.select(["vision", "audio"])
+    assert frames.widths == {"audio": 5, "vision": 4}
+    assert frames.select(["text"]).widths == {}
+    assert frames.with_text(GOOD.sequences["text"]).widths == {"text": 8, "audio": 5, "vision": 4}
+    assert list(GOOD.sequences) == ["text", "audio", "vision"]  # unchanged
+
+
+def test_videos():
+    assert video_of("a_b$_$12") == "a_b"
+    assert video_of("alone") == "alone"
+    assert GOOD.videos == ["video0_0"] * 3 + ["video0_1"] * 3
+
+
+def test_load_splits(tmp_path):
+    for name in ("train", "valid", "test"):
+        GOOD.select(["audio", "vision"]).save(tmp_path / "prepared" / name)
+        (tmp_path / "features" / name).mkdir(parents=True)
+        GOOD.sequences["text"].save(tmp_path / "features" / name, "pooled-mean")
+    places = tmp_path / "prepared", tmp_path / "features", "pooled-mean"
+    splits = load_splits(*places, ["text", "vision"])
+    assert list(splits) == ["train", "valid", "test"]
+    assert_equal(splits["test"], GOOD.select(["text", "vision"]))
+
+
+def labels_with(value, i=2):
+    labels = GOOD.labels.copy()
+    labels[i] = value
+    return labels
+
+
+def audio_with(**changes):
+    return {"sequences": {**GOOD.sequences, "audio": replace(GOOD.sequences["audio"], **changes)}}
+
+
+def frames_with(value, row):
+    """Frames of which one has a value that no frame may have."""
+    values = GOOD.sequences["audio"].values.copy()
+    values[row, 1] = value
+    return audio_with(values=values)
+
+
+def without_frames():
+    """Utterance 2 gives its frames to utterance 3."""
+    offsets = GOOD.sequences["audio"].offsets.copy()
+    offsets[3] = offsets[2]
+    return audio_with(offsets=offsets)
+
+
+AUDIO = GOOD.sequences["audio"]
+ID = r"'video0_0\$_\$2'"
+BROKEN = {
+    "empty": (
+        {"ids": [], "texts": [], "labels": GOOD.labels[:0], "sequences": {}},
+        "train: the split has no utterances; at least 1 is needed",
+    ),
+    "fewer texts": ({"texts": GOOD.texts[1:]}, "train: 6 ids, 5 texts and labels of shape"),
+    "more labels": ({"labels": np.zeros(7, dtype=np.float32)}, r"labels of shape \(7,\)"),
+    "id twice": ({"ids": [*GOOD.ids[:5], GOOD.ids[2]]}, f"id {ID} occurs twice"),
+    "label NaN": ({"labels": labels_with(np.nan)}, f"labels: nan for {ID}; permitted: -3 to 3"),
+    "label infinite": ({"labels": labels_with(np.inf)}, f"labels: inf for {ID}"),
+    "label too large": ({"labels": labels_with(3.1)}, f"labels: 3.0999.* for {ID}; permitted"),
+    "label too small": ({"labels": labels_with(-4)}, f"labels: -4.0 for {ID}; permitted"),
+    "unimodal label": (
+        {"unimodal_labels": {"text": labels_with(5)}},
+        f"train: text: 5.0 for {ID}; permitted: -3 to 3",
+    ),
+    "order of modalities": (
+        {"sequences": dict(reversed(GOOD.sequences.items()))},
+        r"modalities \['vision', 'audio', 'text'\]; known, in this order: \('text', 'audio'",
+    ),
+    "unknown modality": (
+        {"sequences": {**GOOD.sequences, "smell": AUDIO}},
+        "modalities .*'smell'.*; known",
+    ),
+    "fewer sequences": (
+        {"sequences": {"audio": AUDIO.take([0, 1])}},
+        "train: audio has 2 sequences for 6 utterances",
+    ),
+    "no frames": (without_frames(), f"train: audio: 0 frames for {ID}; at least 1 is needed"),
+    "frames left over": (
+        audio_with(values=np.concatenate([AUDIO.values, AUDIO.values])),
+        "train: audio: offsets do not span",
+    ),
+    "first frame NaN": (
+        frames_with(np.nan, AUDIO.offsets[2]),
+        f"train: audio: a value of {ID} is not finite",
+    ),
+    "last frame infinite": (
+        frames_with(-np.inf, AUDIO.offsets[3] - 1),
+        f"train: audio: a value of {ID} is not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("promise", BROKEN)
+def test_each_broken_promise_is_named(promise):
+    changes, message = BROKEN[promise]
+    with pytest.raises(DataError, match=message) as caught:
+        replace(GOOD, **changes).check("train", RANGE)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_few_unimodal_labels():
+    tables: dict[str, np.ndarray] = {}
+    data = replace(GOOD, unimodal_labels=tables)
+    tables["text"] = GOOD.labels[1:]  # later, because constructors check shapes in tests
+    with pytest.raises(DataError, match=r"train: text have shape \(5,\); expected \(6,\)"):
+        data.check("train", RANGE)
+
+
+def test_good_utterances_pass():
+    GOOD.check("train", RANGE)
+    replace(GOOD, labels=labels_with(3.0)).check("train", RANGE)  # the ends are permitted
+    tokens = Ragged.of([np.array([2, 3], dtype=np.int32)] * 6)
+    replace(GOOD, sequences={"text": tokens}).check("train", RANGE)
+    replace(GOOD, sequences={}).check("train", RANGE)
+
+
+def splits():
+    return {
+        name: random_utterances(seed=seed, n=6)
+        for seed, name in enumerate(("train", "valid", "test"))
+    }
+
+
+def test_good_splits_pass():
+    check_splits(splits(), RANGE)
+
+
+@pytest.mark.parametrize("order", [["train", "valid"], ["train", "test", "valid"]])
+def test_splits_that_are_missing_or_in_wrong_order(order):
+    made = splits()
+    with pytest.raises(DataError, match=r"needed, in this order: \['train', 'valid', 'test'\]"):
+        check_splits({name: made[name] for name in order}, RANGE)
+
+
+def test_splits_of_different_widths():
+    made = splits()
+    narrow = Ragged.of([np.ones((2, 3), dtype=np.float32)] * 6)
+    made["test"] = replace(made["test"], sequences={**made["test"].sequences, "audio": narrow})
+    with pytest.raises(DataError, match=r"test: frame widths .*'audio': 3.* differ .*'audio': 5"):
+        check_splits(made, RANGE)
+
+
+def test_splits_of_different_modalities():
+    made = splits()
+    made["valid"] = made["valid"].select(["text", "audio"])
+    with pytest.raises(DataError, match="valid: frame widths"):
+        check_splits(made, RANGE)
+
+
+def test_splits_that_share_an_utterance():
+    made = splits()
+    shared = made["train"].ids[1]
+    made["test"] = replace(made["test"], ids=[*made["test"].ids[:5], shared])
+    with pytest.raises(DataError, match=r"test: id 'video0_0\$_\$1' is also in train"):
+        check_splits(made, RANGE)
+
+
+def test_a_broken_promise_names_its_split():
+    made = splits()
+    made["valid"] = replace(made["valid"], labels=made["valid"].labels * np.float32(np.nan))
+    with pytest.raises(DataError, match=r"^valid: labels: nan"):
+        check_splits(made, RANGE)
