@@ -1,0 +1,94 @@
+"""From utterances to tensors: padded batches of utterances of similar length."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Integer, Shaped
+from torch import Tensor
+
+from msabench.utterances import Ragged, Utterances
+
+# A pool of this many batches is shuffled, sorted by length and cut: large enough that batches
+# pad little, small enough that every epoch meets other neighbours.
+POOL = 16
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Sequences of one modality, padded to the longest of the batch.
+
+    values: (b, t, d) frames or hidden states, or (b, t) token ids. lengths: (b,) real frames, >= 1.
+    """
+
+    values: Shaped[Tensor, "b t *d"]
+    lengths: Int[Tensor, " b"]
+
+    @property
+    def mask(self) -> Bool[Tensor, "b t"]:
+        """True at real frames."""
+        steps = torch.arange(self.values.shape[1], device=self.lengths.device)
+        return steps < self.lengths[:, None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some utterances of a split as tensors on one device.
+
+    index: (b,) their rows in the split. labels: (b,). sequences: by modality, those present.
+    """
+
+    index: Int[Tensor, " b"]
+    labels: Float[Tensor, " b"]
+    sequences: Mapping[str, Padded]
+
+    @classmethod
+    def of(cls, data: Utterances, index: np.ndarray, device: torch.device) -> "Batch":
+        """Pad and move the utterances at index, (b,), to the device."""
+        return cls(
+            index=torch.from_numpy(index).to(device),
+            labels=torch.from_numpy(data.labels[index]).to(device),
+            sequences={
+                name: _padded(ragged, index, device) for name, ragged in data.sequences.items()
+            },
+        )
+
+
+def _padded(ragged: Ragged, index: np.ndarray, device: torch.device) -> Padded:
+    values, lengths = ragged.padded(index)
+    return Padded(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
+
+
+def cost(data: Utterances) -> Integer[np.ndarray, " n"]:
+    """Return the number of frames and tokens of each utterance: what a batch is sorted by."""
+    none = np.zeros(len(data), dtype=np.int64)
+    return sum((ragged.lengths for ragged in data.sequences.values()), start=none)
+
+
+def shuffled(
+    lengths: Integer[np.ndarray, " n"], batch_size: int, rng: np.random.Generator
+) -> list[Integer[np.ndarray, " b"]]:
+    """Cut a random order of n utterances into batches of similar length, in random order too.
+
+    Every utterance occurs once; all batches but one have batch_size utterances.
+    """
+    order = rng.permutation(len(lengths))
+    pool = POOL * batch_size
+    for start in range(0, len(order), pool):
+        part = order[start : start + pool]
+        order[start : start + pool] = part[np.argsort(lengths[part], kind="stable")]
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def in_order_of_length(
+    lengths: Integer[np.ndarray, " n"], batch_size: int
+) -> Iterator[Integer[np.ndarray, " b"]]:
+    """Yield batches of the n utterances from the longest to the shortest.
+
+    The longest first: what does not fit into memory fails at once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

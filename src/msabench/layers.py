@@ -1,0 +1,119 @@
+"""Layers that the networks share: each respects the true lengths of padded sequences."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from msabench.batches import Padded
+from msabench.utterances import Ragged, Utterances
+
+Pooling = Literal["cls", "mean"]
+DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def pool(
+    states: Float[Tensor, "b t d"], sequence: Padded, pooling: Pooling
+) -> Float[Tensor, "b d"]:
+    """Return one vector per sequence: the first state ("cls"), or the mean over the real ones."""
+    if pooling == "cls":
+        return states[:, 0]
+    kept = states * sequence.mask[..., None]
+    return kept.sum(dim=1) / sequence.lengths[:, None]
+
+
+def segment_means(sequence: Padded, steps: int) -> Float[Tensor, "b d steps"]:
+    """Return the mean over the real frames of each of `steps` equal segments.
+
+    Segment i of a sequence of l frames covers frames floor(i l / steps) to ceil((i+1) l / steps),
+    so that a sequence shorter than `steps` repeats its frames.
+    """
+    values, lengths = sequence.values, sequence.lengths[:, None]  # (b, t, d), (b, 1)
+    i = torch.arange(steps, device=lengths.device)
+    first = (i * lengths) // steps
+    last = -((-(i + 1) * lengths) // steps)  # rounds up
+    frame = torch.arange(values.shape[1], device=lengths.device)
+    inside = (frame >= first[..., None]) & (frame < last[..., None])  # (b, steps, t)
+    weights = inside.to(values.dtype) / (last - first)[..., None]
+    return (weights @ values).transpose(1, 2)
+
+
+class EndState(nn.Module):
+    """The end state of a one-layer LSTM over the real frames of each sequence.
+
+    The LSTM runs over the padded batch and is read at the true last frame; for the backward
+    direction the real frames are reversed first. That gives the numbers of packed sequences and
+    is several times faster, because the fused kernel is used.
+    """
+
+    def __init__(self, width: int, hidden: int, *, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.forwards = nn.LSTM(width, hidden, batch_first=True)
+        self.backwards = nn.LSTM(width, hidden, batch_first=True) if bidirectional else None
+        self.width = hidden * (2 if bidirectional else 1)
+
+    def forward(self, sequence: Padded) -> Float[Tensor, "b h"]:
+        ends = [_last(self.forwards(sequence.values)[0], sequence)]
+        if self.backwards is not None:
+            ends.append(_last(self.backwards(_reversed(sequence))[0], sequence))
+        return torch.cat(ends, dim=1)
+
+
+def _last(states: Float[Tensor, "b t h"], sequence: Padded) -> Float[Tensor, "b h"]:
+    rows = torch.arange(len(states), device=states.device)
+    return states[rows, sequence.lengths - 1]
+
+
+def _reversed(sequence: Padded) -> Float[Tensor, "b t d"]:
+    """Reverse the real frames of each sequence; what follows them is never read."""
+    rows = torch.arange(len(sequence.lengths), device=sequence.lengths.device)[:, None]
+    steps = torch.arange(sequence.values.shape[1], device=sequence.lengths.device)
+    return sequence.values[rows, (sequence.lengths[:, None] - 1 - steps).clamp(min=0)]
+
+
+class Standardize(nn.Module):
+    """Frames to zero mean and unit variance per feature, by the statistics of the training split.
+
+    COVAREP's features differ by orders of magnitude, which no learning rate fits.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def adapt(self, frames: Ragged) -> None:
+        """Take mean and standard deviation over all frames; a constant feature is only centred."""
+        chunks = torch.from_numpy(frames.values.copy()).split(100_000)
+        mean = torch.stack([chunk.double().sum(0) for chunk in chunks]).sum(0) / len(frames.values)
+        squares = [(chunk.double() - mean).square().sum(0) for chunk in chunks]
+        std = (torch.stack(squares).sum(0) / len(frames.values)).sqrt()
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0))
+
+    def forward(self, sequence: Padded) -> Padded:
+        return Padded((sequence.values - self.mean) / self.std, sequence.lengths)
+
+
+class StandardizeEach(nn.ModuleDict):
+    """Standardize for each modality named in widths; other modalities pass unchanged."""
+
+    def __init__(self, widths: Mapping[str, int]) -> None:
+        super().__init__({name: Standardize(width) for name, width in widths.items()})
+
+    def adapt(self, train: Utterances) -> None:
+        """Take the statistics of the training split."""
+        for name in self:
+            self.get_submodule(name).adapt(train.sequences[name])  # type: ignore[operator]
+
+    def forward(self, sequences: Mapping[str, Padded]) -> dict[str, Padded]:
+        return {
+            name: self[name](sequence) if name in self else sequence
+            for name, sequence in sequences.items()
+        }

@@ -1,0 +1,72 @@
+"""One-dimensional convolutions over the concatenated modalities (report 4.2)."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from msabench.batches import Batch
+from msabench.layers import DropoutRate, StandardizeEach, segment_means
+from msabench.text import TextEncoder, untrained
+from msabench.training import Network
+from msabench.utterances import Utterances
+
+
+class CNN(Network):
+    """y = CNN([F_t ; I_a ; I_v]) on a common grid of time steps.
+
+    The report gives this formula alone. Our reading: the frames of audio and vision are averaged
+    in each of `steps` equal segments and F_t is repeated along them; convolutions of several
+    widths (Kim 2014, "Convolutional Neural Networks for Sentence Classification"), ReLU, maximum
+    over time, dropout, linear.
+    bert_lr: learning rate of the text encoder's trained layers, if any; lr: of the rest.
+    standardize: all features that are not trained, by training statistics.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder | None,
+        widths: Mapping[str, int],
+        *,
+        lr: PositiveFloat,
+        bert_lr: PositiveFloat,
+        weight_decay: NonNegativeFloat,
+        steps: PositiveInt,
+        channels: PositiveInt,
+        kernel_widths: list[PositiveInt],
+        dropout: DropoutRate,
+        standardize: bool,
+    ) -> None:
+        super().__init__()
+        self.lr, self.bert_lr, self.weight_decay = lr, bert_lr, weight_decay
+        self.steps = steps
+        self.encoder = encoder
+        self.standardize = StandardizeEach(untrained(encoder, widths) if standardize else {})
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(sum(widths.values()), channels, kernel, padding=kernel // 2)
+            for kernel in kernel_widths
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(channels * len(kernel_widths), 1)
+
+    def adapt(self, train: Utterances) -> None:
+        """Take means and standard deviations."""
+        self.standardize.adapt(train)
+
+    def forward(self, batch: Batch) -> Float[Tensor, " b"]:
+        """Predict the sentiment of each utterance."""
+        grids = []
+        for name, sequence in self.standardize(batch.sequences).items():
+            if name == "text":
+                vector = self.encoder(sequence)  # (b, d)
+                grids.append(vector[..., None].expand(-1, -1, self.steps))
+            else:
+                grids.append(segment_means(sequence, self.steps))
+        grid = torch.cat(grids, dim=1)  # (b, sum of d, steps)
+        maxima = [torch.relu(convolve(grid)).amax(dim=2) for convolve in self.convolutions]
+        return self.linear(self.dropout(torch.cat(maxima, dim=1))).squeeze(1)
+
+
+Model = CNN

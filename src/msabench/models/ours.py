@@ -1,0 +1,110 @@
+"""Text-guided two-stage transformer fusion, the report's own model (report 4.4, Figure 2)."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from msabench.batches import Batch
+from msabench.layers import DropoutRate, EndState, StandardizeEach
+from msabench.text import TextEncoder, untrained
+from msabench.training import Network
+from msabench.utterances import Utterances
+
+
+class Ours(Network):
+    """Text is fused with audio and with vision first, then both fusions with each other.
+
+    F_t = MLP(BERT(I_t)), F_s = end states of a BiLSTM over I_s, projected, s in {a, v}; all in R^d
+    F_ms = TRM([F_t ; F_s])         stage 1: a sequence of two vectors, weights not shared
+    y = MLP(TRM([F_ma ; F_mv]))     stage 2: a sequence of four vectors
+
+    Our readings, where the report is silent: learned embeddings are added to the vectors before
+    each stage (of the modality, then of the place), since a transformer sees no order by itself;
+    the last MLP reads all outputs of stage 2. Without audio or vision, stage 1 has the other branch
+    alone; with text alone, stage 2 reads F_t; without text, it reads the end states there are.
+    transformer_dim: d. feedforward: width of the transformers' inner layer, in multiples of d.
+    bert_lr: learning rate of the text encoder's trained layers; lr: of the rest.
+    standardize: all features that are not trained, by training statistics.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder | None,
+        widths: Mapping[str, int],
+        *,
+        lr: PositiveFloat,
+        bert_lr: PositiveFloat,
+        weight_decay: NonNegativeFloat,
+        transformer_dim: PositiveInt,
+        heads: PositiveInt,
+        layers: PositiveInt,
+        feedforward: PositiveInt,
+        lstm_dim: PositiveInt,
+        dropout: DropoutRate,
+        standardize: bool,
+    ) -> None:
+        super().__init__()
+        if transformer_dim % heads:
+            raise ValueError(
+                f"transformer_dim: {transformer_dim}; it should be a multiple of heads, {heads}"
+            )
+        self.lr, self.bert_lr, self.weight_decay = lr, bert_lr, weight_decay
+        d = transformer_dim
+        self.encoder = encoder
+        self.standardize = StandardizeEach(untrained(encoder, widths) if standardize else {})
+        self.ends = nn.ModuleDict()
+        self.projections = nn.ModuleDict()
+        for name, width in widths.items():
+            if name == "text":
+                self.projections[name] = nn.Sequential(
+                    nn.Linear(width, d), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d, d)
+                )
+            else:
+                self.ends[name] = EndState(width, lstm_dim, bidirectional=True)
+                self.projections[name] = nn.Linear(2 * lstm_dim, d)
+        self.embeddings = nn.ParameterDict(
+            {name: nn.Parameter(0.02 * torch.randn(d)) for name in widths}
+        )
+
+        def transformer() -> nn.TransformerEncoder:
+            layer = nn.TransformerEncoderLayer(
+                d, heads, feedforward * d, dropout, activation="gelu", batch_first=True
+            )
+            return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+        others = [name for name in widths if name != "text"]
+        self.branches = others if "text" in widths and others else []
+        self.stage1 = nn.ModuleDict({name: transformer() for name in self.branches})
+        self.stage2 = transformer()
+        vectors = 2 * len(self.branches) or len(widths)
+        self.positions = nn.Parameter(0.02 * torch.randn(vectors, d))
+        self.head = nn.Sequential(
+            nn.Linear(vectors * d, d), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d, 1)
+        )
+
+    def adapt(self, train: Utterances) -> None:
+        """Take means and standard deviations."""
+        self.standardize.adapt(train)
+
+    def forward(self, batch: Batch) -> Float[Tensor, " b"]:
+        """Predict the sentiment of each utterance."""
+        vectors = {}
+        for name, sequence in self.standardize(batch.sequences).items():
+            end = self.encoder(sequence) if name == "text" else self.ends[name](sequence)
+            vectors[name] = self.projections[name](end) + self.embeddings[name]  # (b, d)
+        if self.branches:
+            pairs = [
+                self.stage1[name](torch.stack([vectors["text"], vectors[name]], dim=1))  # (b, 2, d)
+                for name in self.branches
+            ]
+            fused = torch.cat(pairs, dim=1)  # (b, 2 per branch, d)
+        else:
+            fused = torch.stack(list(vectors.values()), dim=1)  # (b, modalities, d)
+        fused = self.stage2(fused + self.positions)
+        return self.head(fused.flatten(start_dim=1)).squeeze(1)
+
+
+Model = Ours

@@ -1,0 +1,326 @@
+"""Self-MM: modality-specific representations by self-supervised multi-task learning.
+
+Yu, Xu, Yuan and Wu, AAAI 2021. The network predicts the sentiment from the fused modalities and
+from each alone; the labels of the unimodal tasks are generated while it trains, from where an
+utterance's features lie between the centres of the positive and the negative utterances.
+
+`SelfMM(encoder, widths, ...)` is the network; `outputs(batch)` names its four predictions and
+features. `UnimodalLabels(labels, widths, ...)` is the label generation, usable alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from typing_extensions import TypedDict
+
+from msabench.batches import Batch
+from msabench.layers import DropoutRate, EndState
+from msabench.text import TextEncoder
+from msabench.training import Network
+from msabench.utterances import MODALITIES, Utterances
+
+FUSION = "fusion"
+
+
+class OfFrames(TypedDict):
+    """A size for each modality that is a sequence of frames."""
+
+    audio: PositiveInt
+    vision: PositiveInt
+
+
+class OfTasks(TypedDict):
+    """A size for each of the four tasks."""
+
+    fusion: PositiveInt
+    text: PositiveInt
+    audio: PositiveInt
+    vision: PositiveInt
+
+
+class DropoutOfTasks(TypedDict):
+    """A dropout rate for each of the four tasks."""
+
+    fusion: DropoutRate
+    text: DropoutRate
+    audio: DropoutRate
+    vision: DropoutRate
+
+
+class RateOfGroups(TypedDict):
+    """A learning rate for each group of parameters; `other` are the four heads."""
+
+    text: PositiveFloat
+    audio: PositiveFloat
+    vision: PositiveFloat
+    other: PositiveFloat
+
+
+class DecayOfGroups(TypedDict):
+    """A weight decay for each group of parameters."""
+
+    text: NonNegativeFloat
+    audio: NonNegativeFloat
+    vision: NonNegativeFloat
+    other: NonNegativeFloat
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network makes of a batch, by task (fusion, and each modality present).
+
+    predictions: (b,) each. features: (b, d) each, the first hidden layer of a task's head.
+    """
+
+    predictions: Mapping[str, Float[Tensor, " b"]]
+    features: Mapping[str, Float[Tensor, "b _"]]
+
+
+class Head(nn.Module):
+    """Dropout, two hidden layers and a prediction; the published code has three linear layers."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.layer1 = nn.Linear(width, hidden)
+        self.layer2 = nn.Linear(hidden, hidden)
+        self.layer3 = nn.Linear(hidden, 1)
+
+    def forward(self, x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b h"]]:
+        features = torch.relu(self.layer1(self.dropout(x)))
+        return self.layer3(torch.relu(self.layer2(features))).squeeze(1), features
+
+
+class FrameEncoder(nn.Module):
+    """The end state of an LSTM, dropout and a linear map."""
+
+    def __init__(self, width: int, hidden: int, out: int, dropout: float) -> None:
+        super().__init__()
+        self.end = EndState(width, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(hidden, out)
+
+    def forward(self, sequence) -> Float[Tensor, "b out"]:
+        return self.linear(self.dropout(self.end(sequence)))
+
+
+class UnimodalLabels(nn.Module):
+    """The labels of every task for each training utterance, and how they are generated.
+
+    labels: (n,) the multimodal labels, with which all tasks start. widths: the features of each
+    task, `fusion` and the modalities. clamp: generated labels stay in -clamp..clamp.
+    exclude_zero: the positive centre is made of labels > 0 (the paper, MMSA), else >= 0.
+
+    `labels`, `features` and `centers` are dictionaries keyed by task; centers[task] has `pos` and
+    `neg`, (d,). The tables are buffers that are no weights: checkpoints hold them, saved models do
+    not. Works in the precision of the labels given.
+    """
+
+    EPSILON = 1e-8
+
+    def __init__(
+        self,
+        labels: Float[Tensor, " n"],
+        widths: Mapping[str, int],
+        *,
+        clamp: float = 3.0,
+        exclude_zero: bool = True,
+    ) -> None:
+        super().__init__()
+        self.tasks = [FUSION, *(name for name in widths if name != FUSION)]
+        self.clamp = clamp
+        self.exclude_zero = exclude_zero
+        for task in self.tasks:
+            zeros = labels.new_zeros(widths[task])
+            self.register_buffer(f"label_{task}", labels.clone(), persistent=False)
+            self.register_buffer(
+                f"feature_{task}", labels.new_zeros(len(labels), widths[task]), persistent=False
+            )
+            self.register_buffer(f"pos_{task}", zeros.clone(), persistent=False)
+            self.register_buffer(f"neg_{task}", zeros.clone(), persistent=False)
+
+    @property
+    def labels(self) -> dict[str, Float[Tensor, " n"]]:
+        return {task: self.get_buffer(f"label_{task}") for task in self.tasks}
+
+    @property
+    def features(self) -> dict[str, Float[Tensor, "n _"]]:
+        return {task: self.get_buffer(f"feature_{task}") for task in self.tasks}
+
+    @property
+    def centers(self) -> dict[str, dict[str, Float[Tensor, " _"]]]:
+        return {
+            task: {side: self.get_buffer(f"{side}_{task}") for side in ("pos", "neg")}
+            for task in self.tasks
+        }
+
+    @torch.no_grad()
+    def update(
+        self, index: Int[Tensor, " b"], features: Mapping[str, Float[Tensor, "b _"]], epoch: int
+    ) -> None:
+        """Move the labels of a batch, then keep its features, then move the centres.
+
+        index: (b,) rows of the batch in the training split. features: by task. epoch: from 1; the
+        first only gathers features. The labels are generated with the centres as the batch before
+        left them (self-supervised label generation; paper section "ULGM").
+        """
+        if epoch > 1:
+            self._move_labels(index, features, epoch)
+        for task in self.tasks:
+            self.features[task][index] = features[task].detach()
+            self._move_centers(task)
+
+    def _move_labels(
+        self, index: Int[Tensor, " b"], features: Mapping[str, Float[Tensor, "b _"]], epoch: int
+    ) -> None:
+        fusion_ratio = self._ratio(FUSION, features[FUSION])
+        fusion_label = self.labels[FUSION][index]
+        for task in self.tasks[1:]:
+            ratio = self._ratio(task, features[task])
+            # The mean of the paper's two estimates, by ratio and by difference.
+            by_ratio = ratio / (fusion_ratio + self.EPSILON) * fusion_label
+            by_difference = fusion_label + ratio - fusion_ratio
+            generated = (0.5 * (by_ratio + by_difference)).clamp(-self.clamp, self.clamp)
+            old = self.labels[task][index]
+            self.labels[task][index] = ((epoch - 1) * old + 2 * generated) / (epoch + 1)
+
+    def _ratio(self, task: str, features: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+        """How much nearer to the positive than to the negative centre; plain Euclidean distance."""
+        centers = self.centers[task]
+        positive = (features - centers["pos"]).norm(dim=1)
+        negative = (features - centers["neg"]).norm(dim=1)
+        return (negative - positive) / (positive + self.EPSILON)
+
+    def _move_centers(self, task: str) -> None:
+        """Make the centres the means of all stored features of positive and negative utterances.
+
+        A centre of a class that has no member stays where it is (the published code: NaN).
+        """
+        labels, features = self.labels[task], self.features[task]
+        positive = labels > 0 if self.exclude_zero else labels >= 0
+        members = torch.stack([positive, labels < 0]).to(features.dtype)  # (2, n)
+        counts = members.sum(dim=1, keepdim=True)
+        means = members @ features / counts.clamp(min=1)  # (2, d)
+        for side, mean, count in zip(("pos", "neg"), means, counts, strict=True):
+            if count > 0:
+                self.centers[task][side].copy_(mean)
+
+
+class SelfMM(Network):
+    """One multimodal and up to three unimodal tasks over shared encoders (paper, Figure 1).
+
+    encoder: of the text, None without. widths: features of each modality; that of text is the
+    encoder's. lstm_dim, out_dim: hidden and output size of the LSTM encoders. post_dim: hidden
+    size of each task's head. dropout: before each head. lstm_dropout: on an LSTM's end state.
+    lr, weight_decay: by group; coupled decay (Adam, not AdamW). clamp, exclude_zero: see
+    UnimodalLabels. Defaults in params.yaml are MMSA's for MOSEI.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder | None,
+        widths: Mapping[str, int],
+        *,
+        lr: RateOfGroups,
+        weight_decay: DecayOfGroups,
+        lstm_dim: OfFrames,
+        lstm_dropout: DropoutRate,
+        out_dim: OfFrames,
+        post_dim: OfTasks,
+        dropout: DropoutOfTasks,
+        clamp: PositiveFloat,
+        exclude_zero: bool,
+    ) -> None:
+        super().__init__()
+        self.rates, self.decays = lr, weight_decay
+        self.post_dim = post_dim
+        self.clamp, self.exclude_zero = clamp, exclude_zero
+        self.encoder = encoder
+        self.frames = nn.ModuleDict(
+            {
+                name: FrameEncoder(width, lstm_dim[name], out_dim[name], lstm_dropout)
+                for name, width in widths.items()
+                if name != "text"
+            }
+        )
+        outs: dict[str, int] = {
+            name: width if name == "text" else out_dim[name] for name, width in widths.items()
+        }
+        inputs = {FUSION: sum(outs.values()), **outs}
+        self.heads = nn.ModuleDict(
+            {task: Head(width, post_dim[task], dropout[task]) for task, width in inputs.items()}
+        )
+
+    def adapt(self, train: Utterances) -> None:
+        """Start the label tables of the training split with its multimodal labels."""
+        self.unimodal = UnimodalLabels(
+            torch.from_numpy(train.labels),
+            {task: self.post_dim[task] for task in self.heads},
+            clamp=self.clamp,
+            exclude_zero=self.exclude_zero,
+        )
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Return predictions and features of every task."""
+        vectors = {
+            name: self.encoder(sequence) if name == "text" else self.frames[name](sequence)
+            for name, sequence in batch.sequences.items()
+        }
+        vectors = {
+            FUSION: torch.cat([vectors[m] for m in MODALITIES if m in vectors], dim=1),
+            **vectors,
+        }
+        made = {task: self.heads[task](vector) for task, vector in vectors.items()}
+        return Outputs(
+            predictions={task: prediction for task, (prediction, _) in made.items()},
+            features={task: features for task, (_, features) in made.items()},
+        )
+
+    def forward(self, batch: Batch) -> Float[Tensor, " b"]:
+        """Predict the sentiment of each utterance from all its modalities."""
+        return self.outputs(batch).predictions[FUSION]
+
+    def training_loss(self, batch: Batch, epoch: int) -> Float[Tensor, ""]:
+        """Return the sum over tasks of the weighted L1 loss, and update the generated labels.
+
+        A unimodal task weighs tanh |generated - multimodal label|: nothing in the first epoch.
+        The loss uses the labels as they were before this batch.
+        """
+        outputs = self.outputs(batch)
+        labels = {task: table[batch.index] for task, table in self.unimodal.labels.items()}
+        loss = torch.zeros((), device=batch.labels.device)
+        for task, prediction in outputs.predictions.items():
+            error = (prediction - labels[task]).abs()
+            if task != FUSION:
+                error = error * (labels[task] - labels[FUSION]).abs().tanh()
+            loss = loss + error.mean()
+        self.unimodal.update(batch.index, outputs.features, epoch)
+        return loss
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return Adam's groups; biases and LayerNorm of the text encoder do not decay."""
+        groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            part, _, rest = name.partition(".")
+            if part == "encoder":
+                group = ("text", not (rest.endswith("bias") or "LayerNorm" in rest))
+            else:
+                group = (rest.partition(".")[0] if part == "frames" else "other", True)
+            groups.setdefault(group, []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "lr": self.rates[group],
+                "weight_decay": self.decays[group] if decays else 0.0,
+                "decoupled_weight_decay": False,
+            }
+            for (group, decays), parameters in groups.items()
+        ]
+
+
+Model = SelfMM

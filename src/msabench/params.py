@@ -1,0 +1,135 @@
+"""params.yaml as typed, validated settings. Knows no model: blocks of models are checked there."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from ruamel.yaml import YAML, YAMLError
+
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+Seed = NonNegativeInt
+
+
+class ParamsError(ValueError):
+    """A setting that is not permitted; the message names it, its value and what is permitted."""
+
+
+class Strict(BaseModel):
+    """No unknown key, no silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Dataset(Strict):
+    """A data set: which source reads it, which file it is, and where that lies.
+
+    source: file in src/msabench/sources. title: its name in tables and figures. file, sha256:
+    identity of the file; both null where the source makes the data. path: absolute path of the
+    file on this machine, or else the environment variable path_variable names it; neither is
+    part of the data's identity. metrics: which set of metrics. settings: of the source.
+    """
+
+    source: str
+    title: str
+    label_range: list[float] = Field(default=[-3.0, 3.0], min_length=2, max_length=2)
+    metrics: Literal["mosei", "sims"] = "mosei"
+    file: RunName | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    path: str | None = None
+    path_variable: str | None = None
+    settings: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Dataset":
+        if self.path is not None and not Path(self.path).is_absolute():
+            # Queued experiments run in other folders, where a relative path means something else.
+            raise ValueError(f"path: {self.path!r} is relative; it must be absolute")
+        if (self.file is None) != (self.sha256 is None):
+            raise ValueError("file and sha256 belong together: give both or neither")
+        return self
+
+
+class Params(Strict):
+    """The whole of params.yaml; what each setting means stands there beside it."""
+
+    dataset: str
+    text_encoder: str
+    max_tokens: Annotated[int, Field(ge=3, le=512)]
+    seeds: list[Seed] = Field(min_length=1)
+    batch_size: PositiveInt
+    lr: PositiveFloat
+    bert_lr: PositiveFloat
+    transformer_dim: PositiveInt
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    threads: PositiveInt
+    sweep_seeds: list[Seed]
+    sweep: dict[RunName, dict[str, Any]]
+    models: dict[RunName, dict[str, Any]] = Field(min_length=1)
+    datasets: dict[RunName, Dataset]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Params":
+        if self.dataset not in self.datasets:
+            raise ValueError(f"dataset: {self.dataset!r}; there are: {', '.join(self.datasets)}")
+        for key in ("seeds", "sweep_seeds"):
+            seeds = getattr(self, key)
+            if len(set(seeds)) < len(seeds):
+                raise ValueError(f"{key}: {seeds} names a seed twice")
+        for run in self.sweep:
+            if run in self.models:
+                raise ValueError(
+                    f"sweep.{run}: a model has this name too; runs need names of their own"
+                )
+        return self
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml. Raises ParamsError naming the first wrong setting."""
+    try:
+        # YAML 1.2, as DVC reads it: 2e-5 is a number, which in YAML 1.1 is a string.
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise ParamsError(describe(error, str(path))) from error
+
+
+def settings_of(function: Callable[..., Any]) -> type[BaseModel]:
+    """Return the keyword-only arguments of a function or class as a model that checks them."""
+    fields: dict[str, Any] = {
+        parameter.name: (
+            parameter.annotation,
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    return create_model(function.__name__, __base__=Strict, **fields)
+
+
+def describe(error: ValidationError, where: str) -> str:
+    """Return the first failure of a validation as one line: place, value, what is permitted."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    if first["type"] == "extra_forbidden":
+        return f"{where}: {place}: unknown setting"
+    if first["type"] == "missing":
+        return f"{where}: {place}: missing"
+    if first["type"] == "value_error":
+        return f"{where}: {place + ': ' if place else ''}{message}"
+    return f"{where}: {place}: {first['input']!r}; {message}"

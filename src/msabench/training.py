@@ -1,0 +1,307 @@
+"""The one training loop, and what it asks of a network.
+
+A network is given batches and returns predictions; everything else (batches by length,
+accumulation, early stopping, the best weights, resume) is here, once, for all of them.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import NonNegativeFloat, PositiveInt
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+from tqdm import tqdm
+
+from msabench.batches import Batch, cost, in_order_of_length, shuffled
+from msabench.params import Strict
+from msabench.utterances import Utterances
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+History = list[dict[str, int | float]]
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class Network(nn.Module):
+    """What the loop needs to know of a network, beside `forward(batch) -> (b,)`.
+
+    lr, bert_lr, weight_decay: of the parameter groups, unless a network makes its own.
+    """
+
+    encoder: Any  # a TextEncoder, or None without text
+    lr: float
+    bert_lr: float
+    weight_decay: float
+
+    def forward(self, batch: Batch) -> Float[Tensor, " b"]:
+        """Predict the sentiment of each utterance."""
+        raise NotImplementedError
+
+    def adapt(self, train: Utterances) -> None:
+        """Take what training needs from the training split: statistics, label tables."""
+
+    def training_loss(self, batch: Batch, epoch: int) -> Float[Tensor, ""]:
+        """Return the loss of a training batch; epochs count from 1."""
+        return l1_loss(self(batch), batch.labels)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return Adam's groups: here AdamW, the text encoder at bert_lr, the rest at lr.
+
+        A group is params, lr, weight_decay, and decoupled_weight_decay: true for AdamW.
+        """
+        encoder: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
+        for name, parameter in self.named_parameters():
+            (encoder if name.startswith("encoder.") else rest).append(parameter)
+        shared = {"weight_decay": self.weight_decay, "decoupled_weight_decay": True}
+        groups = [
+            {"params": rest, "lr": self.lr, **shared},
+            {"params": encoder, "lr": self.bert_lr, **shared},
+        ]
+        return [group for group in groups if group["params"]]
+
+
+class Schedule(Strict):
+    """The settings of the loop.
+
+    batch_size: utterances per batch. accumulate: batches per optimizer step; their gradients are
+    summed. drop_incomplete: throw the gradients of an incomplete last group away, as the published
+    Self-MM does. epochs: at most so many. patience: stop after so many epochs without an
+    improvement of the validation loss by more than minimum_improvement. validation_loss: "mae"
+    over all utterances, or "mean_of_batches", the mean of each batch's MAE, which weighs a short
+    last batch too much, as the published Self-MM does.
+    """
+
+    batch_size: PositiveInt
+    accumulate: PositiveInt = 1
+    drop_incomplete: bool = False
+    epochs: PositiveInt
+    patience: PositiveInt
+    minimum_improvement: NonNegativeFloat = 0.0
+    validation_loss: Literal["mae", "mean_of_batches"] = "mae"
+
+
+def choose_device(device: Device) -> torch.device:
+    """Return the device asked for; auto takes CUDA, then Apple's MPS, then the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def settle(threads: int) -> None:
+    """Make this process deterministic and keep it to its share of the machine."""
+    torch.set_num_threads(threads)
+    # LSTM states decay into denormal numbers, with which a CPU is several times slower.
+    torch.set_flush_denormal(True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+class NetworkRegressor:
+    """A network with the loop around it: fit, predict, save and load, as every model has them.
+
+    build: makes the untrained network; called after the seed is set.
+    """
+
+    def __init__(
+        self, build: Callable[[], Network], schedule: Schedule, device: Device = "cpu"
+    ) -> None:
+        self.build = build
+        self.schedule = schedule
+        self.device = choose_device(device)
+        self.network: Network | None = None
+
+    def fit(self, train: Utterances, valid: Utterances, *, seed: int, scratch: Path) -> History:
+        """Train until validation stops improving and keep the best epoch's weights.
+
+        Continues from the checkpoint in scratch, if there is one, with the very numbers of an
+        uninterrupted training. Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae.
+        Raises FloatingPointError for a loss that is not finite.
+        """
+        torch.manual_seed(seed)
+        network = self.network = self.build()
+        network.adapt(train)
+        network.to(self.device)
+        optimizer = torch.optim.Adam(network.parameter_groups())
+        history: History = []
+        best = _weights(network)
+        if (scratch / CHECKPOINT).exists():
+            history, best = _resume(scratch / CHECKPOINT, network, optimizer)
+        while not self._finished(history):
+            epoch = len(history) + 1
+            # Chance is a function of seed and epoch alone: resuming needs no generator state.
+            rng = np.random.default_rng([seed, epoch])
+            torch.manual_seed(int(rng.integers(2**63)))
+            batches = shuffled(cost(train), self.schedule.batch_size, rng)
+            row = {
+                "epoch": epoch,
+                "train_loss": self._train_epoch(train, batches, epoch, optimizer),
+            }
+            predictions = self.predict(valid)
+            row["valid_loss"] = self._validation_loss(predictions, valid, rng)
+            row["valid_mae"] = _mae(predictions, valid.labels)
+            history.append(row)
+            if self._best_epoch(history) == epoch:
+                best = _weights(network)
+            _checkpoint(scratch / CHECKPOINT, network, optimizer, history, best)
+        network.load_state_dict(best)
+        return history
+
+    def _train_epoch(
+        self,
+        train: Utterances,
+        batches: list[np.ndarray],
+        epoch: int,
+        optimizer: torch.optim.Optimizer,
+    ) -> float:
+        """Train on every batch once; return the mean loss per utterance."""
+        network = self._trained().train()
+        total = 0.0
+        optimizer.zero_grad()
+        for number, index in enumerate(_progress(batches, epoch), start=1):
+            loss = network.training_loss(Batch.of(train, index, self.device), epoch)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss of epoch {epoch}, batch {number} of {len(batches)} is {loss.item()}"
+                )
+            loss.backward()
+            total += loss.item() * len(index)
+            last = number == len(batches) and not self.schedule.drop_incomplete
+            if number % self.schedule.accumulate == 0 or last:
+                optimizer.step()
+                optimizer.zero_grad()
+        return total / len(train)
+
+    def _validation_loss(
+        self, predictions: np.ndarray, valid: Utterances, rng: np.random.Generator
+    ) -> float:
+        if self.schedule.validation_loss == "mae":
+            return _mae(predictions, valid.labels)
+        order = rng.permutation(len(valid))
+        size = self.schedule.batch_size
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        return float(np.mean([_mae(predictions[i], valid.labels[i]) for i in batches]))
+
+    def _best_epoch(self, history: History) -> int:
+        """Return the epoch whose weights are kept: the last to improve by more than the minimum."""
+        best_epoch, best_loss = 1, history[0]["valid_loss"]
+        for row in history[1:]:
+            if row["valid_loss"] < best_loss - self.schedule.minimum_improvement:
+                best_epoch, best_loss = int(row["epoch"]), row["valid_loss"]
+        return best_epoch
+
+    def _finished(self, history: History) -> bool:
+        if not history:
+            return False
+        waited = len(history) - self._best_epoch(history)
+        return len(history) >= self.schedule.epochs or waited >= self.schedule.patience
+
+    @torch.inference_mode()
+    def predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
+        """Predict each utterance, in the order of the data."""
+        network = self._trained().eval()
+        predictions = np.empty(len(data), dtype=np.float32)
+        for index in in_order_of_length(cost(data), self.schedule.batch_size):
+            predictions[index] = network(Batch.of(data, index, self.device)).cpu().numpy()
+        return predictions
+
+    def save(self, folder: Path) -> None:
+        """Write weights.safetensors."""
+        save_file(_weights(self._trained()), folder / "weights.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Read weights.safetensors into a newly built network."""
+        self.network = self.build().to(self.device)
+        self.network.load_state_dict(load_file(folder / "weights.safetensors"))
+
+    def _trained(self) -> Network:
+        if self.network is None:
+            raise RuntimeError("the network has no weights yet: call fit or load first")
+        return self.network
+
+
+def _progress(batches: list[np.ndarray], epoch: int) -> Iterable[np.ndarray]:
+    """Show a bar with rate and remaining time on a terminal, nothing elsewhere."""
+    return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)
+
+
+def _mae(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.abs(predictions.astype(np.float64) - labels).mean())
+
+
+def _weights(network: Network) -> dict[str, Tensor]:
+    """Copy what a trained network is made of: its parameters and persistent buffers."""
+    return {
+        name: value.detach().cpu().clone().contiguous()
+        for name, value in network.state_dict().items()
+    }
+
+
+def _state(network: Network) -> dict[str, Tensor]:
+    """Return all tensors that training changes: buffers that are no weights (label tables) too."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def _checkpoint(
+    path: Path,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    best: dict[str, Tensor],
+) -> None:
+    """Write the state after an epoch, complete or not at all."""
+    tensors = {f"network/{name}": value.detach() for name, value in _state(network).items()}
+    tensors |= {f"best/{name}": value for name, value in best.items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
+    tensors = {name: value.cpu().clone().contiguous() for name, value in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished, metadata={"history": json.dumps(history)})
+    unfinished.replace(path)
+
+
+def _resume(
+    path: Path, network: Network, optimizer: torch.optim.Optimizer
+) -> tuple[History, dict[str, Tensor]]:
+    """Read a checkpoint into network and optimizer; return the history and the best weights."""
+    with safe_open(path, framework="pt") as file:
+        history = json.loads(file.metadata()["history"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with torch.no_grad():
+        for name, value in _state(network).items():
+            value.copy_(tensors[f"network/{name}"])
+    state: dict[int, dict[str, Tensor]] = {}
+    best = {}
+    for name, value in tensors.items():
+        part, _, rest = name.partition("/")
+        if part == "best":
+            best[rest] = value
+        elif part == "optimizer":
+            number, _, moment = rest.partition("/")
+            state.setdefault(int(number), {})[moment] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return history, best
+
+
+def write_history(path: Path, history: History) -> None:
+    """Write the epochs as csv; nothing for a model that is fitted in one go."""
+    if not history:
+        return
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)

@@ -1,0 +1,237 @@
+"""Self-MM against the published method: label generation, loss, groups."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from msabench import training
+from msabench.batches import Batch, Padded
+from msabench.models.self_mm import Outputs, SelfMM, UnimodalLabels
+from msabench.text import TextEncoder, build_encoder
+from msabench.training import NetworkRegressor, Schedule
+from msabench.utterances import Utterances
+from tests.models.published_self_mm import TASKS, Published
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "b1_ulgm_excludezero_true.npz"
+
+
+def test_label_generation_equals_the_reference():
+    """Labels, features and centres of twelve recorded steps of the published code."""
+    golden = np.load(GOLDEN)
+    tasks = ("fusion", "text", "audio", "vision")
+    widths = {task: golden[f"step00/in_feature/{task}"].shape[1] for task in tasks}
+    made = UnimodalLabels(torch.tensor(golden["y"]), widths, clamp=3.0, exclude_zero=True)
+    for step in range(12):
+        key = f"step{step:02d}"
+        features = {task: torch.tensor(golden[f"{key}/in_feature/{task}"]) for task in tasks}
+        index = torch.tensor(golden[f"{key}/index"])
+        made.update(index, features, int(golden[f"{key}/epoch"]))
+        for task in tasks:
+            for found, name in (
+                (made.labels[task], f"label/{task}"),
+                (made.features[task], f"feature/{task}"),
+                (made.centers[task]["pos"], f"center/{task}/pos"),
+                (made.centers[task]["neg"], f"center/{task}/neg"),
+            ):
+                expected = golden[f"{key}/{name}"]
+                np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_a_class_without_members_keeps_its_centre():
+    """The published code divides by zero there; no label may become NaN."""
+    made = UnimodalLabels(torch.ones(4), {"fusion": 2, "text": 2})
+    for epoch in (1, 2, 3):
+        features = {task: torch.rand(4, 2) for task in ("fusion", "text")}
+        made.update(torch.arange(4), features, epoch)
+    assert torch.isfinite(made.labels["text"]).all()
+    assert (made.centers["fusion"]["neg"] == 0).all()  # its labels never change
+
+
+@pytest.mark.parametrize(("exclude_zero", "expected"), [(True, 4.0), (False, 2.0)])
+def test_zero_labels_and_the_positive_centre(exclude_zero, expected):
+    made = UnimodalLabels(
+        torch.tensor([1.0, 0.0, -1.0]), {"fusion": 1, "text": 1}, exclude_zero=exclude_zero
+    )
+    feature = torch.tensor([[4.0], [0.0], [9.0]])
+    made.update(torch.arange(3), {"fusion": feature, "text": feature}, 1)
+    assert made.centers["text"]["pos"].item() == expected
+    assert made.centers["text"]["neg"].item() == 9.0
+
+
+class SmallLayer(nn.Module):
+    """A trained layer of the text encoder, with the names that decide about weight decay."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.LayerNorm = nn.LayerNorm(width)
+
+    def forward(self, states, attention_mask):
+        return self.LayerNorm(states + self.dense(states))
+
+
+RATES: Any = {"text": 2e-3, "audio": 5e-3, "vision": 1e-3, "other": 4e-3}
+DECAYS: Any = {"text": 0.3, "audio": 0.0, "vision": 0.2, "other": 0.1}
+WIDTHS = {"text": 4, "audio": 3, "vision": 2}
+LABELS = np.array([1.0, -2.5, 0.0, 3.0, -1.0, 2.0, -0.5, 0.0, -3.0, 1.5, 0.5])
+# Fixed batches of eleven utterances for three epochs; one batch has one utterance.
+EPOCHS = [
+    [[3, 0, 7], [1, 9], [5], [2, 10, 4], [8, 6]],
+    [[8, 2], [6, 4, 9], [0, 10, 1], [7], [3, 5]],
+    [[10], [5, 6], [9, 3], [1, 0, 2], [4, 7, 8]],
+]
+
+
+def self_mm(encoder, exclude_zero=True):
+    return SelfMM(
+        encoder,
+        {**WIDTHS, "text": encoder.width},
+        lr=RATES,
+        weight_decay=DECAYS,
+        lstm_dim={"audio": 3, "vision": 4},
+        lstm_dropout=0.0,
+        out_dim={"audio": 2, "vision": 3},
+        post_dim={"fusion": 6, "text": 5, "audio": 3, "vision": 4},
+        dropout={"fusion": 0.0, "text": 0.0, "audio": 0.0, "vision": 0.0},
+        clamp=1.5,
+        exclude_zero=exclude_zero,
+    )
+
+
+def group_of(name):
+    """The group of a weight, from its name."""
+    for prefix, group in (("encoder", "text"), ("frames.audio", "audio"), ("frames.vis", "vision")):
+        if name.startswith(prefix):
+            return group
+    return "other"
+
+
+def decay_of(name):
+    without = name.startswith("encoder") and (name.endswith("bias") or "LayerNorm" in name)
+    return 0.0 if without else DECAYS[group_of(name)]
+
+
+def random_sequences(rng):
+    """Real frames of each utterance and modality, (t, d) each."""
+    return [
+        {
+            name: torch.from_numpy(rng.normal(size=(rng.integers(1, 6), width)))
+            for name, width in WIDTHS.items()
+        }
+        for _ in LABELS
+    ]
+
+
+def noisy_batch(utterances, index, rng):
+    """A batch whose padding is full of noise and longer than its longest sequence."""
+    sequences = {}
+    for name, width in WIDTHS.items():
+        frames = [utterances[i][name] for i in index]
+        longest = max(map(len, frames)) + 2
+        values = torch.from_numpy(100 * rng.normal(size=(len(index), longest, width)))
+        for row, real in zip(values, frames, strict=True):
+            row[: len(real)] = real
+        sequences[name] = Padded(values, torch.tensor([len(real) for real in frames]))
+    return Batch(torch.from_numpy(index), torch.from_numpy(LABELS[index]), sequences)
+
+
+def recorded(function, record):
+    """The function, which adds what it returns to the record."""
+
+    def call(*arguments):
+        record.append(function(*arguments))
+        return record[-1]
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "drop_incomplete", "exclude_zero"),
+    [(1, False, True), (2, False, True), (2, True, True), (4, True, False)],
+)
+def test_training_equals_the_published_method(
+    accumulate, drop_incomplete, exclude_zero, monkeypatch
+):
+    """Losses, outputs, gradients, labels, features, centres and weights over three epochs."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(3)
+    encoder = TextEncoder(WIDTHS["text"], layers=[SmallLayer(WIDTHS["text"])], pooling="cls")
+    network = self_mm(encoder, exclude_zero).double()
+    published = Published(
+        dict(network.named_parameters()),
+        LABELS,
+        lambda name: RATES[group_of(name)],
+        decay_of,
+        clamp=1.5,
+        exclude_zero=exclude_zero,
+    )
+    utterances = random_sequences(rng)
+    names = [f"video$_${i}" for i in range(len(LABELS))]
+    data = Utterances(names, names, LABELS)
+    network.adapt(data)
+    settings = {"accumulate": accumulate, "drop_incomplete": drop_incomplete}
+    schedule = Schedule(batch_size=3, epochs=3, patience=3, **settings)
+    regressor = NetworkRegressor(lambda: network, schedule)
+    regressor.network = network
+    monkeypatch.setattr(
+        training,
+        "Batch",
+        SimpleNamespace(of=lambda data, index, device: noisy_batch(utterances, index, rng)),  # noqa: ARG005
+    )
+    optimizer = torch.optim.Adam(network.parameter_groups())
+    losses: list[torch.Tensor] = []
+    outputs: list[Outputs] = []
+    gradients: list[dict[str, torch.Tensor]] = []
+    monkeypatch.setattr(network, "outputs", recorded(network.outputs, outputs))
+    monkeypatch.setattr(network, "training_loss", recorded(network.training_loss, losses))
+    optimizer.register_step_pre_hook(
+        lambda *_: gradients.append({n: p.grad.clone() for n, p in network.named_parameters()})
+    )
+
+    def close(found, expected):
+        expected = torch.as_tensor(expected, dtype=torch.float64)
+        torch.testing.assert_close(found.detach(), expected, rtol=1e-9, atol=1e-9)
+
+    for epoch, order in enumerate(EPOCHS, start=1):
+        for record in (losses, outputs, gradients):
+            record.clear()
+        regressor._train_epoch(data, [np.array(index) for index in order], epoch, optimizer)
+        batches = [(index, [utterances[i] for i in index]) for index in order]
+        expected = list(published.train_epoch(epoch, batches, accumulate, drop_incomplete))
+        for batch, record in enumerate(expected):
+            close(losses[batch], record["loss"])
+            for task in TASKS:
+                made = [one[task] for one in record["outputs"]]
+                close(outputs[batch].predictions[task], torch.stack([y for y, _ in made]))
+                close(outputs[batch].features[task], torch.stack([f for _, f in made]))
+        steps = [record["gradients"] for record in expected if record["gradients"] is not None]
+        assert len(gradients) == len(steps)
+        for found, step in zip(gradients, steps, strict=True):
+            for name, gradient in step.items():
+                close(found[name], gradient)
+        for task in TASKS:
+            close(network.unimodal.labels[task], published.labels[task])
+            close(network.unimodal.features[task], published.features[task])
+            for side in ("pos", "neg"):
+                close(network.unimodal.centers[task][side], published.centers[task, side])
+        for name, weight in network.named_parameters():
+            close(weight, published.weights[name].detach())
+
+
+def test_biases_and_norms_of_the_text_encoder_do_not_decay(tiny_bert):
+    network = self_mm(build_encoder(tiny_bert, "all", "cls", 1))
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    found = {
+        names[id(parameter)]: (group["lr"], group["weight_decay"], group["decoupled_weight_decay"])
+        for group in network.parameter_groups()
+        for parameter in group["params"]
+    }
+    assert found == {
+        name: (RATES[group_of(name)], decay_of(name), False) for name in names.values()
+    }
+    assert sum(decay == 0.0 for name, (_, decay, _) in found.items() if "encoder" in name) > 20

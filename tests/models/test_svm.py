@@ -1,0 +1,52 @@
+"""The SVM's own kernel sum against scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+
+from msabench.models.svm import SVM
+from tests.conftest import random_utterances
+
+
+def features(data, frame_std):
+    """One vector per utterance by a plain loop; the text is one vector and has no spread."""
+    rows = []
+    for i in range(len(data)):
+        parts = []
+        for name, ragged in data.sequences.items():
+            parts.append(ragged[i].astype(np.float64).mean(axis=0))
+            if frame_std and name != "text":
+                parts.append(ragged[i].astype(np.float64).std(axis=0))
+        rows.append(np.concatenate(parts))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("frame_std", [False, True])
+def test_the_saved_kernel_sum_is_the_prediction_of_scikit_learn(frame_std, tmp_path):
+    train, test = random_utterances(seed=1, n=80), random_utterances(seed=2, n=30)
+    svm = SVM(C=2.0, epsilon=0.05, frame_std=frame_std)
+    assert svm.fit(train, test, seed=1, scratch=tmp_path) == []
+    svm.save(tmp_path)
+    loaded = SVM()
+    loaded.frame_std = frame_std
+    loaded.load(tmp_path)
+    reference = make_pipeline(StandardScaler(), SVR(C=2.0, epsilon=0.05))
+    reference.fit(features(train, frame_std), train.labels)
+    expected = reference.predict(features(test, frame_std))
+    np.testing.assert_allclose(loaded.predict(test), expected, rtol=0, atol=1e-6)
+
+
+def test_an_almost_constant_feature_is_only_centred(tmp_path):
+    """Divided by a standard deviation that is rounding alone, it would outweigh all the others."""
+    rng = np.random.default_rng(0)
+    train, test = random_utterances(seed=1, n=40), random_utterances(seed=2, n=10)
+    for data in (train, test):
+        values = data.sequences["vision"].values
+        values[:, 3] = 1e4 + 2.0**-10 * rng.integers(2, size=len(values))
+    svm = SVM()
+    svm.fit(train, test, seed=1, scratch=tmp_path)
+    expected = svm.predict(test)
+    test.sequences["vision"].values[:, 3] += 2.0**-6
+    np.testing.assert_allclose(svm.predict(test), expected, rtol=0, atol=1e-3)

@@ -1,0 +1,282 @@
+"""The contract that every model named in params.yaml keeps; no model's name stands here.
+
+A model is tested by being named in params.yaml. Its block is taken from there, with the sizes of
+the loop made small. What only networks have (chance, epochs, an encoder) is asked of networks.
+"""
+
+import inspect
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from msabench import models, params, text, training
+from msabench.training import CHECKPOINT, NetworkRegressor, Schedule
+from msabench.utterances import MODALITIES, Ragged
+from tests.conftest import random_ragged, random_utterances
+
+PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
+NAMES = list(PARAMS.models)
+# The settings that a model has in params.yaml; which modalities a run reads is none of them.
+BLOCKS = {
+    name: {key: value for key, value in block.items() if key != "modalities"}
+    for name, block in PARAMS.models.items()
+}
+NETWORKS = [name for name in NAMES if Schedule in models.accepted_settings(name)]
+SUBSETS = [list(subset) for size in (1, 2, 3) for subset in combinations(MODALITIES, size)]
+# For the models that have them; trainable_layers 0: the text is one frozen vector.
+SMALL = {
+    "trainable_layers": 0,
+    "epochs": 3,
+    "patience": 3,
+    "batch_size": 8,
+    "accumulate": 1,
+    "minimum_improvement": 0.0,
+    "transformer_dim": 32,
+}
+
+
+def settings_of(name, **changes):
+    """The model's own block, small, with those changes that it knows."""
+    known = [key for group in models.accepted_settings(name) for key in group.model_fields]
+    changes = {key: value for key, value in (SMALL | changes).items() if key in known}
+    return models.check_settings(name, BLOCKS[name] | changes, name, PARAMS.model_dump())
+
+
+def build(name, data, text_encoder="none", **changes):
+    return models.build(name, settings_of(name, **changes), data.widths, text_encoder=text_encoder)
+
+
+def weights(regressor, folder):
+    """The bytes of what a trained model is saved as."""
+    folder.mkdir(parents=True, exist_ok=True)
+    regressor.save(folder)
+    return (folder / "weights.safetensors").read_bytes()
+
+
+def error(predictions, data):
+    return np.abs(predictions.astype(np.float64) - data.labels).mean()
+
+
+TRAIN = random_utterances(seed=1, n=24)
+VALID = random_utterances(seed=2, n=16)
+TEST = random_utterances(seed=3, n=16)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def fitted(name, tmp_path_factory):
+    """A model after its training on the small data with seed 1."""
+    regressor = build(name, TRAIN)
+    regressor.fit(TRAIN, VALID, seed=1, scratch=tmp_path_factory.mktemp("fitted"))
+    return regressor
+
+
+def test_is_a_regressor(name):
+    assert isinstance(build(name, TRAIN), models.Regressor)
+
+
+def test_learns_a_linear_label(name, tmp_path):
+    train, valid = random_utterances(seed=1, n=120), random_utterances(seed=2)
+    regressor = build(name, train, epochs=4, transformer_dim=PARAMS.transformer_dim)
+    regressor.fit(train, valid, seed=1, scratch=tmp_path)
+    train_mean = np.full(len(TEST), train.labels.mean())
+    assert error(regressor.predict(TEST), TEST) < 0.6 * error(train_mean, TEST)
+
+
+def test_same_seed_same_predictions(name, fitted, tmp_path):
+    torch.rand(3)  # what happened before has no part in it
+    again = build(name, TRAIN)
+    again.fit(TRAIN, VALID, seed=1, scratch=tmp_path)
+    np.testing.assert_array_equal(again.predict(TEST), fitted.predict(TEST))
+
+
+def test_prediction_changes_nothing(fitted, tmp_path):
+    before = weights(fitted, tmp_path / "before")
+    first, second = fitted.predict(TEST), fitted.predict(TEST)
+    np.testing.assert_array_equal(first, second)
+    assert first.dtype == np.float32
+    assert weights(fitted, tmp_path / "after") == before
+
+
+def test_order_of_utterances_does_not_matter(fitted):
+    order = np.random.default_rng(0).permutation(len(TEST))
+    found = fitted.predict(TEST.take(order))
+    np.testing.assert_allclose(found, fitted.predict(TEST)[order], rtol=0, atol=1e-5)
+
+
+def test_training_never_sees_the_test_split(name, fitted, tmp_path):
+    """Fit is given train and valid alone; predictions are no function of the test labels."""
+    assert list(inspect.signature(fitted.fit).parameters) == ["train", "valid", "seed", "scratch"]
+    order = np.random.default_rng(0).permutation(len(TEST))
+    other = replace(TEST.take(order), labels=TEST.labels)  # features permuted, labels not
+    expected = weights(fitted, tmp_path / "fitted")
+    again = build(name, TRAIN)
+    again.fit(TRAIN, VALID, seed=1, scratch=tmp_path)
+    again.predict(other)
+    assert weights(again, tmp_path / "again") == expected
+    blind = replace(TEST, labels=np.full_like(TEST.labels, np.nan))
+    np.testing.assert_array_equal(again.predict(blind), fitted.predict(TEST))
+
+
+def test_save_and_load(name, fitted, tmp_path):
+    fitted.save(tmp_path)
+    loaded = build(name, TRAIN)
+    loaded.load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(TEST), fitted.predict(TEST))
+
+
+def test_longer_padding_same_predictions(name, tiny_bert, tmp_path):
+    """An utterance has the same prediction alone and beside one that is many times longer."""
+    layers = {"text_encoder": tiny_bert, "trainable_layers": 1} if name in NETWORKS else {}
+    data = random_utterances(n=16, text_tokens=6 if layers else 1)
+    regressor = build(name, data, **layers, epochs=1)
+    regressor.fit(data, data, seed=1, scratch=tmp_path)
+    rng = np.random.default_rng(0)
+    frames = {"text": 50 if layers else 1, "audio": 100, "vision": 100}
+    long = {
+        name: Ragged.of([ragged[0], random_ragged(rng, 1, ragged.width, *2 * [frames[name]])[0]])
+        for name, ragged in data.sequences.items()
+    }
+    beside = replace(data.take([0, 1]), sequences=long)
+    alone = regressor.predict(data.take([0]))
+    np.testing.assert_allclose(regressor.predict(beside)[0], alone[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)
+def test_works_with_each_subset_of_modalities(name, modalities, tmp_path):
+    train, valid, test = (split.select(modalities) for split in (TRAIN, VALID, TEST))
+    regressor = build(name, train, epochs=1, batch_size=16)
+    regressor.fit(train, valid, seed=1, scratch=tmp_path / "scratch")
+    predictions = regressor.predict(test)
+    assert np.isfinite(predictions).all()
+    assert len(np.unique(predictions)) > 1
+    loaded = build(name, train, batch_size=16)
+    weights(regressor, tmp_path / "saved")
+    loaded.load(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.predict(test), predictions)
+
+
+def test_unknown_setting_is_refused(name):
+    known = next(iter(BLOCKS[name]))
+    with pytest.raises(params.ParamsError) as caught:
+        models.check_settings(name, {"no_such_setting": 7}, f"models.{name}", {})
+    message = str(caught.value)
+    assert message.startswith(f"models.{name}.no_such_setting: unknown setting (value 7); ")
+    assert known in message
+    assert "\n" not in message
+
+
+def test_wrong_setting_is_refused(name):
+    wrong = {next(iter(BLOCKS[name])): object()}
+    with pytest.raises(params.ParamsError, match=rf"^models\.{name}: {next(iter(wrong))}"):
+        models.check_settings(name, BLOCKS[name] | wrong, f"models.{name}", {})
+
+
+network = pytest.mark.parametrize("name", NETWORKS, scope="module")
+
+
+@network
+def test_other_seed_other_predictions(name, fitted, tmp_path):
+    other = build(name, TRAIN)
+    other.fit(TRAIN, VALID, seed=2, scratch=tmp_path)
+    assert (other.predict(TEST) != fitted.predict(TEST)).any()
+
+
+@network
+def test_keeps_the_best_epoch(name, tmp_path):
+    """Valid contradicts train here: the more epochs, the worse; the first ones are the best."""
+    valid = replace(VALID, labels=-VALID.labels)
+    regressor = build(name, TRAIN, patience=4, epochs=4)
+    history = regressor.fit(TRAIN, valid, seed=1, scratch=tmp_path)
+    errors = [row["valid_mae"] for row in history]
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert errors[-1] > min(errors)
+    assert error(regressor.predict(valid), valid) == min(errors)
+
+
+@network
+def test_resumed_equals_uninterrupted(name, tmp_path, monkeypatch):
+    """Bit for bit: history, weights, optimizer and label tables, after a stop within an epoch."""
+    whole = build(name, TRAIN, accumulate=2)
+    history = whole.fit(TRAIN, VALID, seed=1, scratch=tmp_path / "whole")
+
+    def broken_off(batches, epoch):
+        yield from batches[:2] if epoch == 3 else batches
+        if epoch == 3:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_progress", broken_off)
+        with pytest.raises(InterruptedError):
+            build(name, TRAIN, accumulate=2).fit(TRAIN, VALID, seed=1, scratch=tmp_path / "broken")
+    resumed = build(name, TRAIN, accumulate=2)
+    assert resumed.fit(TRAIN, VALID, seed=1, scratch=tmp_path / "broken") == history
+    assert weights(resumed, tmp_path / "b") == weights(whole, tmp_path / "a")
+    checkpoints = [(tmp_path / run / CHECKPOINT).read_bytes() for run in ("whole", "broken")]
+    assert checkpoints[0] == checkpoints[1]
+    np.testing.assert_array_equal(resumed.predict(TEST), whole.predict(TEST))
+
+
+def with_text(data, trainable_layers):
+    """Data whose text is what a network with so many trained layers reads."""
+    rng = np.random.default_rng(len(data))
+    if trainable_layers == "all":
+        ids = [rng.integers(4, 12, size=t).astype(np.int32) for t in rng.integers(3, 9, len(data))]
+        return data.select(["audio", "vision"]).with_text(Ragged.of(ids))
+    states = random_ragged(rng, len(data), 8, 3, 8)
+    return data.select(["audio", "vision"]).with_text(states)
+
+
+@network
+@pytest.mark.parametrize("trainable_layers", [1, "all"])
+def test_trains_the_text_encoder(name, trainable_layers, tiny_bert, tmp_path):
+    """Every weight of network and encoder gets a gradient within three epochs, and moves.
+
+    Three, because a model may leave a part of it alone for an epoch.
+    """
+    train, valid = with_text(TRAIN, trainable_layers), with_text(VALID, trainable_layers)
+    regressor = build(name, train, tiny_bert, trainable_layers=trainable_layers)
+    reached: set[int] = set()
+
+    def watch(optimizer, *_):
+        for group in optimizer.param_groups:
+            reached.update(id(p) for p in group["params"] if p.grad is not None and p.grad.any())
+
+    handle = register_optimizer_step_pre_hook(watch)
+    try:
+        regressor.fit(train, valid, seed=1, scratch=tmp_path)
+    finally:
+        handle.remove()
+    missed = [key for key, p in regressor.network.named_parameters() if id(p) not in reached]
+    assert missed == []
+    before = text.build_encoder(tiny_bert, trainable_layers, "mean", 8).state_dict()
+    after = regressor.network.encoder.state_dict()
+    assert [key for key in before if torch.equal(before[key], after[key])] == []
+    assert np.isfinite(regressor.predict(valid)).all()
+
+
+@network
+def test_the_rate_of_the_text_encoder_reaches_it(name, tiny_bert):
+    """Each parameter is in one group; those of the encoder, and no others, have its rate."""
+    data = with_text(TRAIN, 1)
+    settings = settings_of(name, trainable_layers=1)
+    regressor = models.build(name, settings, data.widths, text_encoder=tiny_bert)
+    assert isinstance(regressor, NetworkRegressor)
+    built = regressor.build()
+    groups = built.parameter_groups()
+    members = [id(p) for group in groups for p in group["params"]]
+    assert sorted(members) == sorted(id(p) for p in built.parameters())
+    rate = settings["bert_lr"] if "bert_lr" in settings else settings["lr"]["text"]
+    at_rate = {id(p) for group in groups if group["lr"] == rate for p in group["params"]}
+    encoder = {id(p) for key, p in built.named_parameters() if key.startswith("encoder.")}
+    assert at_rate == encoder
+    assert encoder

@@ -1,0 +1,73 @@
+"""Each layer must see the real frames and nothing else."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from msabench.batches import Padded
+from msabench.layers import EndState, Standardize, pool, segment_means
+from msabench.utterances import Ragged
+
+
+def noisy_padding(lengths, width, longest):
+    """Random sequences whose padding is full of large noise."""
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(len(lengths), longest, width, generator=generator, dtype=torch.float64)
+    for row, length in zip(values, lengths, strict=True):
+        row[length:] *= 1e3
+    return Padded(values, torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_end_state_equals_packed_sequences(bidirectional):
+    """Values and gradients equal those of a packed LSTM, whatever the padding holds."""
+    torch.manual_seed(0)
+    sequence = noisy_padding([5, 1, 9, 3], width=4, longest=11)
+    layer = EndState(4, 6, bidirectional=bidirectional).double()
+    packed = torch.nn.LSTM(4, 6, batch_first=True, bidirectional=bidirectional).double()
+    ours = dict(layer.named_parameters())
+    for name, parameter in packed.named_parameters():
+        direction = "backwards" if name.endswith("_reverse") else "forwards"
+        parameter.data.copy_(ours[f"{direction}.{name.removesuffix('_reverse')}"])
+    _, (end, _) = packed(
+        pack_padded_sequence(
+            sequence.values, sequence.lengths, batch_first=True, enforce_sorted=False
+        )
+    )
+    expected = end.transpose(0, 1).flatten(1)
+    found = layer(sequence)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    for name, parameter in packed.named_parameters():
+        direction = "backwards" if name.endswith("_reverse") else "forwards"
+        own = ours[f"{direction}.{name.removesuffix('_reverse')}"]
+        torch.testing.assert_close(own.grad, parameter.grad, rtol=1e-10, atol=1e-10)
+
+
+def test_pool():
+    sequence = noisy_padding([2, 3], width=2, longest=5)
+    by_hand = torch.stack([sequence.values[0, :2].mean(0), sequence.values[1, :3].mean(0)])
+    torch.testing.assert_close(pool(sequence.values, sequence, "mean"), by_hand)
+    torch.testing.assert_close(pool(sequence.values, sequence, "cls"), sequence.values[:, 0])
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 20])
+def test_segment_means_equal_adaptive_average_pooling(length):
+    """PyTorch's adaptive pooling over the real frames alone has the same segments."""
+    sequence = noisy_padding([length], width=3, longest=length + 4)
+    real = sequence.values[:, :length].transpose(1, 2)
+    expected = torch.nn.functional.adaptive_avg_pool1d(real, 4)
+    torch.testing.assert_close(segment_means(sequence, 4), expected)
+
+
+def test_standardize():
+    """Frames get zero mean and unit variance; a constant feature becomes zero, not infinite."""
+    rng = np.random.default_rng(0)
+    values = rng.normal([0.0, 300.0, 7.0], [1.0, 1e4, 0.0], size=(500, 3)).astype(np.float32)
+    layer = Standardize(3)
+    layer.adapt(Ragged(values, np.array([0, 200, 500])))
+    found = layer(Padded(torch.from_numpy(values)[None], torch.tensor([500]))).values[0]
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(found.std(0), [1, 1, 0], atol=2e-3)

@@ -1,0 +1,62 @@
+"""params.yaml: what is permitted, and that a refusal names place, value and range."""
+
+import io
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from msabench import params
+from msabench.params import ParamsError
+
+PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
+
+
+def changed(tmp_path, old, new):
+    content = PARAMS.read_text(encoding="utf-8")
+    assert old in content
+    path = tmp_path / "params.yaml"
+    path.write_text(content.replace(old, new, 1), encoding="utf-8")
+    return path
+
+
+def test_rates_are_numbers():
+    """DVC writes 2e-05, which YAML 1.1 reads as a string."""
+    loaded = params.load(PARAMS)
+    assert (loaded.lr, loaded.bert_lr) == (2e-4, 2e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("\nlr: 0.0002", "\nlr: abc", r"lr: 'abc'; .*number"),
+        ("\nbatch_size: 64", "\nbatch_size: 0", r"batch_size: 0; .*greater than 0"),
+        ("\nbatch_size: 64", "\nbatch_size: 6.5", r"batch_size: 6.5; .*integer"),
+        ("\nbatch_size: 64", "\nbatchsize: 64", r"batch_size: missing|batchsize: unknown"),
+        ("\nthreads: 1", "\nthreads: 1\nspeed: 1", r"speed: unknown setting"),
+        ("\ndevice: auto", "\ndevice: gpu", r"device: 'gpu'; .*'auto', 'cpu', 'cuda' or 'mps'"),
+        ("\ndataset: simulated", "\ndataset: mosie", r"dataset: 'mosie'; there are: simulated, "),
+        ("- 3", "- 1", r"seeds: \[1, 2, 1\] names a seed twice"),
+        (
+            "    path:\n",
+            "    path: label.csv\n",
+            r"path: 'label.csv' is relative",
+        ),
+        ("  batch_size_64:", "  ours:", r"sweep.ours: a model has this name"),
+        ("\nlr: 0.0002", "\nlr: [", r"not valid YAML"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path, old, new, message):
+    with pytest.raises(ParamsError, match=message) as refused:
+        params.load(changed(tmp_path, old, new))
+    assert "\n" not in str(refused.value)
+
+
+def test_the_file_is_in_the_form_dvc_writes():
+    """`dvc exp run -S` rewrites the file by a round trip, which must not change a byte of it."""
+    yaml = YAML()
+    yaml.default_flow_style = False
+    content = PARAMS.read_text(encoding="utf-8")
+    written = io.StringIO()
+    yaml.dump(yaml.load(content), written)
+    assert written.getvalue() == content

@@ -1,0 +1,76 @@
+"""The text encoder: cached equals uncached, padding is not seen, errors name the cause."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertModel
+
+from msabench import text
+from msabench.batches import Padded
+from msabench.utterances import DataError, Ragged
+
+CPU = torch.device("cpu")
+TEXTS = ["the film was good", "bad", "not very good but the film was not bad", "was it"]
+
+
+def padded(ragged, longer=0):
+    values, lengths = ragged.padded(np.arange(len(ragged)))
+    widths = [(0, 0), (0, longer)] + [(0, 0)] * (values.ndim - 2)
+    return Padded(torch.from_numpy(np.pad(values, widths)), torch.from_numpy(lengths))
+
+
+@pytest.fixture
+def tokens(tiny_bert):
+    return text.tokenize(text.load_tokenizer(tiny_bert), TEXTS, 50)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("trainable_layers", [0, 1, 2, 3, "all"])
+def test_cached_equals_the_whole_encoder(tiny_bert, tokens, tmp_path, trainable_layers, pooling):
+    """Frozen layers from the cache and the rest on top give the whole BERT's vectors."""
+    name = text.cache_name(trainable_layers, pooling)
+    bert = text.load_bert(tiny_bert)
+    if trainable_layers == "all":
+        cached = tokens
+    else:
+        text.encode(
+            bert, tokens, {name: (trainable_layers, pooling)}, tmp_path, batch_size=2, device=CPU
+        )
+        cached = Ragged.load(tmp_path, name)
+    encoder = text.build_encoder(tiny_bert, trainable_layers, pooling, cached.width).eval()
+    reference = BertModel.from_pretrained(tiny_bert, add_pooling_layer=False).eval()
+    with torch.no_grad():
+        found = encoder(padded(cached, longer=3 if trainable_layers else 0))
+        for i, vector in enumerate(found):
+            states = reference(torch.from_numpy(tokens[i])[None].long()).last_hidden_state[0]
+            expected = states[0] if pooling == "cls" else states.mean(0)
+            torch.testing.assert_close(vector, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_tokens_are_cut(tiny_bert):
+    tokens = text.tokenize(text.load_tokenizer(tiny_bert), TEXTS, 5)
+    assert tokens.lengths.tolist() == [5, 3, 5, 4]
+    assert tokens[2].tolist()[0] == 2
+    assert tokens[2].tolist()[-1] == 3
+
+
+def test_minilm_is_the_model_of_the_package():
+    """The embedded default loads without a network and its files have the published hashes."""
+    bert = text.load_bert(text.MINILM)
+    assert (bert.config.num_hidden_layers, bert.config.hidden_size) == (6, 384)
+
+
+def test_a_damaged_minilm_is_refused(monkeypatch):
+    monkeypatch.setitem(text.MINILM_SHA256, "vocab.txt", "0" * 64)
+    with pytest.raises(DataError, match=r"vocab\.txt: SHA-256 07eced.*expected 0000"):
+        text.locate(text.MINILM)
+
+
+def test_too_many_layers(tiny_bert):
+    with pytest.raises(DataError, match="trainable_layers: 4; the text encoder has 3 layers"):
+        text.build_encoder(tiny_bert, 4, "mean", 8)
+
+
+def test_no_such_encoder(tmp_path):
+    with pytest.raises(DataError, match="text_encoder: no BERT at"):
+        text.load_bert(str(tmp_path / "nothing"))

@@ -1,0 +1,255 @@
+"""The loop by hand: accumulation, early stopping, validation, checkpoints, weight decay."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from msabench import training
+from msabench.training import CHECKPOINT, Network, NetworkRegressor, Schedule, write_history
+from msabench.utterances import Ragged, Utterances
+
+
+def utterances(labels):
+    """One frame of two features each, a function of the row alone."""
+    n = len(labels)
+    frames = np.random.default_rng(0).normal(size=(n, 1, 2)).astype(np.float32)
+    return Utterances(
+        ids=[f"video{i}$_$0" for i in range(n)],
+        texts=[""] * n,
+        labels=np.array(labels, dtype=np.float32),
+        sequences={"audio": Ragged.of(list(frames))},
+    )
+
+
+class Line(Network):
+    """A linear map of the first frame, trained on the sum of squared errors."""
+
+    lr, bert_lr, weight_decay = 0.01, 0.0, 0.1
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 1)
+
+    def forward(self, batch):
+        return self.linear(batch.sequences["audio"].values[:, 0]).squeeze(1)
+
+    def training_loss(self, batch, *_):
+        return (self(batch) - batch.labels).square().sum()
+
+
+class Given(Network):
+    """A network whose error in each epoch is given: it predicts errors[epoch - 1] everywhere.
+
+    Made for labels of zero. Its weight `value` changes without a gradient.
+    """
+
+    lr, bert_lr, weight_decay = 1e-3, 0.0, 0.0
+
+    def __init__(self, errors):
+        super().__init__()
+        self.errors = errors
+        self.value = nn.Parameter(torch.tensor(0.0))
+        self.idle = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, batch):
+        return self.value.expand(len(batch.labels))
+
+    def training_loss(self, batch, epoch):
+        with torch.no_grad():
+            self.value.fill_(self.errors[epoch - 1])
+        return 0.0 * self.idle * batch.labels.sum()
+
+
+def schedule(**changes):
+    return Schedule(**{"batch_size": 4, "epochs": 3, "patience": 9} | changes)
+
+
+def fit(build, data, scratch, seed=1, valid=None, **changes):
+    regressor = NetworkRegressor(build, schedule(**changes))
+    history = regressor.fit(data, valid or data, seed=seed, scratch=scratch)
+    return regressor, history
+
+
+@pytest.fixture
+def in_order(monkeypatch):
+    """Batches in the order of the data."""
+
+    def cut(lengths, batch_size, rng):  # noqa: ARG001
+        rows = np.arange(len(lengths))
+        return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+    monkeypatch.setattr(training, "shuffled", cut)
+
+
+LABELS = np.linspace(-3, 3, 32)
+
+
+@pytest.mark.usefixtures("in_order")
+def test_four_accumulated_batches_are_one_large_one(tmp_path):
+    """For a sum over utterances, gradients add up: the same steps, the same weights."""
+    data = utterances(LABELS)
+    small, history = fit(Line, data, tmp_path / "small", batch_size=4, accumulate=4)
+    large, expected = fit(Line, data, tmp_path / "large", batch_size=16)
+    torch.testing.assert_close(small.network.state_dict(), large.network.state_dict())
+    for row, other in zip(history, expected, strict=True):
+        assert row["valid_mae"] == pytest.approx(other["valid_mae"], rel=1e-5)
+
+
+@pytest.mark.usefixtures("in_order")
+@pytest.mark.parametrize(("batches", "used"), [(7, 4), (8, 8), (9, 8)])
+def test_an_incomplete_group_is_dropped_or_kept(batches, used, tmp_path):
+    """Dropped: as if the last batches were not there. Kept: a step like every other."""
+    data = utterances(LABELS[:18] if batches == 9 else LABELS[: 2 * batches])
+    group = {"batch_size": 2, "accumulate": 4, "epochs": 1}
+    dropped, _ = fit(Line, data, tmp_path / "dropped", drop_incomplete=True, **group)
+    kept, _ = fit(Line, data, tmp_path / "kept", **group)
+    first = data.take(np.arange(2 * used))
+    without, _ = fit(Line, first, tmp_path / "without", **group)
+    after_drop, expected = dropped.network.state_dict(), without.network.state_dict()
+    torch.testing.assert_close(after_drop, expected, rtol=0, atol=0)
+    same = torch.equal(kept.network.linear.weight, without.network.linear.weight)
+    assert same == (used == batches)
+
+
+@pytest.mark.parametrize(
+    ("errors", "changes", "epochs", "best"),
+    [
+        ([4, 3, 2, 1], {"epochs": 4}, 4, 4),
+        ([4, 3, 2, 1], {"epochs": 2}, 2, 2),
+        ([3, 2, 4, 4, 1], {"patience": 2}, 4, 2),
+        ([3, 2, 4, 1, 4, 4, 4], {"patience": 2}, 6, 4),
+        ([2, 2, 2, 2], {"patience": 1}, 2, 1),  # an equal loss is no improvement
+        ([3, 2.75, 2.5, 2.25], {"patience": 2, "minimum_improvement": 0.25}, 4, 3),
+        ([3, 2.5, 2.25, 2.25], {"patience": 2, "minimum_improvement": 0.25}, 4, 2),
+        ([3, 2.875, 2.8125, 2.625], {"patience": 9, "minimum_improvement": 0.25}, 4, 4),
+    ],
+)
+def test_early_stopping(errors, changes, epochs, best, tmp_path):
+    """Improvements are measured against the best epoch; its weights are kept."""
+    data = utterances(np.zeros(4))
+    changes = {"epochs": len(errors)} | changes
+    regressor, history = fit(lambda: Given(errors), data, tmp_path, **changes)
+    assert [row["valid_loss"] for row in history] == errors[:epochs]
+    assert [row["epoch"] for row in history] == list(range(1, epochs + 1))
+    assert regressor.network.value.item() == errors[best - 1]
+
+
+def test_mean_of_batches(tmp_path):
+    """Of errors 0, 0, 3 in batches of two, one is last: means 1.5 or 0.75, while the MAE is 1."""
+    data = utterances([0.0, 0.0, 3.0])
+    epochs = {"epochs": 12, "patience": 12, "batch_size": 2}
+    constant = Given([0.0] * 12)
+    _, by_batch = fit(
+        lambda: constant, data, tmp_path / "a", validation_loss="mean_of_batches", **epochs
+    )
+    _, by_utterance = fit(lambda: constant, data, tmp_path / "b", **epochs)
+    assert {row["valid_loss"] for row in by_batch} == {1.5, 0.75}
+    assert {row["valid_loss"] for row in by_utterance} == {1.0}
+    assert {row["valid_mae"] for row in by_batch + by_utterance} == {1.0}
+
+
+def test_train_loss_is_the_mean_per_utterance(tmp_path):
+    """A short last batch weighs as many utterances as it has."""
+
+    class Fixed(Line):
+        def training_loss(self, batch, epoch):
+            return super().training_loss(batch, epoch) * 0 + batch.labels.mean()
+
+    _, history = fit(Fixed, utterances([1.0, 2.0, 3.0, 0.0, 0.5]), tmp_path, epochs=1)
+    assert history[0]["train_loss"] == pytest.approx(1.3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite(value, tmp_path):
+    """The run fails and names epoch and batch; the checkpoint is that of the epoch before."""
+
+    class Failing(Line):
+        def training_loss(self, batch, epoch):
+            return super().training_loss(batch, epoch) * (value if epoch == 2 else 1.0)
+
+    with pytest.raises(FloatingPointError, match=f"epoch 2, batch 1 of 8 is {value}"):
+        fit(Failing, utterances(LABELS), tmp_path)
+    _, resumed = fit(Line, utterances(LABELS), tmp_path)
+    _, whole = fit(Line, utterances(LABELS), tmp_path / "whole")
+    assert resumed == whole
+
+
+def test_a_broken_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    """Half a file under another name is neither read nor in the way."""
+    data = utterances(LABELS)
+    whole, history = fit(Line, data, tmp_path / "whole")
+    broken = tmp_path / "broken"
+    write, written = training.save_file, []
+
+    def fail_at_the_second(tensors, path, **metadata):
+        written.append(path)
+        if len(written) == 2:
+            path.write_bytes(b"half a file")
+            raise InterruptedError
+        write(tensors, path, **metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_file", fail_at_the_second)
+        with pytest.raises(InterruptedError):
+            fit(Line, data, broken)
+    assert b"half a file" in [path.read_bytes() for path in broken.iterdir()]
+    resumed, found = fit(Line, data, broken)
+    assert found == history
+    torch.testing.assert_close(
+        resumed.network.state_dict(), whole.network.state_dict(), rtol=0, atol=0
+    )
+    assert [path.name for path in broken.iterdir()] == [CHECKPOINT]
+
+
+def test_a_finished_training_is_not_continued(tmp_path):
+    data = utterances(LABELS)
+    first, history = fit(Line, data, tmp_path)
+    again, same = fit(Line, data, tmp_path)
+    assert same == history
+    np.testing.assert_array_equal(again.predict(data), first.predict(data))
+
+
+@pytest.mark.parametrize("decoupled", [True, False])
+def test_weight_decay(decoupled, tmp_path):
+    """Without a gradient, AdamW shrinks a weight by lr * decay; Adam steps by lr all the same."""
+
+    class Idle(Line):
+        def training_loss(self, batch, epoch):
+            return super().training_loss(batch, epoch) * 0
+
+        def parameter_groups(self):
+            groups = super().parameter_groups()
+            return [{**group, "decoupled_weight_decay": decoupled} for group in groups]
+
+    regressor, _ = fit(Idle, utterances([0.0] * 4), tmp_path, epochs=1)
+    torch.manual_seed(1)
+    before, after = Line().linear.weight, regressor.network.linear.weight
+    expected = before * (1 - 0.01 * 0.1) if decoupled else before - 0.01 * before.sign()
+    torch.testing.assert_close(after, expected, rtol=0, atol=1e-6)
+
+
+def test_the_groups_of_a_network_decay_decoupled():
+    """AdamW unless a network says otherwise; a network without encoder has one group."""
+    (group,) = Line().parameter_groups()
+    assert group["decoupled_weight_decay"] is True
+    assert (group["lr"], group["weight_decay"], len(group["params"])) == (0.01, 0.1, 2)
+
+
+def test_prediction_without_weights():
+    with pytest.raises(RuntimeError, match="call fit or load first"):
+        NetworkRegressor(Line, schedule()).predict(utterances([0.0]))
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"patience": 0}, {"batch_size": "4"}, {"lr": 1}])
+def test_wrong_schedule(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        schedule(**wrong)
+
+
+def test_write_history(tmp_path):
+    path = tmp_path / "history.csv"
+    write_history(path, [])
+    assert not path.exists()
+    write_history(path, [{"epoch": 1, "valid_mae": 0.5}, {"epoch": 2, "valid_mae": 0.25}])
+    assert path.read_bytes() == b"epoch,valid_mae\n1,0.5\n2,0.25\n"
