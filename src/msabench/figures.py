@@ -1,0 +1,276 @@
+"""Figures: plain data -> matplotlib figures, one function each; every title names the data.
+
+Mappings go from a model's printed name to its data. A model has the colour of its place in the
+mapping, so that it keeps it from figure to figure: a model without data stays in, empty.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, Integer
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from msabench.statistics import mean_history
+
+Columns = Mapping[str, Sequence[float]]
+Row = Mapping[str, Any]
+
+# Okabe and Ito's palette, safe for the colour-blind, in an order of good contrast.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31")
+INK, GREY, PALE = "#333333", "#8A8A8A", "#D9D9D9"
+SHADES = LinearSegmentedColormap.from_list("shades", ["#EEF4F9", "#5AA0CC", "#083E66"])
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.08,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#ECECEC",
+    "legend.frameon": False,
+    "svg.hashsalt": "msabench",  # the ids in the file are random without it
+}
+DIAMOND: Any = {"mfc": "white", "mec": INK, "mew": 1.2, "ms": 6, "zorder": 5}  # the report
+TITLES = {"mae": "MAE", "corr": "Corr", "acc_2": "Acc-2", "f1": "F1"}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the one style of this project, whatever the user's matplotlibrc says."""
+
+    @wraps(draw)
+    def drawn(*args: Any, **settings: Any) -> Figure:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            return draw(*args, **settings)
+
+    return drawn
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure, byte for byte the same in every run."""
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})
+
+
+@styled
+def learning_curves(histories: Mapping[str, Sequence[Columns]], title: str) -> Figure:
+    """Draw training loss and validation MAE by epoch: the mean over seeds, each seed thin.
+
+    A dot marks the lowest validation MAE of the mean.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure.suptitle(f"Learning curves, {title}")
+    panels = figure.subplots(1, 2)
+    for axes, column in zip(panels, ("train_loss", "valid_mae"), strict=True):
+        for (name, runs), colour in zip(histories.items(), _colours(len(histories)), strict=True):
+            if not runs:
+                continue
+            for run in runs if len(runs) > 1 else ():
+                axes.plot(run["epoch"], run[column], color=colour, lw=0.8, alpha=0.4)
+            mean = mean_history(runs)
+            axes.plot(mean["epoch"], mean[column], color=colour, lw=2.2, label=name)
+            if column == "valid_mae":
+                best = int(np.argmin(mean[column]))
+                axes.plot(mean["epoch"][best], mean[column][best], "o", color=colour, ms=7)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panels[0].set_title("training loss (each model's own)")
+    panels[1].set_title("validation MAE")
+    if any(histories.values()):
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+@styled
+def predictions_against_labels(
+    predictions: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]],
+    title: str,
+    label_range: Sequence[float | int],
+) -> Figure:
+    """Draw, for each model's (labels, predictions), where the utterances lie, as hexagons."""
+    figure, panels = _panels(len(predictions), f"Predictions against labels on test, {title}")
+    low, high = label_range
+    edge = 0.06 * (high - low)
+    bottom = min([low, *(float(p.min()) for _, p in predictions.values())]) - edge
+    top = max([high, *(float(p.max()) for _, p in predictions.values())]) + edge
+    drawn = []
+    for axes, (name, (labels, guesses)) in zip(panels, predictions.items(), strict=True):
+        extent = (low - edge, high + edge, bottom, top)
+        axes.plot([low, high], [low, high], color=GREY, lw=1, ls="--", label="label = prediction")
+        drawn.append(
+            axes.hexbin(
+                *(labels, guesses), gridsize=24, extent=extent, mincnt=1, cmap=SHADES, lw=0.2
+            )
+        )
+        centres, means = _means_by_label(labels, guesses, low, high)
+        axes.plot(centres, means, "o-", color="#D55E00", ms=3.5, lw=1.4, label="mean prediction")
+        axes.set(
+            title=name, xlabel="label", ylabel="prediction", xlim=extent[:2], ylim=(bottom, top)
+        )
+        axes.label_outer()
+    if drawn:
+        fullest = max(cells.get_clim()[1] or 1.0 for cells in drawn)
+        for cells in drawn:
+            cells.set_norm(LogNorm(1.0, max(2.0, fullest)))
+        figure.colorbar(drawn[0], ax=panels, label="utterances", pad=0.02, format="{x:g}")
+        handles, labels_ = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels_, loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def confusions(
+    counts: Mapping[str, Integer[np.ndarray, "k k"]], title: str, names: Sequence[str]
+) -> Figure:
+    """Draw each model's confusion of k classes (rows: label), in per cent of the row."""
+    figure, panels = _panels(len(counts), f"Confusion of {len(names)} classes on test, {title}")
+    for axes, (name, matrix) in zip(panels, counts.items(), strict=True):
+        total = matrix.sum(axis=1, keepdims=True)
+        share = np.divide(100 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
+        axes.pcolormesh(share, cmap=SHADES, vmin=0, vmax=100, edgecolors="white", lw=0.8)
+        for (row, column), value in np.ndenumerate(share):
+            if value >= 0.5:
+                colour = "white" if value > 45 else INK
+                x, y, text = column + 0.5, row + 0.5, f"{value:.0f}"
+                axes.text(x, y, text, color=colour, fontsize=7, ha="center", va="center")
+        ticks = np.arange(len(names)) + 0.5
+        axes.set(title=name, xlabel="prediction", ylabel="label", aspect="equal")
+        axes.set_xticks(ticks, names)
+        axes.set_yticks(ticks, names)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.label_outer()
+    figure.supxlabel("per cent of the utterances of each label, all seeds together", fontsize=9)
+    return figure
+
+
+@styled
+def comparison(
+    rows: Mapping[str, Row], published: Mapping[str, Row], title: str, published_data: str
+) -> Figure:
+    """Draw the four metrics of each row, with spread over seeds and the published value.
+
+    The last row is the baseline, drawn in grey.
+    """
+    figure = Figure(figsize=(11, 1.5 + 0.5 * len(rows)), layout="constrained")
+    figure.suptitle(f"Table 6, {title}: comparison of the models")
+    panels = figure.subplots(1, len(TITLES), sharey=True)
+    colours = [*_colours(len(rows) - 1), GREY]
+    for axes, (metric, heading) in zip(panels, TITLES.items(), strict=True):
+        for y, ((name, row), colour) in enumerate(zip(rows.items(), colours, strict=True)):
+            _bar(axes, y, row, metric, colour)
+            value = published.get(name, {}).get(metric)
+            if value is not None:
+                axes.plot(value, y, "D", **DIAMOND)
+        axes.set_title(heading)
+        axes.set_xlim(left=min(0.0, axes.dataLim.x0))  # a correlation can be negative
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(range(len(rows)), list(rows))
+    panels[0].invert_yaxis()
+    mark = panels[0].plot([], [], "D", **DIAMOND)
+    label = (
+        f"the report, of the same metric (measured on {published_data}); whiskers: std over seeds"
+    )
+    figure.legend(mark, [label], loc="outside lower center")
+    return figure
+
+
+@styled
+def sweeps(
+    tables: Mapping[str, Mapping[str, Row]],
+    published: Mapping[str, Mapping[str, Row]],
+    title: str,
+    published_data: str,
+) -> Figure:
+    """Draw the MAE of each row of each sweep: validation, test, published; chosen row ringed."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure.suptitle(f"Tables 3-5, {title}: MAE of our model by setting")
+    panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    for axes, (heading, table) in zip(panels, tables.items(), strict=True):
+        x = np.arange(len(table))
+        report = [published[heading].get(name, {}).get("mae", np.nan) for name in table]
+        for column, label, line, colour in (
+            ("valid_mae", "validation", "o--", COLOURS[0]),
+            ("mae", "test", "s-", COLOURS[3]),
+        ):
+            values = [np.nan if row[column] is None else row[column] for row in table.values()]
+            axes.plot(x, values, line, label=label, color=colour, ms=6, lw=1.6)
+        axes.plot(x, report, "D", label=f"the report, test ({published_data})", **DIAMOND)
+        chosen = [i for i, row in enumerate(table.values()) if row["chosen"]]
+        height = [row["valid_mae"] for row in table.values() if row["chosen"]]
+        label = "chosen on validation"
+        axes.plot(chosen, height, "o", label=label, mfc="none", mec=COLOURS[0], mew=1.4, ms=13)
+        axes.set_title(heading)
+        axes.set_xticks(x, list(table))
+        axes.margins(x=0.12, y=0.12)
+        if all(row["mae"] is None for row in table.values()):
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=GREY)
+    if len(panels):
+        panels[0].set_ylabel("MAE")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
+    """Lay out one square panel per model, at most four in a row."""
+    columns = max(1, min(4, count))
+    lines = max(1, ceil(count / columns))
+    figure = Figure(figsize=(max(7, 1 + 2.7 * columns), 1.2 + 2.8 * lines), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in panels[count:]:
+        axes.remove()
+    return figure, list(panels[:count])
+
+
+def _bar(axes: Axes, y: int, row: Row, metric: str, colour: str) -> None:
+    value, std = row[metric], row[f"{metric}_std"]
+    if value is None:
+        axes.text(0, y, " missing", va="center", color=GREY)
+        return
+    axes.barh(y, value, height=0.62, color=colour)
+    if std is not None:
+        axes.errorbar(value, y, xerr=std, color=INK, capsize=3, lw=1.2)
+    constant = metric == "corr" and value == 0
+    text, colour = " -" if constant else f" {value:.3f}", "white" if value > 0 else INK
+    axes.text(0, y, text, va="center", color=colour, fontweight="bold")
+
+
+def _means_by_label(
+    labels: Float[np.ndarray, " n"],
+    guesses: Float[np.ndarray, " n"],
+    low: float | int,
+    high: float | int,
+) -> tuple[list[float], list[float]]:
+    """Return the centres of seven equal bins of the label, and the mean prediction in each."""
+    bins = np.rint(6 * (labels - low) / (high - low)).astype(int)
+    found = [i for i in range(7) if (bins == i).any()]
+    return [low + i * (high - low) / 6 for i in found], [
+        float(guesses[bins == i].mean()) for i in found
+    ]

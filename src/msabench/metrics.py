@@ -1,0 +1,192 @@
+"""Metrics: how far predictions are from labels.
+
+Every metric takes the labels and the predictions of n >= 1 utterances, each (n,) and finite, and
+returns one float; its name is its key in json and its column in the tables. Accuracies and F1 lie
+in 0..1. The definitions are those of the MMSA benchmark (MOSEI = MOSI; CH-SIMS has its own set),
+which names `acc_2, f1` "Non0" and `acc_2_has0, f1_has0` "Has0". Where MMSA raises or yields NaN
+the value here is defined: see corr, acc_2 and f1.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+HEADLINE = ("mae", "corr", "acc_2", "f1")  # the columns of the report's tables
+
+
+def mae(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the mean absolute error, in units of the label."""
+    return float(np.abs(predictions.astype(np.float64) - labels.astype(np.float64)).mean())
+
+
+def corr(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return Pearson's correlation, -1..1; 0 where a side is constant (n = 1 included)."""
+    a, b = _standardised(labels), _standardised(predictions)
+    return float(np.clip((a * b).sum(), -1.0, 1.0))
+
+
+def acc_2(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the accuracy of the sign, value > 0, without the labels equal to 0.
+
+    A prediction of exactly 0 counts as negative. 0 where every label is 0.
+    """
+    kept = labels != 0
+    return _accuracy(labels[kept] > 0, predictions[kept] > 0)
+
+
+def f1(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the weighted F1 of the sign, value > 0, without the labels equal to 0; see acc_2."""
+    kept = labels != 0
+    return _weighted_f1(labels[kept] > 0, predictions[kept] > 0)
+
+
+def acc_2_has0(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the accuracy of value >= 0 over all utterances."""
+    return _accuracy(labels >= 0, predictions >= 0)
+
+
+def f1_has0(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the weighted F1 of value >= 0 over all utterances."""
+    return _weighted_f1(labels >= 0, predictions >= 0)
+
+
+def acc_2_pos(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the accuracy of value > 0 over all utterances; the report's SVM rows fit this one."""
+    return _accuracy(labels > 0, predictions > 0)
+
+
+def f1_pos(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the F1 of the class value > 0 over all utterances; see acc_2_pos.
+
+    0 where neither a label nor a prediction is positive.
+    """
+    return _f1(labels > 0, predictions > 0)
+
+
+def acc_3(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the accuracy of the value clipped to -1..1 and rounded."""
+    return _accuracy(_rounded(labels, 1), _rounded(predictions, 1))
+
+
+def acc_5(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the accuracy of the value clipped to -2..2 and rounded."""
+    return _accuracy(_rounded(labels, 2), _rounded(predictions, 2))
+
+
+def acc_7(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the accuracy of the value clipped to -3..3 and rounded."""
+    return _accuracy(_rounded(labels, 3), _rounded(predictions, 3))
+
+
+def f1_sims(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the weighted F1 of value > 0 over all utterances (CH-SIMS: 0 is negative)."""
+    return _weighted_f1(labels > 0, predictions > 0)
+
+
+def acc_3_sims(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the accuracy of three classes, cut at -0.1 and 0.1."""
+    cuts = (-0.1, 0.1)
+    return _accuracy(_binned(labels, cuts), _binned(predictions, cuts))
+
+
+def acc_5_sims(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+    """Return the accuracy of five classes, cut at -0.7, -0.1, 0.1 and 0.7."""
+    return _accuracy(_binned(labels, SIMS_CUTS), _binned(predictions, SIMS_CUTS))
+
+
+SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
+
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+_MOSEI: tuple[Metric, ...] = (
+    *(mae, corr, acc_2, f1),
+    *(acc_2_has0, f1_has0, acc_2_pos, f1_pos),
+    *(acc_3, acc_5, acc_7),
+)
+METRICS: dict[str, dict[str, Metric]] = {
+    "mosei": {metric.__name__: metric for metric in _MOSEI},
+    # The names of CH-SIMS's metrics are those of MOSEI; what they cut, and where, differs.
+    "sims": {
+        **{"mae": mae, "corr": corr, "acc_2": acc_2_pos, "f1": f1_sims},
+        **{"acc_3": acc_3_sims, "acc_5": acc_5_sims},
+    },
+}
+
+
+def evaluate(
+    labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"], kind: str = "mosei"
+) -> dict[str, float]:
+    """Return every metric of a set, by name; "sims" clips both sides to -1..1 first.
+
+    Raises ValueError for an unknown set, for no utterance and for a value that is not finite
+    (MMSA counts a NaN as negative).
+    """
+    if kind not in METRICS:
+        raise ValueError(f"metrics: {kind!r} is unknown; known: {', '.join(METRICS)}")
+    if len(labels) == 0:
+        raise ValueError("metrics: 0 utterances; at least 1 is needed")
+    for name, values in (("label", labels), ("prediction", predictions)):
+        if not np.isfinite(values).all():
+            i = int((~np.isfinite(values)).argmax())
+            raise ValueError(f"metrics: {name} {i} is {values[i]}; permitted: finite numbers")
+    if kind == "sims":
+        labels, predictions = labels.clip(-1, 1), predictions.clip(-1, 1)
+    return {name: metric(labels, predictions) for name, metric in METRICS[kind].items()}
+
+
+def classes(values: Float[np.ndarray, " n"], kind: str = "mosei") -> Integer[np.ndarray, " n"]:
+    """Return the finest class of each value: -3..3 as in acc_7, or -2..2 as in acc_5 of CH-SIMS."""
+    return _binned(values, SIMS_CUTS) - 2 if kind == "sims" else _rounded(values, 3)
+
+
+def class_names(kind: str = "mosei") -> list[str]:
+    """Name the classes of classes(), lowest first."""
+    top = 2 if kind == "sims" else 3
+    return [f"{i:+d}" if i else "0" for i in range(-top, top + 1)]
+
+
+def confusion(
+    labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"], kind: str = "mosei"
+) -> Integer[np.ndarray, "k k"]:
+    """Count the utterances of each class (row) that were given each class (column)."""
+    k = len(class_names(kind))
+    counts = np.zeros((k, k), dtype=np.int64)
+    np.add.at(counts, (classes(labels, kind) + k // 2, classes(predictions, kind) + k // 2), 1)
+    return counts
+
+
+def _standardised(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Centre to mean 0 and scale to length 1; all 0 where the values are constant."""
+    values = values.astype(np.float64)
+    if np.ptp(values) == 0:  # the mean of equal floats need not be that float
+        return np.zeros_like(values)
+    values = values - values.mean()
+    values = values / np.abs(values).max()  # so that no square underflows
+    return values / np.sqrt((values**2).sum())
+
+
+def _rounded(values: Float[np.ndarray, " n"], top: int) -> Integer[np.ndarray, " n"]:
+    return np.rint(values.clip(-top, top)).astype(np.int64)  # halves to even, as in MMSA
+
+
+def _binned(values: Float[np.ndarray, " n"], cuts: Sequence[float]) -> Integer[np.ndarray, " n"]:
+    # In float32, the precision of the labels: 0.1 must not lie above its own cut.
+    return np.searchsorted(np.array(cuts, np.float32), values.astype(np.float32), side="left")
+
+
+def _accuracy(truth: np.ndarray, guess: np.ndarray) -> float:
+    return float((truth == guess).mean()) if len(truth) else 0.0
+
+
+def _f1(truth: Bool[np.ndarray, " n"], guess: Bool[np.ndarray, " n"]) -> float:
+    total = truth.sum() + guess.sum()
+    return float(2 * (truth & guess).sum() / total) if total else 0.0
+
+
+def _weighted_f1(truth: Bool[np.ndarray, " n"], guess: Bool[np.ndarray, " n"]) -> float:
+    """Return the F1 of both classes, weighted by how often each is true."""
+    if not len(truth):
+        return 0.0
+    share = float(truth.mean())
+    return share * _f1(truth, guess) + (1 - share) * _f1(~truth, ~guess)

@@ -1,0 +1,63 @@
+"""predictions.csv, the narrow waist: what a model is, to everything that judges it."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from msabench.utterances import DataError, Utterances, video_of
+
+COLUMNS = ("id", "label", "prediction")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of one run on one split, n utterances."""
+
+    ids: list[str]
+    labels: Float[np.ndarray, " n"]
+    predictions: Float[np.ndarray, " n"]
+
+    @property
+    def videos(self) -> list[str]:
+        return [video_of(id) for id in self.ids]
+
+    def write(self, path: Path) -> None:
+        """Write id,label,prediction, with as many digits as tell the numbers apart."""
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(zip(self.ids, self.labels, self.predictions, strict=True))
+
+    @classmethod
+    def read(cls, path: Path) -> "Predictions":
+        """Read what write wrote. Raises DataError naming the line, FileNotFoundError."""
+        ids, numbers = [], []
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise DataError(f"{path}: columns {reader.fieldnames}; expected {list(COLUMNS)}")
+            for row in reader:
+                try:
+                    pair = float(row["label"]), float(row["prediction"])
+                except (TypeError, ValueError):
+                    pair = np.nan, np.nan
+                if not np.isfinite(pair).all():
+                    raise DataError(
+                        f"{path}: line {reader.line_num}: label {row['label']!r}, "
+                        f"prediction {row['prediction']!r}; permitted: finite numbers"
+                    )
+                ids.append(row["id"])
+                numbers.append(pair)
+        labels, predictions = np.array(numbers, dtype=np.float64).reshape(-1, 2).T
+        return cls(ids, labels, predictions)
+
+    def check(self, where: Path, data: Utterances) -> None:
+        """Raise DataError where these are not predictions for this data."""
+        same = self.ids == data.ids and np.allclose(self.labels, data.labels, atol=1e-4)
+        if not same:
+            raise DataError(
+                f"{where}: ids and labels are not those of the prepared data; run again"
+            )

@@ -1,0 +1,120 @@
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from msabench import figures
+from msabench.metrics import class_names, confusion
+
+RANDOM = np.random.default_rng(0)
+LABELS = RANDOM.choice(np.arange(-9, 10) / 3, 80)
+GUESSES = LABELS + RANDOM.normal(0, 0.5, 80)
+HISTORY = {"epoch": [1.0, 2.0, 3.0], "train_loss": [3.0, 2.0, 1.0], "valid_mae": [0.9, 0.7, 0.8]}
+LONGER = {"epoch": [1.0, 2.0, 3.0, 4.0], "train_loss": [4.0] * 4, "valid_mae": [1.0] * 4}
+
+
+def row(mae: float | None, corr: float | None = 0.7, **more) -> dict:
+    values = {"mae": mae, "corr": corr, "acc_2": mae, "f1": mae}
+    return values | {f"{name}_std": None if mae is None else 0.01 for name in values} | more
+
+
+SETTINGS = {
+    "64": row(0.5, valid_mae=0.4, chosen=True),
+    "32": row(None, valid_mae=None, chosen=False),
+}
+REPORT = {"64": {"mae": 0.563}, "32": {"mae": 0.577}}
+DRAWN = {
+    "learning": lambda: figures.learning_curves(
+        {"A": [HISTORY, LONGER], "B": [], "C": [HISTORY]}, "simulated data"
+    ),
+    "learning of nothing": lambda: figures.learning_curves({"B": []}, "simulated data"),
+    "predictions": lambda: figures.predictions_against_labels(
+        dict.fromkeys("ABCDE", (LABELS, GUESSES)), "simulated data", [-3, 3]
+    ),
+    "predictions of one": lambda: figures.predictions_against_labels(
+        {"A": (LABELS[:1], GUESSES[:1])}, "simulated data", [-3, 3]
+    ),
+    "predictions of nothing": lambda: figures.predictions_against_labels(
+        {}, "simulated data", [-3, 3]
+    ),
+    "confusion": lambda: figures.confusions(
+        {"A": confusion(LABELS, GUESSES), "B": confusion(LABELS[:1], GUESSES[:1])},
+        "simulated data",
+        class_names(),
+    ),
+    "comparison": lambda: figures.comparison(
+        {"A": row(0.5), "B": row(None, None), "C": row(0.6, -0.2), "mean": row(0.8, 0.0)},
+        {"A": {"mae": 0.6}, "C": {"corr": 0.5}},
+        "simulated data",
+        "MOSEI",
+    ),
+    "sweeps": lambda: figures.sweeps(
+        {"batch size": SETTINGS, "width": {"32": SETTINGS["32"]}},
+        {"batch size": REPORT, "width": REPORT},
+        "simulated data",
+        "MOSEI",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in DRAWN if " of " not in name])
+def test_every_figure_is_the_same_in_every_run(name, tmp_path):
+    paths = [tmp_path / "first.svg", tmp_path / "second.svg"]
+    for path in paths:
+        figure = DRAWN[name]()
+        assert isinstance(figure, Figure)
+        figures.save(figure, path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert ElementTree.parse(paths[0]).getroot().tag.endswith("svg")
+    assert "<dc:date>" not in paths[0].read_text()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_figure_names_the_data_and_clips_no_text(name):
+    figure = DRAWN[name]()
+    assert "simulated data" in figure.get_suptitle()
+    figure.canvas.draw()
+    width, height = figure.bbox.size
+    box = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+    assert box.x0 >= -1
+    assert box.y0 >= -1
+    assert box.x1 <= width + 1
+    assert box.y1 <= height + 1
+
+
+def test_figures_leave_the_settings_of_others_alone():
+    before = dict(matplotlib.rcParams)
+    DRAWN["comparison"]()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_model_keeps_its_colour_when_another_has_no_data():
+    axes = DRAWN["learning"]().axes[1]
+    colours = {line.get_label(): line.get_color() for line in axes.lines}
+    assert colours["A"] == figures.COLOURS[0]
+    assert colours["C"] == figures.COLOURS[2]
+
+
+def test_learning_curves_draw_the_mean_over_the_epochs_that_all_seeds_reached():
+    axes = DRAWN["learning"]().axes[0]
+    mean = next(line for line in axes.lines if line.get_label() == "A")
+    assert np.array_equal(mean.get_xdata(), [1, 2, 3])
+    assert np.array_equal(mean.get_ydata(), [3.5, 3.0, 2.5])
+
+
+def test_comparison_marks_the_report_only_where_it_has_the_metric():
+    axes = DRAWN["comparison"]().axes
+    marks = [[line for line in panel.lines if line.get_marker() == "D"] for panel in axes]
+    assert [len([m for m in panel if np.size(m.get_xdata())]) for panel in marks] == [1, 1, 0, 0]
+    assert axes[1].get_xlim()[0] < -0.2  # a negative correlation stays visible
+
+
+def test_confusion_is_in_per_cent_of_the_label():
+    figure = DRAWN["confusion"]()
+    shares: list[Any] = [panel.collections[0].get_array() for panel in figure.axes]
+    first, second = (np.ma.filled(share, np.nan).reshape(7, 7) for share in shares)
+    assert first.sum(axis=1) == pytest.approx(np.full(7, 100.0))
+    assert np.isnan(second).all(axis=1).sum() == 6  # one label only

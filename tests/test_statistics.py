@@ -1,0 +1,113 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msabench import statistics
+from msabench.statistics import bootstrap_means, compare, holm, two_sided_p
+
+
+def test_mean_and_std():
+    assert statistics.mean_and_std([1.0, 2.0, 3.0]) == (2.0, 1.0)
+    assert statistics.mean_and_std([0.5]) == (0.5, None)
+
+
+def test_bootstrap_agrees_with_a_naive_loop():
+    random = np.random.default_rng(0)
+    errors = random.random((2, 40))
+    videos = [f"video{i}" for i in random.integers(9, size=40)]
+    names = sorted(set(videos))
+    naive = []
+    for _ in range(2000):
+        drawn = random.choice(names, size=len(names))
+        rows = [i for name in drawn for i in range(40) if videos[i] == name]
+        naive.append(errors[:, rows].mean(axis=1))
+    means = bootstrap_means(errors, videos, draws=20_000)
+    assert means.mean(axis=1) == pytest.approx(np.mean(naive, axis=0), abs=0.01)
+    assert means.std(axis=1) == pytest.approx(np.std(naive, axis=0), rel=0.1)
+    assert np.corrcoef(means)[0, 1] == pytest.approx(
+        np.corrcoef(np.transpose(naive))[0, 1], abs=0.1
+    )
+
+
+def test_videos_are_drawn_whole():
+    # Two videos of opposite errors: a sample of two videos can only give 0, 0.5 or 1.
+    errors = np.array([[0.0] * 10 + [1.0] * 10])
+    means = bootstrap_means(errors, ["a"] * 10 + ["b"] * 10, draws=1000)
+    assert set(means[0]) == {0.0, 0.5, 1.0}
+
+
+def test_bootstrap_is_the_same_in_every_run():
+    errors, videos = np.random.default_rng(1).random((3, 50)), [str(i // 5) for i in range(50)]
+    assert np.array_equal(bootstrap_means(errors, videos), bootstrap_means(errors, videos))
+
+
+def test_bootstrap_is_fast_at_the_size_of_mosei():
+    errors = np.random.default_rng(2).random((4, 4659))
+    start = time.process_time()
+    bootstrap_means(errors, [str(i // 7) for i in range(4659)])
+    assert time.process_time() - start < 10
+
+
+def test_the_interval_covers_the_truth_about_95_times_in_100():
+    random, inside, trials = np.random.default_rng(3), 0, 200
+    videos = [str(i // 4) for i in range(240)]
+    for trial in range(trials):
+        errors = random.normal(1, 0.3, 240) + np.repeat(random.normal(0, 0.3, 60), 4)
+        low, high = statistics.interval(
+            bootstrap_means(errors[None], videos, draws=400, seed=trial)[0]
+        )
+        inside += low <= 1 <= high
+    assert 0.88 <= inside / trials <= 0.99  # clips drawn one by one would give about 0.77
+
+
+def test_two_sided_p():
+    assert two_sided_p(np.ones(999)) == pytest.approx(2 / 1000)
+    assert two_sided_p(np.zeros(999)) == 1.0
+    assert two_sided_p(np.array([-1.0] * 10 + [1.0] * 89)) == pytest.approx(0.22)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_p_and_bonferroni(p):
+    adjusted = holm(p)
+    for before, after in zip(p, adjusted, strict=True):
+        assert before <= after <= min(1.0, before * len(p) + 1e-12)
+    assert sorted(adjusted) == [adjusted[i] for i in np.argsort(p, kind="stable")]
+
+
+def test_compare_finds_a_difference_and_only_that():
+    random = np.random.default_rng(4)
+    same = random.random(300)
+    errors = {
+        "a": same,
+        "b": same + 0.2 + random.normal(0, 0.05, 300),
+        "c": same + random.normal(0, 0.05, 300),
+    }
+    found = compare(errors, [str(i // 6) for i in range(300)])
+    assert list(found["pairs"]) == ["a - b", "a - c", "b - c"]
+    assert found["pairs"]["a - b"]["p_holm"] < 0.01
+    assert found["pairs"]["a - b"]["high"] < 0
+    assert found["pairs"]["a - c"]["p"] > 0.01
+    assert found["models"]["a"]["low"] < same.mean() < found["models"]["a"]["high"]
+    assert found["pairs"]["a - b"]["difference"] == pytest.approx(-0.2, abs=0.02)
+
+
+def test_compare_of_no_model_and_of_one():
+    assert compare({}, []) == {"models": {}, "pairs": {}}
+    assert compare({"a": np.ones(3)}, ["x", "y", "z"])["pairs"] == {}
+
+
+def test_mean_history_ends_with_the_shortest_run():
+    runs = [
+        {"epoch": [1.0, 2.0, 3.0], "mae": [3.0, 2.0, 1.0]},
+        {"epoch": [1.0, 2.0], "mae": [1.0, 1.0]},
+    ]
+    assert statistics.mean_history(runs) == {"epoch": [1.0, 2.0], "mae": [2.0, 1.5]}

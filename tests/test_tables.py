@@ -1,0 +1,307 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msabench import figures, metrics, tables
+from msabench.predictions import Predictions
+from msabench.tables import PUBLISHED
+from msabench.utterances import DataError, Ragged, Utterances
+from stages import report as report_stage
+from stages import tables as tables_stage
+
+MODELS = {"self_mm": 0.5, "svm": 0.8, "cnn": 0.7, "ours": 0.6}
+SWEEP = [
+    *[(3, "128", "batch_128", None), (3, "64", "batch_64", "ours")],
+    *[(3, "32", "batch_32", None), (3, "16", "batch_16", None)],
+    *[(4, "1e-4/2e-5", "lr_1", None), (4, "2e-4/2e-5", "lr_2", "ours")],
+    *[(4, "2e-4/5e-5", "lr_3", None), (5, "256", "d_256", None)],
+    *[(5, "128", "d_128", "ours"), (5, "64", "d_64", None)],
+]
+LETTERS = {"t": "text", "a": "audio", "v": "vision"}
+SUBSETS = ("t", "a", "v", "t+a", "t+v", "a+v", "t+a+v")
+SIZES = {"train": 60, "valid": 30, "test": 60}
+
+
+class Tree:
+    """What the earlier stages leave on disk, made up; results come from the real stages."""
+
+    def __init__(self, root: Path):
+        self.root, self.random = root, np.random.default_rng(0)
+        self.plan: dict = {
+            **{"dataset": "simulated", "title": "simulated data", "label_range": [-3, 3]},
+            **{"metrics": "mosei", "models": list(MODELS), "seeds": [1, 2], "sweep_seeds": [1]},
+            "sweep": [
+                {"run": run, "table": table, "row": row, "same_as": same}
+                for table, row, run, same in SWEEP
+            ],
+            "subsets": {name: [LETTERS[c] for c in name.split("+")] for name in SUBSETS},
+        }
+        self.data: dict[str, Utterances] = {}
+
+    def write(self, modalities: tuple[str, ...] = ("audio", "vision"), scale: float = 1) -> None:
+        for split, n in SIZES.items():
+            lowest = 0 if split == "train" else -9  # its mean differs from that of test
+            labels = self.random.choice(np.arange(lowest, 10) / 3, n) * scale
+            frames = {
+                name: Ragged.of([np.ones((1 + i % 4, 2), np.float32) for i in range(n)])
+                for name in modalities
+            }
+            ids = [f"{split}{i // 5}$_${i % 5}" for i in range(n)]
+            self.data[split] = Utterances(ids, ["a"] * n, labels.astype(np.float32), frames)
+            self.data[split].save(self.root / "data/prepared" / split)
+            (self.root / "data/features" / split).mkdir(parents=True)
+            tokens = Ragged.of([np.zeros(3 + i % 2, np.int32) for i in range(n)])
+            tokens.save(self.root / "data/features" / split, "tokens")
+        for model in self.plan["models"]:
+            for seed in self.plan["seeds"]:
+                self.predict(f"{model}-{seed}", MODELS.get(model, 1.0), model != "svm")
+        for entry in self.plan["sweep"]:
+            for seed in self.plan["sweep_seeds"] if not entry["same_as"] else ():
+                self.predict(f"{entry['run']}-{seed}", 0.6)
+        for subset, names in self.plan["subsets"].items():
+            if set(names) <= {"text", *modalities}:
+                self.predict(f"modalities/{subset}", 1.0, history=False)
+        self.save_plan()
+
+    def predict(self, name: str, noise: float, history: bool = True) -> None:
+        folder = self.root / "predictions" / name
+        folder.mkdir(parents=True)
+        for split in ("valid", "test"):
+            data = self.data[split]
+            guesses = data.labels + self.random.normal(0, noise, len(data))
+            lines = [
+                f"{i},{y},{p}\n" for i, y, p in zip(data.ids, data.labels, guesses, strict=True)
+            ]
+            (folder / f"{split}.csv").write_text("id,label,prediction\n" + "".join(lines))
+        if history:
+            lines = [f"{i},{1 / i},{0.9 / i},{0.8 / i}\n" for i in range(1, 5)]
+            (folder / "history.csv").write_text(
+                "epoch,train_loss,valid_loss,valid_mae\n" + "".join(lines)
+            )
+
+    def save_plan(self) -> None:
+        path = self.root / "runs/plan/stages/tables.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.plan))
+
+    def read(self, name: str) -> dict:
+        return json.loads((self.root / "metrics" / f"{name}.json").read_text())
+
+    @property
+    def markdown(self) -> str:
+        return (self.root / "metrics/tables.md").read_text(encoding="utf-8")
+
+    def outputs(self) -> dict[str, bytes]:
+        files = [p for part in ("metrics", "plots") for p in (self.root / part).rglob("*.*")]
+        return {str(path): path.read_bytes() for path in sorted(files)}
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Tree(tmp_path)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Make the figures but leave out the drawing, which takes seconds; test_figures draws."""
+    monkeypatch.setattr(figures, "save", lambda _, path: path.touch())
+
+
+def test_rows_and_columns_are_those_of_the_report(tree):
+    tree.write()
+    tables_stage.main()
+    for number in "123456":
+        rows = list(tree.read(f"table{number}"))
+        expected = list(PUBLISHED["tables"][number]["rows"])
+        assert rows == (
+            ["self_mm", "svm", "cnn", "ours", "train_mean"] if number == "6" else expected
+        )
+    row = tree.read("table6")["ours"]
+    names = list(metrics.METRICS["mosei"])
+    assert set(row) == {
+        *names,
+        *(f"{name}_std" for name in names),
+        *(f"valid_{name}" for name in metrics.HEADLINE),
+    }
+    assert list(tree.read("summary")) == list(MODELS)
+    assert tree.read("summary")["ours"] == {name: row[name] for name in metrics.HEADLINE}
+
+
+def test_values_are_means_over_seeds_with_the_sample_std(tree):
+    tree.write()
+    tables_stage.main()
+    runs = [Predictions.read(Path(f"predictions/cnn-{seed}/test.csv")) for seed in (1, 2)]
+    first, second = (metrics.mae(run.labels, run.predictions) for run in runs)
+    row = tree.read("table6")["cnn"]
+    assert row["mae"] == round((first + second) / 2, 4)
+    assert row["mae_std"] == round(abs(first - second) / 2**0.5, 4)
+    assert tree.read("table2")["a"]["mae_std"] is None
+    mean = tree.data["train"].labels.mean()
+    baseline = tree.read("table6")["train_mean"]
+    assert baseline["mae"] == pytest.approx(
+        np.abs(tree.data["test"].labels - mean).mean(), abs=1e-4
+    )
+    assert baseline["corr"] == 0
+
+
+def test_table_1_counts_what_is_there(tree):
+    tree.write(modalities=("audio",))
+    tables_stage.main()
+    table = tree.read("table1")
+    assert [table[name]["utterances"] for name in table] == [60, 30, 60, 150]
+    assert [table[name]["videos"] for name in table] == [12, 6, 12, 30]
+    assert table["train"]["audio_frames"] == 2.5
+    assert table["train"]["tokens"] == 3.5
+    assert table["train"]["vision_frames"] is None
+    labels = np.concatenate([split.labels for split in tree.data.values()])
+    assert table["all"]["label_std"] == pytest.approx(labels.std(), abs=1e-4)
+
+
+def test_a_row_like_another_run_reads_the_predictions_of_that_run(tree):
+    tree.write()
+    tables_stage.main()
+    run = Predictions.read(Path("predictions/ours-1/test.csv"))
+    expected = round(metrics.mae(run.labels, run.predictions), 4)
+    for number, row in (("3", "64"), ("4", "2e-4/2e-5"), ("5", "128")):
+        assert tree.read(f"table{number}")[row]["mae"] == expected
+
+
+def test_sweeps_choose_on_validation(tree):
+    tree.write()
+    tables_stage.main()
+    for number in tables.SWEEPS:
+        table = tree.read(f"table{number}")
+        best = min(table, key=lambda row: table[row]["valid_mae"])
+        assert [name for name in table if table[name]["chosen"]] == [best]
+        assert f"| {best} * " in tree.markdown
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_sweeps_without_seeds_are_left_out(tree):
+    tree.plan["sweep_seeds"] = []
+    tree.write()
+    tables_stage.main()
+    assert tree.read("table3")["64"]["mae"] is None
+    assert tree.read("table3")["64"]["chosen"] is False
+    assert tree.markdown.count("Left out: `sweep_seeds` is empty.") == 3
+    report_stage.main()
+
+
+def test_a_subset_with_a_modality_that_the_data_lack_is_empty(tree):
+    tree.write(modalities=("vision",))
+    tables_stage.main()
+    table = tree.read("table2")
+    assert [name for name in table if table[name]["mae"] is None] == ["a", "t+a", "a+v", "t+a+v"]
+    assert "absent" in tree.markdown
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_failed_run_costs_its_own_row_only(tree):
+    tree.write()
+    Path("predictions/cnn-2/test.csv").unlink()
+    with pytest.raises(SystemExit, match=r"^tables: 1 missing.*: predictions/cnn-2/test.csv$"):
+        tables_stage.main()
+    table = tree.read("table6")
+    assert [name for name in table if table[name]["mae"] is None] == ["cnn"]
+    assert set(table["cnn"].values()) == {None}
+    assert list(tree.read("comparison")["models"]) == ["self_mm", "svm", "ours"]
+    assert "missing" in tree.markdown
+    report_stage.main()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_fifth_model_just_appears(tree):
+    tree.plan["models"].append("fifth")
+    tree.write()
+    tables_stage.main()
+    assert list(tree.read("table6"))[4:] == ["fifth", "train_mean"]
+    assert "ours - fifth" in tree.read("comparison")["pairs"]
+    report_stage.main()
+    assert Path("plots/data/learning_fifth.csv").exists()
+
+
+def test_outputs_are_the_same_byte_for_byte(tree):
+    tree.write()
+    tables_stage.main()
+    report_stage.main()
+    first = tree.outputs()
+    tables_stage.main()
+    assert tree.outputs() == first
+    names = {Path(name).name for name in first}
+    assert names >= {f"{n}.svg" for n in ("learning", "predictions", "confusion", "comparison")}
+    assert names >= {"sweeps.svg", "table6.csv", "learning_cnn.csv", "predictions_svm.csv"}
+    assert "learning_svm.csv" not in names
+    assert not any(b"<dc:date>" in content for content in first.values())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_metrics_of_ch_sims(tree):
+    tree.plan.update({"metrics": "sims", "dataset": "sims", "label_range": [-1, 1]})
+    tree.write(scale=1 / 3)
+    tables_stage.main()
+    assert set(tree.read("summary")["svm"]) == {"mae", "corr", "acc_2", "f1"}
+    assert "acc_7" not in tree.read("table6")["ours"]
+    report_stage.main()
+
+
+def test_the_text_names_the_data_in_every_title(tree):
+    tree.write()
+    tables_stage.main()
+    titles = [line for line in tree.markdown.splitlines() if line.startswith("#")]
+    assert all("simulated data" in line for line in titles if "Published on MOSEI" not in line)
+    assert "says nothing about MOSEI" in tree.markdown
+    tree.plan.update({"dataset": "mosei", "title": "MOSEI"})
+    tree.save_plan()
+    tables_stage.main()
+    assert "says nothing" not in tree.markdown
+
+
+def test_the_text_sets_the_report_beside_the_measured(tree):
+    tree.write()
+    tables_stage.main()
+    text = tree.markdown
+    ours, svm = tree.read("table6")["ours"], tree.read("table6")["svm"]
+    line = next(line for line in text.splitlines() if line.startswith("| ours") and "0.563" in line)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:3] == ["ours", f"{ours['mae']:.3f} ± {ours['mae_std']:.3f}", "0.563"]
+    assert cells[3] == f"{ours['mae'] - 0.563:+.3f}"
+    line = next(line for line in text.splitlines() if line.startswith("| svm") and "0.745" in line)
+    assert f"{svm['acc_2_pos']:.3f} ± {svm['acc_2_pos_std']:.3f} † |  0.745" in line
+    grids = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert all(len({len(row) for row in grid}) == 1 for grid in grids)
+
+
+@pytest.mark.parametrize("column", ["id", "label"])
+def test_predictions_for_other_data_are_refused(tree, column):
+    tree.write()
+    path = Path("predictions/cnn-1/test.csv")
+    lines = path.read_text().splitlines()
+    id, label, prediction = lines[1].split(",")
+    lines[1] = f"other,{label},{prediction}" if column == "id" else f"{id},0.05,{prediction}"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"cnn-1/test.csv: ids and labels are not those"):
+        tables_stage.main()
+
+
+def test_published_figures_are_complete():
+    for number in "23456":
+        for row in PUBLISHED["tables"][number]["rows"].values():
+            assert set(row) in (
+                {"mae", "corr", "acc_2", "f1"},
+                {"mae", "corr", "acc_2_pos", "f1_pos"},
+            )
+    assert all(entry["source"] for entry in PUBLISHED["quoted"])
+
+
+def test_tables_start_without_heavy_imports():
+    code = "import sys, msabench.tables; print({'torch', 'sklearn', 'matplotlib'} & {*sys.modules})"
+    environment = os.environ | {"PYTHONPATH": str(Path(tables.__file__).parents[1])}
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
