@@ -1,0 +1,155 @@
+"""From params.yaml to one small, complete configuration per run and stage.
+
+Stages depend on these and not on params.yaml, so that a setting reruns exactly the stages whose
+configuration it changes.
+"""
+
+from typing import Any
+
+from msabench import models, sources
+from msabench.params import Params, ParamsError
+from msabench.text import cache_name
+from msabench.utterances import MODALITIES
+
+Config = dict[str, Any]
+
+# Table 2: one model on each subset of the modalities, named by their first letters.
+SUBSETS = {
+    "t": ["text"],
+    "a": ["audio"],
+    "v": ["vision"],
+    "t+a": ["text", "audio"],
+    "t+v": ["text", "vision"],
+    "a+v": ["audio", "vision"],
+    "t+a+v": list(MODALITIES),
+}
+SUBSETS_MODEL = "svm"
+# Tables 3 to 5 vary the settings of one model, which dvc.yaml names too.
+SWEEP_MODEL = "ours"
+# Settings at the top of params.yaml, for every model that has one of that name and no own value.
+TOP_SETTINGS = ("batch_size", "lr", "bert_lr", "transformer_dim")
+
+
+def resolve(params: Params) -> dict[str, Config]:
+    """Return the configuration of every run, by its name, and of every stage, as `stages/<name>`.
+
+    Raises ParamsError for a setting that a model or a source does not have or does not permit.
+    """
+    runs = {
+        name: _run(params, name, settings, f"models.{name}")
+        for name, settings in params.models.items()
+    }
+    for model, table in ((SUBSETS_MODEL, "2"), (SWEEP_MODEL, "3 to 5")):
+        if model not in runs:
+            raise ParamsError(f"models: {model} is missing, the model of Table {table}")
+    runs |= _sweep(params, runs[SWEEP_MODEL])
+    return runs | {f"stages/{name}": config for name, config in _stages(params, runs).items()}
+
+
+def _run(params: Params, model: str, settings: Config, where: str) -> Config:
+    """Resolve one run: what `train` needs to know, data and seed apart."""
+    settings = dict(settings)
+    modalities = settings.pop("modalities", list(MODALITIES))
+    if modalities not in SUBSETS.values():
+        raise ParamsError(
+            f"{where}.modalities: {modalities}; permitted: some of {MODALITIES}, in this order"
+        )
+    top = {key: getattr(params, key) for key in TOP_SETTINGS}
+    return {
+        "model": model,
+        "settings": models.check_settings(model, settings, where, top),
+        "modalities": modalities,
+        "text_encoder": params.text_encoder,
+        "device": params.device,
+        "threads": params.threads,
+    }
+
+
+def _sweep(params: Params, base: Config) -> dict[str, Config]:
+    """Resolve the rows of Tables 3 to 5; equal rows train once, those equal to the base never."""
+    if not params.sweep_seeds:
+        return {}
+    trained = {}
+    if set(params.sweep_seeds) <= set(params.seeds):
+        trained[SWEEP_MODEL] = base
+    rows: dict[str, Config] = {}
+    for run, changes in params.sweep.items():
+        settings = params.models[SWEEP_MODEL] | changes
+        if settings.pop("table", None) not in (3, 4, 5):
+            raise ParamsError(f"sweep.{run}.table: {changes.get('table')!r}; permitted: 3, 4 or 5")
+        config = _run(params, SWEEP_MODEL, settings, f"sweep.{run}")
+        same = [name for name, other in trained.items() if other == config]
+        if same:
+            rows[run] = {"same_as": same[0]}
+        else:
+            rows[run] = trained[run] = config
+    return rows
+
+
+def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
+    dataset = params.datasets[params.dataset]
+    where = f"datasets.{params.dataset}.settings"
+    sources.check_settings(dataset.source, dataset.settings, where)
+    source = {
+        "dataset": params.dataset,
+        "source": dataset.source,
+        "file": dataset.file or f"{params.dataset}.pkl",
+        "sha256": dataset.sha256,
+        "settings": dataset.settings,
+    }
+    return {
+        "download": source,
+        "prepare": {**source, "label_range": dataset.label_range},
+        "features": {
+            "text_encoder": params.text_encoder,
+            "max_tokens": params.max_tokens,
+            "device": params.device,
+            "threads": params.threads,
+            "runs": {run: _text(runs[config.get("same_as", run)]) for run, config in runs.items()},
+        },
+        "modalities": {"run": SUBSETS_MODEL, "subsets": SUBSETS},
+        "tables": {
+            "dataset": params.dataset,
+            "title": dataset.title,
+            "label_range": dataset.label_range,
+            "metrics": dataset.metrics,
+            "models": list(params.models),
+            "seeds": params.seeds,
+            "sweep_seeds": params.sweep_seeds,
+            "sweep": [
+                {
+                    "run": run,
+                    "table": changes["table"],
+                    "row": row_name(changes),
+                    "same_as": runs[run].get("same_as"),
+                }
+                for run, changes in params.sweep.items()
+                if run in runs
+            ],
+            "subsets": SUBSETS,
+        },
+    }
+
+
+def _text(config: Config) -> Config:
+    """What a run reads as its text: an array of the features stage."""
+    trainable_layers = config["settings"].get("trainable_layers", 0)
+    pooling = config["settings"]["pooling"]
+    return {
+        "array": cache_name(trainable_layers, pooling),
+        "trainable_layers": trainable_layers,
+        "pooling": pooling,
+    }
+
+
+def row_name(changes: Config) -> str:
+    """Return the values of a sweep row as the report prints them: `128`, `1e-4/2e-5`."""
+    values = [value for key, value in changes.items() if key != "table"]
+    return "/".join(_printed(value) for value in values)
+
+
+def _printed(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    digits, _, exponent = f"{value:e}".partition("e")
+    return f"{float(digits):g}e{int(exponent)}"

@@ -1,0 +1,44 @@
+"""data/prepared/ -> data/features/: tokens, and the frozen part of the text encoder, run once."""
+
+import json
+import shutil
+from pathlib import Path
+
+from msabench import hashes, text, training
+from msabench.utterances import SPLITS, Utterances
+from stages import run
+
+PREPARED = Path("data/prepared")
+OUT = Path("data/features")
+
+
+def main() -> None:
+    config = json.loads(Path("runs/plan/stages/features.json").read_text())
+    training.settle(config["threads"])
+    shutil.rmtree(OUT, ignore_errors=True)
+    tokenizer = text.load_tokenizer(config["text_encoder"])
+    bert = text.load_bert(config["text_encoder"])
+    wanted = {
+        reads["array"]: (reads["trainable_layers"], reads["pooling"])
+        for reads in config["runs"].values()
+        if reads["array"] != "tokens"
+    }
+    for split in SPLITS:
+        folder = OUT / split
+        folder.mkdir(parents=True)
+        tokens = text.tokenize(
+            tokenizer, Utterances.load(PREPARED / split).texts, config["max_tokens"]
+        )
+        tokens.save(folder, "tokens")
+        device = training.choose_device(config["device"])
+        text.encode(bert, tokens, wanted, folder, device=device)
+    # A run depends on what it reads alone: a small file that names its arrays and their hashes.
+    (OUT / "runs").mkdir()
+    for name, reads in config["runs"].items():
+        files = {split: OUT / split / f"{reads['array']}.npy" for split in SPLITS}
+        reads["sha256"] = {split: hashes.of_file(file) for split, file in files.items()}
+        (OUT / "runs" / f"{name}.json").write_text(json.dumps(reads, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run(main)

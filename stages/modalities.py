@@ -1,0 +1,36 @@
+"""Table 2: one model on each subset of the modalities -> predictions/modalities/<subset>/."""
+
+import json
+import shutil
+from pathlib import Path
+
+from msabench import models, training
+from msabench.predictions import Predictions
+from msabench.utterances import load_splits
+from stages import run
+
+OUT = Path("predictions/modalities")
+
+
+def main() -> None:
+    stage = json.loads(Path("runs/plan/stages/modalities.json").read_text())
+    config = json.loads(Path(f"runs/plan/{stage['run']}.json").read_text())
+    array = json.loads(Path(f"data/features/runs/{stage['run']}.json").read_text())["array"]
+    training.settle(config["threads"])
+    shutil.rmtree(OUT, ignore_errors=True)
+    for subset, modalities in stage["subsets"].items():
+        splits = load_splits(Path("data/prepared"), Path("data/features"), array, modalities)
+        if list(splits["train"].sequences) != modalities:
+            print(f"{subset}: left out, the data set lacks one of {', '.join(modalities)}")
+            continue
+        regressor = models.build(config["model"], config["settings"], splits["train"].widths)
+        regressor.fit(splits["train"], splits["valid"], seed=0, scratch=OUT)
+        (OUT / subset).mkdir(parents=True)
+        for split in ("valid", "test"):
+            data = splits[split]
+            found = Predictions(data.ids, data.labels, regressor.predict(data))
+            found.write(OUT / subset / f"{split}.csv")
+
+
+if __name__ == "__main__":
+    run(main)

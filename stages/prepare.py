@@ -1,0 +1,27 @@
+"""data/raw/ -> data/prepared/<split>/: checked, ragged, memory-mapped."""
+
+import json
+import shutil
+from pathlib import Path
+
+from msabench import hashes, sources
+from msabench.utterances import check_splits
+from stages import run
+
+RAW = Path("data/raw")
+OUT = Path("data/prepared")
+
+
+def main() -> None:
+    config = json.loads(Path("runs/plan/stages/prepare.json").read_text())
+    splits = sources.read(config["source"], RAW / config["file"], config["settings"])
+    check_splits(splits, tuple(config["label_range"]))
+    shutil.rmtree(OUT, ignore_errors=True)
+    for name, split in splits.items():
+        split.save(OUT / name)
+    content = json.dumps(hashes.of_folder(OUT), indent=2)
+    (OUT / "sha256.json").write_text(content + "\n")
+
+
+if __name__ == "__main__":
+    run(main)

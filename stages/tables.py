@@ -1,0 +1,37 @@
+"""Predictions -> Tables 1-6 beside the report's figures, in metrics/.
+
+Writes everything that can be measured; then, if predictions were missing, says so and exits 1.
+"""
+
+import json
+from pathlib import Path
+
+from msabench import tables
+from stages import run
+
+PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
+
+
+def main() -> None:
+    plan = json.loads(Path("runs/plan/stages/tables.json").read_text(encoding="utf-8"))
+    data = tables.load_data(Path("data/prepared"))
+    rows = tables.rows_of(plan, ["text", *data["train"].sequences])
+    missing = tables.missing_files(rows, PREDICTIONS)
+
+    measured = {"1": tables.data_table(data, Path("data/features"))}
+    measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
+    comparison = tables.compare_models(rows["6"], PREDICTIONS)
+    text = tables.markdown(plan, rows, measured, comparison)
+
+    METRICS.mkdir(exist_ok=True)
+    for number, table in measured.items():
+        tables.write_json(METRICS / f"table{number}.json", table)
+    tables.write_json(METRICS / "comparison.json", comparison)
+    tables.write_json(METRICS / "summary.json", tables.summary(measured["6"]))
+    (METRICS / "tables.md").write_text(text, encoding="utf-8")
+    if missing:
+        raise SystemExit(f"tables: {len(missing)} missing, rows left empty: {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,110 @@
+"""The plan: what a setting changes, and what it leaves alone."""
+
+from pathlib import Path
+
+import pytest
+
+from msabench import params, plan
+from msabench.params import ParamsError
+
+BASE = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
+
+
+def planned(**changes):
+    return plan.resolve(BASE.model_copy(update=changes))
+
+
+def with_model(model, **settings):
+    return {**BASE.models, model: {**BASE.models.get(model, {}), **settings}}
+
+
+def trained(configs):
+    return {run for run, config in configs.items() if "model" in config}
+
+
+def test_the_sweep_trains_seven_runs_beside_ours():
+    """Ten rows, eight settings, one of which is the model of Table 6."""
+    configs = planned()
+    assert len(trained(configs) - set(BASE.models)) == 7
+    for row in ("batch_size_64", "lr_2e-4_2e-5", "transformer_dim_128"):
+        assert configs[row] == {"same_as": "ours"}
+
+
+def test_the_base_value_changes_nothing():
+    assert planned(lr=2e-4) == planned()
+
+
+def test_lr_changes_ours_and_the_rows_that_do_not_pin_it():
+    before, after = planned(), planned(lr=1e-4)
+    changed = {
+        name for name in after if not name.startswith("stages/") and after[name] != before[name]
+    }
+    assert changed == {
+        "ours",
+        "batch_size_128",
+        "batch_size_32",
+        "batch_size_16",
+        "lr_1e-4_2e-5",  # now equal to ours: trains nothing
+        "lr_2e-4_2e-5",  # now differs from ours
+        "transformer_dim_256",
+        "transformer_dim_64",
+    }
+    assert after["lr_1e-4_2e-5"] == {"same_as": "ours"}
+    assert len((trained(after) & changed) - {"ours"}) == 6
+    assert differing - changed == {"stages/tables"}  # which names the aliases
+
+
+def test_equal_rows_train_once_when_ours_lacks_the_seed():
+    """A row may stand for ours only where ours has been trained with the sweep's seeds."""
+    configs = planned(sweep_seeds=[7])
+    assert "same_as" not in configs["batch_size_64"]
+    assert configs["lr_2e-4_2e-5"] == {"same_as": "batch_size_64"}
+    assert len(trained(configs) - set(BASE.models)) == 8
+
+
+def test_no_sweep_seeds_no_sweep():
+    configs = planned(sweep_seeds=[])
+    assert trained(configs) == set(BASE.models)
+    assert configs["stages/tables"]["sweep"] == []
+
+
+def test_row_names_are_those_of_the_report():
+    rows = [(row["table"], row["row"]) for row in planned()["stages/tables"]["sweep"]]
+    assert rows == [
+        *((3, row) for row in ("128", "64", "32", "16")),
+        *((4, row) for row in ("1e-4/2e-5", "2e-4/2e-5", "2e-4/5e-5")),
+        *((5, row) for row in ("256", "128", "64")),
+    ]
+
+
+def test_where_the_data_lies_is_no_part_of_the_plan():
+    datasets = {
+        **BASE.datasets,
+        "mosei": BASE.datasets["mosei"].model_copy(update={"path": "/somewhere"}),
+    }
+    assert planned(dataset="mosei", datasets=datasets) == planned(dataset="mosei")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": with_model("cnn", dropuot=0.1)}, r"models.cnn.dropuot: unknown .*dropout"),
+        ({"models": with_model("cnn", dropout=1.5)}, r"models.cnn: dropout: 1.5; .*less than 1"),
+        ({"models": with_model("cnn", epochs="many")}, r"models.cnn: epochs: 'many'; .*integer"),
+        ({"models": with_model("ours", pooling="max")}, r"pooling: 'max'; .*'cls' or 'mean'"),
+        ({"models": with_model("lstm")}, r"models.lstm: no such model; there are: cnn, ours,"),
+        ({"models": with_model("svm", lr=0.1)}, r"models.svm.lr: unknown setting"),
+        (
+            {"models": with_model("svm", modalities=["smell"])},
+            r"modalities: \['smell'\]",
+        ),
+        ({"models": with_model("self_mm", lr={"text": 1.0})}, r"self_mm: lr.audio: missing"),
+        ({"transformer_dim": 130}, r"transformer_dim: 130; it should be a multiple of heads, 4"),
+        ({"sweep": {"x": {"table": 6}}}, r"sweep.x.table: 6; permitted: 3, 4 or 5"),
+        ({"sweep": {"x": {"table": 3, "speed": 1}}}, r"sweep.x.speed: unknown setting"),
+        ({"models": {"cnn": BASE.models["cnn"]}}, r"models: svm is missing"),
+    ],
+)
+def test_wrong_settings_are_named(changes, message):
+    with pytest.raises(ParamsError, match=message):
+        planned(**changes)
