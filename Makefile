@@ -26,10 +26,26 @@ $(VENV)/installed: requirements.txt Makefile
 	touch $@
 
 repro: $(VENV)/installed ## run the whole pipeline (JOBS=2 runs side by side)
-	$(DVC) repro plan features
+	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
+	$(DVC) repro features
 	$(DVC) stage list --name-only | grep '^train@\|^sweep@\|^modalities' \
 	  | xargs -P $(JOBS) -n 1 $(DVC) --wait-for-lock repro --single-item
 	$(DVC) repro
+
+# Real transcripts: two trained layers at a rate that moves them, three epochs, no sweep.
+REAL := runs/real
+REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.text=1e-4 \
+  models.ours.trainable_layers=2 models.self_mm.trainable_layers=2 \
+  models.ours.epochs=3 models.self_mm.epochs=4
+
+real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/absolute/path/label.csv
+	@case "$(MOSEI_LABELS)" in /*) ;; *) echo "error: MOSEI_LABELS: '$(MOSEI_LABELS)'; give the absolute path of label.csv" >&2; exit 2;; esac
+	rm -rf $(REAL) && git clone --quiet . $(REAL)
+	ln -s $(abspath $(VENV)) $(REAL)/$(VENV) && touch $(VENV)/installed
+	$(DVC) --cd $(REAL) cache dir --local $(abspath .dvc/cache)
+	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro JOBS=$(JOBS) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
+	mkdir -p metrics/mosei_text
+	cp $(REAL)/metrics/*.json $(REAL)/metrics/tables.md $(REAL)/params.yaml $(REAL)/dvc.lock metrics/mosei_text/
 
 check: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff format --check .

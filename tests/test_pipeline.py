@@ -53,3 +53,74 @@ def clone(tmp_path_factory):
     changes = [part for change in SMALL for part in ("--set-param", change)]
     run(folder, "dvc", "exp", "run", *changes)
     return folder
+
+
+def test_every_table_and_figure_is_made(clone):
+    rows = {
+        1: ["train", "valid", "test", "all"],
+        2: ["t", "a", "v", "t+a", "t+v", "a+v", "t+a+v"],
+        3: ["128", "64", "32", "16"],
+        4: ["1e-4/2e-5", "2e-4/2e-5", "2e-4/5e-5"],
+        5: ["256", "128", "64"],
+        6: ["self_mm", "svm", "cnn", "ours", "train_mean"],
+    }
+    for number, names in rows.items():
+        table = json.loads((clone / f"metrics/table{number}.json").read_text())
+        assert list(table) == names
+    assert "simulated data" in (clone / "metrics/tables.md").read_text()
+    for figure in ("learning", "predictions", "confusion", "comparison", "sweeps"):
+        assert "simulated data" in (clone / f"plots/{figure}.svg").read_text()
+
+
+def test_the_centre_of_the_sweep_is_ours(clone):
+    """Three rows are the model of Table 6 and train nothing."""
+    for row in ("batch_size_64", "lr_2e-4_2e-5", "transformer_dim_128"):
+        assert not (clone / f"predictions/{row}-1/test.csv").exists()
+    table = json.loads((clone / "metrics/table3.json").read_text())
+    assert (
+        table["64"]["mae"] == json.loads((clone / "metrics/table6.json").read_text())["ours"]["mae"]
+    )
+
+
+def test_a_second_run_runs_nothing(clone):
+    made = run(clone, "dvc", "repro")
+    assert "Running stage" not in made.stdout + made.stderr
+    assert "up to date" in made.stdout + made.stderr
+
+
+def test_the_base_value_changes_no_byte(clone):
+    before = (clone / "params.yaml").read_bytes()
+    made = run(clone, "dvc", "exp", "run", "--set-param", "lr=2e-4")
+    assert "Running stage 'train" not in made.stdout + made.stderr
+    assert (clone / "params.yaml").read_bytes() == before
+
+
+def test_nothing_but_what_git_keeps_is_left(clone):
+    """What the pipeline writes is under git or ignored."""
+    listed = run(clone, "git", "status", "--porcelain").stdout.split("\n")
+    left = {line[3:].split("/")[0] for line in listed if line}
+    assert left <= {"dvc.lock", "params.yaml", "metrics", "plots"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("lr=abc", "lr: 'abc'"),
+        ("batch_size=0", "batch_size: 0"),
+        ("dataset=mosei", "datasets.mosei.path: not set"),
+        ("datasets.mosei.path=relative.pkl", "'relative.pkl' is relative"),
+    ],
+)
+def test_bad_input_is_one_line_and_loses_nothing(clone, change, message):
+    kept = {file: file.read_bytes() for file in clone.glob("metrics/*")}
+    params = (clone / "params.yaml").read_bytes()
+    try:
+        made = run(clone, "dvc", "exp", "run", "--set-param", change, check=False)
+    finally:
+        (clone / "params.yaml").write_bytes(params)
+    output = made.stdout + made.stderr
+    assert made.returncode != 0
+    assert [line for line in output.splitlines() if line.startswith("error: ")]
+    assert message in output
+    assert "Traceback" not in output
+    assert {file: file.read_bytes() for file in clone.glob("metrics/*")} == kept
