@@ -1,5 +1,6 @@
 """The real stages, end to end, on a few dozen simulated utterances in a fresh clone."""
 
+import json
 import os
 import shutil
 import subprocess
