@@ -206,7 +206,7 @@ def test_keeps_the_best_epoch(name, tmp_path):
 @network
 def test_resumed_equals_uninterrupted(name, tmp_path, monkeypatch):
     """Bit for bit: history, weights, optimizer and label tables, after a stop within an epoch."""
-    whole = build(name, TRAIN, accumulate=2)
+    whole = build(name, TRAIN, accumulate=2, decay="linear")
     history = whole.fit(TRAIN, VALID, seed=1, scratch=tmp_path / "whole")
 
     def broken_off(batches, epoch):
@@ -217,8 +217,10 @@ def test_resumed_equals_uninterrupted(name, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(training, "_progress", broken_off)
         with pytest.raises(InterruptedError):
-            build(name, TRAIN, accumulate=2).fit(TRAIN, VALID, seed=1, scratch=tmp_path / "broken")
-    resumed = build(name, TRAIN, accumulate=2)
+            build(name, TRAIN, accumulate=2, decay="linear").fit(
+                TRAIN, VALID, seed=1, scratch=tmp_path / "broken"
+            )
+    resumed = build(name, TRAIN, accumulate=2, decay="linear")
     assert resumed.fit(TRAIN, VALID, seed=1, scratch=tmp_path / "broken") == history
     assert weights(resumed, tmp_path / "b") == weights(whole, tmp_path / "a")
     checkpoints = [(tmp_path / run / CHECKPOINT).read_bytes() for run in ("whole", "broken")]

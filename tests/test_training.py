@@ -96,6 +96,23 @@ def test_four_accumulated_batches_are_one_large_one(tmp_path):
         assert row["valid_mae"] == pytest.approx(other["valid_mae"], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("decay", "factors"), [("none", [1, 1, 1, 1]), ("linear", [0.875, 0.625, 0.375, 0.125])]
+)
+def test_decay(decay, factors, tmp_path, monkeypatch):
+    """Two epochs of four batches, a step every second: the rate of each step by hand."""
+    rates = []
+    step = torch.optim.Adam.step
+
+    def recorded(optimizer):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        return step(optimizer)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    fit(Line, utterances(np.arange(16)), tmp_path, epochs=2, accumulate=2, decay=decay)
+    np.testing.assert_allclose(rates, [[Line.lr * factor] for factor in factors])
+
+
 @pytest.mark.usefixtures("in_order")
 @pytest.mark.parametrize(("batches", "used"), [(7, 4), (8, 8), (9, 8)])
 def test_an_incomplete_group_is_dropped_or_kept(batches, used, tmp_path):

@@ -53,6 +53,10 @@ class Network(nn.Module):
         """Return the loss of a training batch; epochs count from 1."""
         return l1_loss(self(batch), batch.labels)
 
+    def observe(self) -> dict[str, float]:
+        """Return what else the history tells of an epoch that has ended, by column."""
+        return {}
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return Adam's groups: here AdamW, the text encoder at bert_lr, the rest at lr.
 
@@ -78,7 +82,8 @@ class Schedule(Strict):
     Self-MM does. epochs: at most so many. patience: stop after so many epochs without an
     improvement of the validation loss by more than minimum_improvement. validation_loss: "mae"
     over all utterances, or "mean_of_batches", the mean of each batch's MAE, which weighs a short
-    last batch too much, as the published Self-MM does.
+    last batch too much, as the published Self-MM does. decay: "linear" lets every learning rate
+    fall from its value to zero over `epochs`, batch by batch; "none" keeps it.
     """
 
     batch_size: PositiveInt
@@ -88,6 +93,7 @@ class Schedule(Strict):
     patience: PositiveInt
     minimum_improvement: NonNegativeFloat = 0.0
     validation_loss: Literal["mae", "mean_of_batches"] = "mae"
+    decay: Literal["none", "linear"] = "none"
 
 
 def choose_device(device: Device) -> torch.device:
@@ -127,7 +133,8 @@ class NetworkRegressor:
         """Train until validation stops improving and keep the best epoch's weights.
 
         Continues from the checkpoint in scratch, if there is one, with the very numbers of an
-        uninterrupted training. Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae.
+        uninterrupted training. Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae,
+        and what the network observes.
         Raises FloatingPointError for a loss that is not finite.
         """
         torch.manual_seed(seed)
@@ -135,6 +142,8 @@ class NetworkRegressor:
         network.adapt(train)
         network.to(self.device)
         optimizer = torch.optim.Adam(network.parameter_groups())
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
         history: History = []
         best = _weights(network)
         if (scratch / CHECKPOINT).exists():
@@ -152,6 +161,7 @@ class NetworkRegressor:
             predictions = self.predict(valid)
             row["valid_loss"] = self._validation_loss(predictions, valid, rng)
             row["valid_mae"] = _mae(predictions, valid.labels)
+            row |= network.observe()
             history.append(row)
             if self._best_epoch(history) == epoch:
                 best = _weights(network)
@@ -180,9 +190,16 @@ class NetworkRegressor:
             total += loss.item() * len(index)
             last = number == len(batches) and not self.schedule.drop_incomplete
             if number % self.schedule.accumulate == 0 or last:
+                self._decay(optimizer, epoch - 1 + (number - 1) / len(batches))
                 optimizer.step()
                 optimizer.zero_grad()
         return total / len(train)
+
+    def _decay(self, optimizer: torch.optim.Optimizer, epochs: float) -> None:
+        """Set the learning rates for a step after so many epochs, whole and part."""
+        if self.schedule.decay == "linear":
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * (1 - epochs / self.schedule.epochs)
 
     def _validation_loss(
         self, predictions: np.ndarray, valid: Utterances, rng: np.random.Generator
