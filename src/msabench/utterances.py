@@ -94,7 +94,7 @@ class Utterances:
     sequences: the frames of each modality that the data set has, in the order of MODALITIES.
         Prepared data holds audio and vision; text joins them as tokens or hidden states.
     unimodal_labels: true labels by modality, each (n,), where the data set has them (CH-SIMS,
-        simulated data). No model may read them: they are there to be compared with.
+        simulated data). No model may learn from them: they are there to be compared with.
     """
 
     ids: list[str]

@@ -1,5 +1,6 @@
 """Self-MM against the published method: label generation, loss, groups."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from msabench.models.self_mm import Outputs, SelfMM, UnimodalLabels
 from msabench.text import TextEncoder, build_encoder
 from msabench.training import NetworkRegressor, Schedule
 from msabench.utterances import Utterances
+from tests.conftest import random_utterances
 from tests.models.published_self_mm import TASKS, Published
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "b1_ulgm_excludezero_true.npz"
@@ -235,3 +237,57 @@ def test_biases_and_norms_of_the_text_encoder_do_not_decay(tiny_bert):
         name: (RATES[group_of(name)], decay_of(name), False) for name in names.values()
     }
     assert sum(decay == 0.0 for name, (_, decay, _) in found.items() if "encoder" in name) > 20
+
+
+def with_true_labels(labels):
+    """Eight utterances of audio and vision whose true audio labels are given."""
+    data = random_utterances(n=8).select(["audio", "vision"])
+    return replace(data, unimodal_labels={"audio": np.asarray(labels, dtype=np.float32)})
+
+
+def of_frames():
+    """A network without text for what random_utterances gives."""
+    return SelfMM(
+        None,
+        {"audio": 5, "vision": 4},
+        lr=RATES,
+        weight_decay=DECAYS,
+        lstm_dim={"audio": 3, "vision": 4},
+        lstm_dropout=0.0,
+        out_dim={"audio": 2, "vision": 3},
+        post_dim={"fusion": 6, "text": 5, "audio": 3, "vision": 4},
+        dropout={"fusion": 0.0, "text": 0.0, "audio": 0.0, "vision": 0.0},
+        clamp=3.0,
+        exclude_zero=True,
+    )
+
+
+def test_the_history_tells_how_generated_labels_fit_the_true_ones():
+    """Half of what was missing was added, then it is as if nothing had been."""
+    multimodal = random_utterances(n=8).labels
+    missing = np.array([1, -1, 0.5, 0, 2, -0.5, 0.25, -2], dtype=np.float32)
+    data = with_true_labels(multimodal + missing)
+    network = of_frames()
+    network.adapt(data)
+    before = network.observe()
+    assert before["label_corr_audio"] == pytest.approx(
+        np.corrcoef(multimodal, multimodal + missing)[0, 1]
+    )
+    assert before["shift_corr_audio"] == 0.0 == before["shift_ratio_audio"]
+    network.unimodal.labels["audio"] += torch.from_numpy(missing) / 2
+    told = network.observe()
+    assert set(told) == {"label_corr_audio", "shift_corr_audio", "shift_ratio_audio"}
+    assert told["label_corr_audio"] > before["label_corr_audio"]
+    assert told["shift_corr_audio"] == pytest.approx(1)
+    assert told["shift_ratio_audio"] == pytest.approx(0.5)
+
+
+def test_true_unimodal_labels_change_no_weight(tmp_path):
+    fitted: list[np.ndarray] = []
+    for labels in (np.arange(8) - 4, np.zeros(8)):
+        regressor = NetworkRegressor(of_frames, Schedule(batch_size=4, epochs=3, patience=3))
+        data = with_true_labels(labels)
+        history = regressor.fit(data, data, seed=1, scratch=tmp_path / str(len(fitted)))
+        assert np.isfinite([row["label_corr_audio"] for row in history]).all()
+        fitted.append(regressor.predict(data))
+    np.testing.assert_array_equal(fitted[0], fitted[1])

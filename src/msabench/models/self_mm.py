@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -265,6 +266,30 @@ class SelfMM(Network):
             exclude_zero=self.exclude_zero,
         )
 
+        self.true_labels = {
+            name: np.asarray(labels, dtype=np.float64)
+            for name, labels in train.unimodal_labels.items()
+            if name in self.heads
+        }
+
+    def observe(self) -> dict[str, float]:
+        """Return how the generated labels fit the true unimodal labels, where the data has those.
+
+        label_corr_<modality>: Pearson's correlation of the two. Epoch 1 moves no label: its value
+        is that of the multimodal label. shift_corr_<modality>: the correlation of what was added
+        to the multimodal label with what should have been; shift_ratio_<modality>: the standard
+        deviation of the former over that of the latter. Training never uses the true labels.
+        """
+        multimodal = self.unimodal.labels[FUSION].double().cpu().numpy()
+        found = {}
+        for name, truth in self.true_labels.items():
+            generated = self.unimodal.labels[name].double().cpu().numpy()
+            added, missing = generated - multimodal, truth - multimodal
+            found[f"label_corr_{name}"] = _correlation(generated, truth)
+            found[f"shift_corr_{name}"] = _correlation(added, missing)
+            found[f"shift_ratio_{name}"] = float(added.std() / max(missing.std(), 1e-12))
+        return found
+
     def outputs(self, batch: Batch) -> Outputs:
         """Return predictions and features of every task."""
         vectors = {
@@ -321,6 +346,11 @@ class SelfMM(Network):
             }
             for (group, decays), parameters in groups.items()
         ]
+
+
+def _correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
+    """Return Pearson's correlation; 0 where a side is constant."""
+    return 0.0 if a.min() == a.max() or b.min() == b.max() else float(np.corrcoef(a, b)[0, 1])
 
 
 Model = SelfMM
