@@ -4,8 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from msabench import models, training
-from msabench.predictions import Predictions
+from msabench import runs, training
 from msabench.utterances import load_splits
 from stages import run
 
@@ -23,13 +22,7 @@ def main() -> None:
         if list(splits["train"].sequences) != modalities:
             print(f"{subset}: left out, the data set lacks one of {', '.join(modalities)}")
             continue
-        regressor = models.build(config["model"], config["settings"], splits["train"].widths)
-        regressor.fit(splits["train"], splits["valid"], seed=0, scratch=OUT)
-        (OUT / subset).mkdir(parents=True)
-        for split in ("valid", "test"):
-            data = splits[split]
-            found = Predictions(data.ids, data.labels, regressor.predict(data))
-            found.write(OUT / subset / f"{split}.csv")
+        runs.fit_and_predict(config, splits, seed=0, scratch=OUT, outcome=OUT / subset)
 
 
 if __name__ == "__main__":

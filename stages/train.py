@@ -5,8 +5,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from msabench import models, scratch, training
-from msabench.predictions import Predictions
+from msabench import runs, scratch, training
 from msabench.utterances import load_splits
 from stages import run
 
@@ -16,6 +15,7 @@ PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
 def main(name: str, seed: str) -> None:
     plan = Path(f"runs/plan/{name}.json")
     reads = Path(f"data/features/runs/{name}.json")
+    data = Path("data/prepared/sha256.json")
     weights, outcome = Path(f"runs/{name}-{seed}"), Path(f"predictions/{name}-{seed}")
     config = json.loads(plan.read_text())
     for folder in (weights, outcome):
@@ -25,28 +25,15 @@ def main(name: str, seed: str) -> None:
             (folder / "same_as.json").write_text(json.dumps(config) + "\n")
         return
     training.settle(config["threads"])
-    array = json.loads(reads.read_text())["array"]
-    splits = load_splits(Path("data/prepared"), Path("data/features"), array, config["modalities"])
-    train, valid = splits["train"], splits["valid"]
-    regressor = models.build(
-        config["model"],
-        config["settings"],
-        train.widths,
-        text_encoder=config["text_encoder"],
-        device=config["device"],
+    text = json.loads(reads.read_text())
+    splits = load_splits(
+        Path("data/prepared"), Path("data/features"), text["array"], config["modalities"]
     )
-    data = Path("data/prepared/sha256.json")
     place = scratch.folder(Path("runs/scratch"), seed, plan, reads, data, Path("src/msabench"))
-    history = regressor.fit(train, valid, seed=int(seed), scratch=place)
-    for split in ("valid", "test"):
-        predictions = regressor.predict(splits[split])
-        Predictions(splits[split].ids, splits[split].labels, predictions).write(
-            outcome / f"{split}.csv"
-        )
-    training.write_history(outcome / "history.csv", history)
+    regressor = runs.fit_and_predict(config, splits, int(seed), scratch=place, outcome=outcome)
     regressor.save(weights)
-    made = {"run": name, "seed": int(seed), **config, "text": json.loads(reads.read_text())}
-    made |= {"data": json.loads(data.read_text()), "widths": train.widths}
+    made = {"run": name, "seed": int(seed), **config, "text": text}
+    made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
     made |= {"versions": {package: version(package) for package in PACKAGES}}
     (weights / "run.json").write_text(json.dumps(made, indent=2) + "\n")
     scratch.remove(place)

@@ -18,11 +18,11 @@ LAYERS = [
     ["params", "predictions", "pickle_reader", "download", "scratch", "batches"],
     ["metrics", "statistics"],
     ["tables", "layers"],
-    ["figures"],
+    ["figures", "markdown", "plot_data"],
     ["sources", "text"],
     ["training"],
     ["models"],
-    ["plan"],
+    ["plan", "runs"],
 ]
 
 
@@ -93,6 +93,7 @@ BY_NAME = {
     "prepare": {"src/msabench/sources"},
     "train": {"src/msabench/models/${item.run}.py"},
     "sweep": {"src/msabench/models/ours.py"},
+    "ablation": {"src/msabench/models/${item.run}.py"},
     "modalities": {"src/msabench/models/svm.py"},
     "tables": {"src/msabench/published.json"},
     "report": {"src/msabench/published.json"},
@@ -114,7 +115,7 @@ def test_a_stage_depends_on_the_code_it_imports(stage):
     folders = {name for name in by_name if (ROOT / name).is_dir()}
     imported = _relative(_closure(files) - {PACKAGE / "__init__.py"})
     expected = {name for name in imported if str(Path(name).parent) not in folders}
-    expected -= {"src/msabench/models/ours.py"} if stage == "train" else set()
+    expected -= {"src/msabench/models/ours.py"} if stage in ("train", "ablation") else set()
     assert listed == expected | by_name
 
 
@@ -132,6 +133,7 @@ def test_the_stages_are_the_runs():
     params = _yaml("params.yaml")
     runs = {f"train@{run}-{seed}" for run in params["models"] for seed in params["seeds"]}
     runs |= {f"sweep@{run}-{seed}" for run in params["sweep"] for seed in params["sweep_seeds"]}
+    runs |= {f"ablation@{run}" for run in params["models"]}
     command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {name for name in listed.split() if "@" in name} == runs

@@ -30,6 +30,43 @@ def test_the_sweep_trains_seven_runs_beside_ours():
         assert configs[row] == {"same_as": "ours"}
 
 
+def test_a_preset_lies_under_the_own_settings():
+    """A mapping may override a part; the other rates are those of the preset."""
+    own = {"preset": "mmsa_sims", "epochs": 3, "lr": {"text": 1e-4}}
+    settings = plan.resolve(BASE.model_copy(update={"models": BASE.models | {"self_mm": own}}))[
+        "self_mm"
+    ]["settings"]
+    sims = BASE.presets["mmsa_sims"]
+    assert settings["lr"] == sims["lr"] | {"text": 1e-4}
+    assert settings["clamp"] == sims["clamp"] == 1.0
+    assert settings["epochs"] == 3
+
+
+@pytest.mark.parametrize("preset", BASE.presets)
+def test_every_preset_is_complete(preset):
+    with_preset = {"preset": preset, "epochs": 1}
+    planned(models=BASE.models | {"self_mm": with_preset})
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(ParamsError, match=r"models\.cnn\.preset: 'best'; there are: mmsa_mosei"):
+        planned(models=with_model("cnn", preset="best"))
+
+
+def test_the_ablation_is_off_and_then_changes_with_nothing():
+    assert planned()["ablation/ours"] == {"enabled": False} == planned(lr=1e-4)["ablation/ours"]
+
+
+def test_the_ablation_trains_the_smaller_subsets_of_every_model():
+    ablation = params.Ablation(enabled=True)
+    configs = planned(ablation=ablation)
+    for model in BASE.models:
+        config = configs[f"ablation/{model}"]
+        assert list(config["subsets"]) == ["t", "a", "v", "t+a", "t+v", "a+v"]
+        assert config["settings"] == configs[model]["settings"]
+        assert config["seeds"] == BASE.seeds
+
+
 def test_the_base_value_changes_nothing():
     assert planned(lr=2e-4) == planned()
 
@@ -97,7 +134,7 @@ def test_where_the_data_lies_is_no_part_of_the_plan():
             {"models": with_model("svm", modalities=["smell"])},
             r"modalities: \['smell'\]",
         ),
-        ({"models": with_model("self_mm", lr={"text": 1.0})}, r"self_mm: lr.audio: missing"),
+        ({"models": with_model("self_mm", lr={"txt": 1.0})}, r"self_mm: lr.txt: "),
         ({"transformer_dim": 130}, r"transformer_dim: 130; it should be a multiple of heads, 4"),
         ({"sweep": {"x": {"table": 6}}}, r"sweep.x.table: 6; permitted: 3, 4 or 5"),
         ({"sweep": {"x": {"table": 3, "speed": 1}}}, r"sweep.x.speed: unknown setting"),

@@ -61,6 +61,12 @@ class Dataset(Strict):
         return self
 
 
+class Ablation(Strict):
+    """Whether every model is trained on every subset of the modalities, which takes long."""
+
+    enabled: bool
+
+
 class Params(Strict):
     """The whole of params.yaml; what each setting means stands there beside it."""
 
@@ -76,7 +82,9 @@ class Params(Strict):
     threads: PositiveInt
     sweep_seeds: list[Seed]
     sweep: dict[RunName, dict[str, Any]]
+    ablation: Ablation
     models: dict[RunName, dict[str, Any]] = Field(min_length=1)
+    presets: dict[RunName, dict[str, Any]] = {}
     datasets: dict[RunName, Dataset]
 
     @model_validator(mode="after")

@@ -42,13 +42,15 @@ def resolve(params: Params) -> dict[str, Config]:
     for model, table in ((SUBSETS_MODEL, "2"), (SWEEP_MODEL, "3 to 5")):
         if model not in runs:
             raise ParamsError(f"models: {model} is missing, the model of Table {table}")
+    ablations = {f"ablation/{name}": _ablation(params, config) for name, config in runs.items()}
     runs |= _sweep(params, runs[SWEEP_MODEL])
-    return runs | {f"stages/{name}": config for name, config in _stages(params, runs).items()}
+    stages = {f"stages/{name}": config for name, config in _stages(params, runs).items()}
+    return runs | ablations | stages
 
 
 def _run(params: Params, model: str, settings: Config, where: str) -> Config:
     """Resolve one run: what `train` needs to know, data and seed apart."""
-    settings = dict(settings)
+    settings = _with_preset(params, settings, where)
     modalities = settings.pop("modalities", list(MODALITIES))
     if modalities not in SUBSETS.values():
         raise ParamsError(
@@ -63,6 +65,25 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
         "device": params.device,
         "threads": params.threads,
     }
+
+
+def _with_preset(params: Params, settings: Config, where: str) -> Config:
+    """Return the settings over those of the preset that they name, if any.
+
+    A mapping (the learning rates of groups) may name some of the preset's keys alone.
+    """
+    own = dict(settings)
+    name = own.pop("preset", None)
+    if name is None:
+        return own
+    if name not in params.presets:
+        there = ", ".join(params.presets)
+        raise ParamsError(f"{where}.preset: {name!r}; there are: {there or 'none'}")
+    merged = dict(params.presets[name])
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merged[key] | value if both else value
+    return merged
 
 
 def _sweep(params: Params, base: Config) -> dict[str, Config]:
@@ -84,6 +105,14 @@ def _sweep(params: Params, base: Config) -> dict[str, Config]:
         else:
             rows[run] = trained[run] = config
     return rows
+
+
+def _ablation(params: Params, config: Config) -> Config:
+    """Resolve the smaller subsets of one model; switched off, nothing else of it matters."""
+    if not params.ablation.enabled:
+        return {"enabled": False}
+    smaller = {name: subset for name, subset in SUBSETS.items() if subset != config["modalities"]}
+    return {"enabled": True, **config, "seeds": params.seeds, "subsets": smaller}
 
 
 def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
@@ -127,6 +156,7 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
                 if run in runs
             ],
             "subsets": SUBSETS,
+            "ablation": params.ablation.enabled,
         },
     }
 

@@ -1,0 +1,40 @@
+"""One model on each smaller subset of the modalities -> predictions/ablation-<model>/.
+
+Off unless the params say `ablation.enabled: true`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from msabench import runs, scratch, training
+from msabench.utterances import load_splits
+from stages import run
+
+
+def main(name: str) -> None:
+    plan = Path(f"runs/plan/ablation/{name}.json")
+    out = Path(f"predictions/ablation-{name}")
+    config = json.loads(plan.read_text())
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "enabled.json").write_text(json.dumps(config["enabled"]) + "\n")
+    if not config["enabled"]:
+        return
+    training.settle(config["threads"])
+    reads = Path(f"data/features/runs/{name}.json")
+    decisive = (plan, reads, Path("data/prepared/sha256.json"), Path("src/msabench"))
+    array = json.loads(reads.read_text())["array"]
+    for subset, modalities in config["subsets"].items():
+        splits = load_splits(Path("data/prepared"), Path("data/features"), array, modalities)
+        if list(splits["train"].sequences) != modalities:
+            print(f"{subset}: left out, the data set lacks one of {', '.join(modalities)}")
+            continue
+        for seed in config["seeds"]:
+            outcome = out / f"{subset}-{seed}"
+            place = scratch.folder(Path("runs/scratch"), outcome.name, *decisive)
+            runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
+            scratch.remove(place)
+
+
+if __name__ == "__main__":
+    run(main, *sys.argv[1:])
