@@ -1,12 +1,12 @@
 """Tables, predictions and histories -> the figures in plots/ and their data in plots/data/."""
 
 import json
+import shutil
 from pathlib import Path
 
-from msabench import figures
-from msabench.metrics import HEADLINE, class_names, classes, confusion
-from msabench.statistics import mean_history
-from msabench.tables import PUBLISHED, SWEEPS, Runs, write_columns
+from msabench import figures, plot_data
+from msabench.metrics import class_names, confusion
+from msabench.tables import PUBLISHED, SWEEPS, Runs
 from stages import run
 
 PREDICTIONS, PLOTS, DATA = Path("predictions"), Path("plots"), Path("plots/data")
@@ -20,33 +20,22 @@ def main() -> None:
         model: Runs.read([PREDICTIONS / f"{model}-{seed}" for seed in plan["seeds"]])
         for model in plan["models"]
     }
-    DATA.mkdir(parents=True, exist_ok=True)
-    for model, seeds in runs.items():
-        if seeds.histories:
-            write_columns(DATA / f"learning_{model}.csv", mean_history(seeds.histories))
-        if seeds.test:
-            mean = dict(zip(("label", "prediction"), seeds.mean(), strict=True))
-            write_columns(DATA / f"predictions_{model}.csv", mean)
-            actual, predicted = (classes(side, kind) for side in seeds.pooled())
-            pooled = {"actual": actual, "predicted": predicted}
-            write_columns(DATA / f"confusion_{model}.csv", pooled)
-    scores = {metric: [row[metric] for row in table["6"].values()] for metric in HEADLINE}
-    write_columns(DATA / "table6.csv", {"model": list(table["6"]), **scores})
+    shutil.rmtree(DATA, ignore_errors=True)
+    plot_data.write(DATA, runs, table["6"], kind)
 
     named = {PUBLISHED["names"].get(model, model): seeds for model, seeds in runs.items()}
     tested = {name: seeds for name, seeds in named.items() if seeds.test}
+    histories = {name: seeds.histories for name, seeds in named.items()}
     counts = {name: confusion(*seeds.pooled(), kind) for name, seeds in tested.items()}
+    means = {name: seeds.mean() for name, seeds in tested.items()}
     results = {PUBLISHED["names"].get(name, name): row for name, row in table["6"].items()}
     report = {PUBLISHED["names"][name]: row for name, row in facts["6"]["rows"].items()}
     sweeps = {facts[n]["title"]: table[n] for n in SWEEPS}
     published = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
     drawn = {
-        "learning": figures.learning_curves(
-            {name: seeds.histories for name, seeds in named.items()}, title
-        ),
-        "predictions": figures.predictions_against_labels(
-            {name: seeds.mean() for name, seeds in tested.items()}, title, plan["label_range"]
-        ),
+        "learning": figures.learning_curves(histories, title),
+        "generated_labels": figures.generated_labels(histories, title),
+        "predictions": figures.predictions_against_labels(means, title, plan["label_range"]),
         "confusion": figures.confusions(counts, title, class_names(kind)),
         "comparison": figures.comparison(results, report, title, on),
         "sweeps": figures.sweeps(sweeps, published, title, on),

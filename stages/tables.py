@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from msabench import tables
+from msabench.markdown import markdown
 from stages import run
 
 PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
@@ -16,17 +17,22 @@ def main() -> None:
     plan = json.loads(Path("runs/plan/stages/tables.json").read_text(encoding="utf-8"))
     data = tables.load_data(Path("data/prepared"))
     rows = tables.rows_of(plan, ["text", *data["train"].sequences])
-    missing = tables.missing_files(rows, PREDICTIONS)
+    subsets = tables.ablation_rows(plan, ["text", *data["train"].sequences])
+    missing = tables.missing_files(rows | subsets, PREDICTIONS)
 
     measured = {"1": tables.data_table(data, Path("data/features"))}
     measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
     comparison = tables.compare_models(rows["6"], PREDICTIONS)
-    text = tables.markdown(plan, rows, measured, comparison)
+    ablation = tables.measure_ablation(plan, subsets, data, PREDICTIONS)
+    generated = tables.measure_generated_labels(plan, PREDICTIONS)
+    text = markdown(plan, rows, measured, comparison, ablation, generated)
 
     METRICS.mkdir(exist_ok=True)
     for number, table in measured.items():
         tables.write_json(METRICS / f"table{number}.json", table)
     tables.write_json(METRICS / "comparison.json", comparison)
+    tables.write_json(METRICS / "ablation.json", ablation)
+    tables.write_json(METRICS / "generated_labels.json", generated)
     tables.write_json(METRICS / "summary.json", tables.summary(measured["6"]))
     (METRICS / "tables.md").write_text(text, encoding="utf-8")
     if missing:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,6 +102,22 @@ def test_nothing_but_what_git_keeps_is_left(clone):
     listed = run(clone, "git", "status", "--porcelain").stdout.split("\n")
     left = {line[3:].split("/")[0] for line in listed if line}
     assert left <= {"dvc.lock", "params.yaml", "metrics", "plots"}
+
+
+@pytest.mark.parametrize("model", ["svm", "cnn", "self_mm", "ours"])
+def test_the_test_split_changes_no_trained_weight(clone, tmp_path, model):
+    """Train again on the same data but for a test split of other labels, frames and texts."""
+    for name in ("src", "stages", "data/prepared", "data/features", "runs/plan"):
+        shutil.copytree(clone / name, tmp_path / name)
+    for file in [*tmp_path.glob("data/*/test/*.npy")]:
+        if "offsets" not in file.name:
+            values = np.load(file)
+            np.save(file, values[::-1] + 1)
+    run(tmp_path, sys.executable, "-m", "stages.train", model, "1")
+    weights = f"runs/{model}-1/weights.safetensors"
+    assert (tmp_path / weights).read_bytes() == (clone / weights).read_bytes()
+    predictions = f"predictions/{model}-1/test.csv"
+    assert (tmp_path / predictions).read_bytes() != (clone / predictions).read_bytes()
 
 
 @pytest.mark.parametrize(

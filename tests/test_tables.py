@@ -40,6 +40,7 @@ class Tree:
                 for table, row, run, same in SWEEP
             ],
             "subsets": {name: [LETTERS[c] for c in name.split("+")] for name in SUBSETS},
+            "ablation": False,
         }
         self.data: dict[str, Utterances] = {}
 
@@ -223,7 +224,7 @@ def test_a_fifth_model_just_appears(tree):
     assert list(tree.read("table6"))[4:] == ["fifth", "train_mean"]
     assert "ours - fifth" in tree.read("comparison")["pairs"]
     report_stage.main()
-    assert Path("plots/data/learning_fifth.csv").exists()
+    assert Path("plots/data/learning/fifth.csv").exists()
 
 
 def test_outputs_are_the_same_byte_for_byte(tree):
@@ -233,10 +234,12 @@ def test_outputs_are_the_same_byte_for_byte(tree):
     first = tree.outputs()
     tables_stage.main()
     assert tree.outputs() == first
-    names = {Path(name).name for name in first}
-    assert names >= {f"{n}.svg" for n in ("learning", "predictions", "confusion", "comparison")}
-    assert names >= {"sweeps.svg", "table6.csv", "learning_cnn.csv", "predictions_svm.csv"}
-    assert "learning_svm.csv" not in names
+    names = {str(Path(name).relative_to(tree.root)) for name in first}
+    drawn = ("learning", "predictions", "confusion", "comparison", "sweeps", "generated_labels")
+    assert names >= {f"plots/{name}.svg" for name in drawn}
+    assert names >= {f"plots/data/{name}.csv" for name in ("table6", "learning/cnn")}
+    assert "plots/data/predictions/svm.csv" in names
+    assert "plots/data/learning/svm.csv" not in names
     assert not any(b"<dc:date>" in content for content in first.values())
 
 
@@ -305,3 +308,61 @@ def test_tables_start_without_heavy_imports():
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_the_ablation_is_left_out_until_it_is_switched_on(tree):
+    tree.write()
+    tables_stage.main()
+    assert tree.read("ablation") == {}
+    assert "ablation" not in tree.markdown
+
+
+def test_the_ablation_compares_each_subset_with_all_modalities(tree):
+    """Text is made twice as wrong as the whole, audio equally wrong."""
+    tree.plan |= {"ablation": True, "models": ["ours"], "sweep": []}
+    tree.write()
+    for subset in SUBSETS[:-1]:
+        for seed in (1, 2):
+            tree.predict(f"ablation-ours/{subset}-{seed}", 2.0 if subset == "t" else 0.6)
+    tables_stage.main()
+    measured = tree.read("ablation")["ours"]
+    assert list(measured["rows"]) == list(SUBSETS)
+    assert measured["rows"]["t+a+v"] == {
+        key: value for key, value in tree.read("table6")["ours"].items() if key != "chosen"
+    }
+    assert set(measured["pairs"]) == {f"{subset} - t+a+v" for subset in SUBSETS[:-1]}
+    assert measured["pairs"]["t - t+a+v"]["p_holm"] < 0.01
+    assert measured["pairs"]["t - t+a+v"]["difference"] > 0
+    assert measured["pairs"]["a - t+a+v"]["p"] > 0.01
+    assert "every model on every subset" in tree.markdown
+
+
+def test_the_ablation_of_text_alone_has_no_row_for_what_is_absent(tree):
+    tree.plan |= {"ablation": True, "models": ["ours"], "sweep": []}
+    tree.write(modalities=())
+    for seed in (1, 2):
+        tree.predict(f"ablation-ours/t-{seed}", 0.6)
+    tables_stage.main()
+    assert list(tree.read("ablation")["ours"]["rows"]) == ["t"]
+
+
+def test_generated_labels_are_means_over_the_seeds(tree):
+    tree.write()
+    for seed, last in ((1, 0.5), (2, 0.7)):
+        (tree.root / f"predictions/ours-{seed}/history.csv").write_text(
+            "epoch,train_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text\n"
+            f"1,1,1,0.9,0,0\n2,1,1,{last},0.2,{last}\n"
+        )
+    tables_stage.main()
+    assert tree.read("generated_labels") == {
+        "ours": {
+            "text": {
+                "multimodal": 0.9,
+                "generated": 0.6,
+                "shift_corr": 0.2,
+                "shift_ratio": 0.6,
+                "by_epoch": [0.9, 0.6],
+            }
+        }
+    }
+    assert "| ours | text |      0.900 |     0.600 |" in tree.markdown

@@ -14,11 +14,12 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, Integer
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from msabench.statistics import mean_history
+from msabench.tables import LABEL_CORR
 
 Columns = Mapping[str, Sequence[float]]
 Row = Mapping[str, Any]
@@ -97,6 +98,50 @@ def learning_curves(histories: Mapping[str, Sequence[Columns]], title: str) -> F
     panels[1].set_title("validation MAE")
     if any(histories.values()):
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+@styled
+def generated_labels(histories: Mapping[str, Sequence[Columns]], title: str) -> Figure:
+    """Draw how the unimodal labels that a model generates fit the true ones, by epoch.
+
+    One row of panels per model whose history tells, one panel per modality; each seed thin.
+    """
+    told = {
+        name: [column for column in runs[0] if column.startswith(LABEL_CORR)]
+        for name, runs in histories.items()
+        if runs
+    }
+    told = {name: columns for name, columns in told.items() if columns}
+    lines, width = max(1, len(told)), max([1, *map(len, told.values())])
+    figure = Figure(figsize=(max(7, 1 + 3 * width), 1.4 + 2.4 * lines), layout="constrained")
+    figure.suptitle(f"Generated unimodal labels against the true ones, {title}")
+    panels = figure.subplots(lines, width, sharey=True, squeeze=False)
+    for row, (name, columns) in zip(panels, told.items(), strict=False):
+        mean = mean_history(histories[name])
+        for axes, column in zip(row, columns, strict=False):
+            modality = column.removeprefix(LABEL_CORR)
+            for key, label, colour in (
+                (column, "generated label", COLOURS[0]),
+                (f"shift_corr_{modality}", "what was added to the multimodal label", COLOURS[3]),
+            ):
+                for run in histories[name]:
+                    axes.plot(run["epoch"], run[key], color=colour, lw=0.8, alpha=0.4)
+                axes.plot(mean["epoch"], mean[key], "o-", color=colour, lw=2.2, ms=4, label=label)
+            # Epoch 1 moves no label.
+            axes.axhline(mean[column][0], color=INK, ls="--", lw=1.2, label="multimodal label")
+            axes.set_title(f"{name}: {modality}")
+            axes.set_xlabel("epoch")
+            axes.set_ylim(-0.05, 1)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panels[0, 0].set_ylabel("correlation with the truth")
+    if told:
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    else:
+        text = "not measured: no true unimodal labels in the data, or no model that generates any"
+        panels[0, 0].text(0.5, 0.5, text, transform=panels[0, 0].transAxes, ha="center", color=GREY)
+        panels[0, 0].set_axis_off()
     return figure
 
 
@@ -258,8 +303,15 @@ def _bar(axes: Axes, y: int, row: Row, metric: str, colour: str) -> None:
     if std is not None:
         axes.errorbar(value, y, xerr=std, color=INK, capsize=3, lw=1.2)
     constant = metric == "corr" and value == 0
-    text, colour = " -" if constant else f" {value:.3f}", "white" if value > 0 else INK
-    axes.text(0, y, text, va="center", color=colour, fontweight="bold")
+    text = " -" if constant else f" {value:.3f}"
+    axes.text(0, y, text, va="center", color=_readable(colour, value > 0), fontweight="bold")
+
+
+def _readable(background: str, covered: bool) -> str:
+    """Return white on a dark bar, ink on a light one and beside a bar that points to the left."""
+    red, green, blue = to_rgb(background)
+    dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.6
+    return "white" if covered and dark else INK
 
 
 def _means_by_label(

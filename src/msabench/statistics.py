@@ -79,12 +79,16 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def compare(
-    errors: Mapping[str, Float[np.ndarray, " n"]], videos: Sequence[str], *, draws: int = DRAWS
+    errors: Mapping[str, Float[np.ndarray, " n"]],
+    videos: Sequence[str],
+    *,
+    against: str | None = None,
+    draws: int = DRAWS,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Compare models by the absolute error of each utterance.
 
-    Returns `models`: mae, low, high of each; `pairs`, named "a - b": the difference in mae, its
-    low and high, p, and p_holm over all pairs.
+    against: compare only pairs with this one. Returns `models`: mae, low, high of each; `pairs`,
+    named "a - b": the difference in mae, its low and high, p, and p_holm over these pairs.
     """
     if not errors:
         return {"models": {}, "pairs": {}}
@@ -97,6 +101,8 @@ def compare(
         models[name] = {"mae": float(error.mean()), "low": low, "high": high}
     pairs = {}
     for a, b in combinations(errors, 2):
+        if against not in (None, a, b):
+            continue
         low, high = interval(samples[a] - samples[b])
         p = two_sided_p(samples[a] - samples[b])
         difference = models[a]["mae"] - models[b]["mae"]

@@ -1,4 +1,4 @@
-"""Tables: predictions and data -> the six tables of the report, as numbers and as text.
+"""Tables: predictions and data -> the six tables of the report and what stands beside them.
 
 A table is rows by name, a row is values by column; a column is a metric's name, `<metric>_std`
 (sample standard deviation over seeds) or `valid_<metric>`. What is not known is None. The
@@ -25,7 +25,8 @@ Row = dict[str, Any]
 Table = dict[str, Row]
 
 SWEEPS = ("3", "4", "5")
-BOUNDS = ("difference", "low", "high")
+FULL = "t+a+v"  # the subset of all modalities
+LABEL_CORR = "label_corr_"  # a column of a history, with the name of a modality
 PUBLISHED: dict[str, Any] = json.loads(
     Path(__file__).with_name("published.json").read_text(encoding="utf-8")
 )
@@ -82,6 +83,29 @@ def rows_of(plan: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, dic
     return rows
 
 
+def ablation_rows(
+    plan: Mapping[str, Any], modalities: Sequence[str]
+) -> dict[str, dict[str, list[str]]]:
+    """Name the folders of predictions behind each model's row for each subset of the modalities.
+
+    None where the ablation is switched off. All modalities together are the model of Table 6.
+    """
+    if not plan["ablation"]:
+        return {}
+    present = {subset for subset, names in plan["subsets"].items() if set(names) <= set(modalities)}
+    return {
+        model: {
+            subset: [
+                f"{model}-{seed}" if subset == FULL else f"ablation-{model}/{subset}-{seed}"
+                for seed in plan["seeds"]
+            ]
+            for subset in plan["subsets"]
+            if subset in present
+        }
+        for model in plan["models"]
+    }
+
+
 def missing_files(rows: Mapping[str, Mapping[str, list[str]]], predictions: Path) -> list[str]:
     """Name the files of predictions that the rows need and that are not there."""
     folders = dict.fromkeys(
@@ -133,12 +157,63 @@ def data_table(data: Mapping[str, Utterances], features: Path) -> Table:
     return {split: _describe(values) for split, values in columns.items()}
 
 
-def compare_models(
-    rows: Mapping[str, list[str]], predictions: Path, *, draws: int = statistics.DRAWS
-) -> dict[str, dict[str, Row]]:
-    """Compare the models of Table 6 on test, each by its absolute error averaged over seeds.
+def measure_ablation(
+    plan: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, list[str]]],
+    data: Mapping[str, Utterances],
+    predictions: Path,
+) -> dict[str, dict[str, Table]]:
+    """Measure each model on each subset, `rows`, and compare it with all modalities, `pairs`."""
+    return {
+        model: {
+            "rows": {
+                subset: _measure_row(names, plan["metrics"], data, predictions)
+                for subset, names in table.items()
+            },
+            "pairs": compare_models(table, predictions, against=FULL)["pairs"],
+        }
+        for model, table in rows.items()
+    }
 
-    A model without all its files is left out.
+
+def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict[str, Table]:
+    """Say how the unimodal labels that a model generates fit the true ones, by modality.
+
+    Only for models whose history tells. multimodal, generated: correlation with the true label of
+    the multimodal label and of the generated one after the last epoch that every seed reached;
+    shift_corr, shift_ratio: see the model; by_epoch: of `generated`. Means over seeds.
+    """
+    found = {}
+    for model in plan["models"]:
+        histories = Runs.read([predictions / f"{model}-{s}" for s in plan["seeds"]]).histories
+        mean = statistics.mean_history(histories) if histories else {}
+        names = [column.removeprefix(LABEL_CORR) for column in mean if LABEL_CORR in column]
+        if names:
+            found[model] = {
+                name: _rounded(
+                    {
+                        "multimodal": mean[LABEL_CORR + name][0],
+                        "generated": mean[LABEL_CORR + name][-1],
+                        "shift_corr": mean[f"shift_corr_{name}"][-1],
+                        "shift_ratio": mean[f"shift_ratio_{name}"][-1],
+                        "by_epoch": [round(value, 4) for value in mean[LABEL_CORR + name]],
+                    }
+                )
+                for name in names
+            }
+    return found
+
+
+def compare_models(
+    rows: Mapping[str, list[str]],
+    predictions: Path,
+    *,
+    against: str | None = None,
+    draws: int = statistics.DRAWS,
+) -> dict[str, dict[str, Row]]:
+    """Compare rows of runs on test, each by its absolute error averaged over seeds.
+
+    against: compare only with this row. A row without all its files is left out.
     """
     errors, videos = {}, []
     for model, names in rows.items():
@@ -147,7 +222,7 @@ def compare_models(
             runs = [Predictions.read(path) for path in paths]
             errors[model] = np.mean([np.abs(run.predictions - run.labels) for run in runs], axis=0)
             videos = runs[0].videos
-    compared = statistics.compare(errors, videos, draws=draws)
+    compared = statistics.compare(errors, videos, against=against, draws=draws)
     return {
         part: {name: _rounded(row) for name, row in table.items()}
         for part, table in compared.items()
@@ -167,60 +242,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write json that is the same, byte for byte, for the same value."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def write_columns(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
-    """Write columns of one length as csv, floats to 4 decimals."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for line in zip(*columns.values(), strict=True):
-            writer.writerow([f"{round(v, 4):zg}" if isinstance(v, float) else v for v in line])
-
-
-def markdown(
-    plan: Mapping[str, Any],
-    rows: Mapping[str, Mapping[str, list[str]]],
-    tables: Mapping[str, Table],
-    comparison: Mapping[str, Mapping[str, Row]],
-) -> str:
-    """Write every table beside the report's figures, readable as plain text too."""
-    title, kind = plan["title"], plan["metrics"]
-    text = [
-        f"# Tables: {title}",
-        "Measured values are means over seeds ± their sample standard deviation. `report` is "
-        f"the figure of the report, measured on {PUBLISHED['data']}; `diff` is measured minus "
-        f"report. {PUBLISHED['source']}.",
-    ]
-    if "mosei" not in plan["dataset"]:
-        text.append(
-            f"**The data are {title}: what is measured here says nothing about "
-            f"{PUBLISHED['data']}**, and `diff` is no error of reproduction."
-        )
-    for number, table in tables.items():
-        facts = PUBLISHED["tables"][number]
-        text.append(f"## Table {number}, {title}: {facts['title']}")
-        if number == "1":
-            text.append(_data_grid(table, facts["rows"]))
-        else:
-            text.append(_result_grid(number, table, rows[number], facts["rows"]))
-            if number in ("2", "6"):
-                text.append(_further_grid(table, kind))
-        notes = list(facts["notes"])
-        if number in SWEEPS:
-            notes.insert(0, "`*` marks the row chosen: the lowest MAE on the validation split.")
-            if not plan["sweep_seeds"]:
-                notes.insert(0, "Left out: `sweep_seeds` is empty.")
-        text += notes
-    text.append(f"## Differences between the models of Table 6, {title}")
-    text += _comparison_text(comparison)
-    text.append(f"## Published on {PUBLISHED['data']}")
-    quoted = [
-        [entry["name"], *(_number(entry[metric]) for metric in HEADLINE), entry["source"]]
-        for entry in PUBLISHED["quoted"]
-    ]
-    text.append(_grid(["", *HEADLINE, "source"], quoted, left=(0, 5)))
-    return "\n\n".join(text) + "\n"
 
 
 def _read_columns(path: Path) -> dict[str, list[float]]:
@@ -281,96 +302,3 @@ def _describe(values: Mapping[str, np.ndarray]) -> Row:
 
 def _rounded(row: Mapping[str, Any]) -> Row:
     return {k: round(v, 4) + 0.0 if isinstance(v, float) else v for k, v in row.items()}
-
-
-def _data_grid(table: Table, published: Mapping[str, Row]) -> str:
-    columns = list(next(iter(table.values())))
-    lines = []
-    for name, row in table.items():
-        report = published[name]["utterances"]
-        numbers = [_number(row[column]) for column in columns[1:]]
-        lines.append(
-            [name, *map(str, (row["utterances"], report, row["utterances"] - report)), *numbers]
-        )
-    return _grid(["", "utterances", "report", "diff", *columns[1:]], lines)
-
-
-def _result_grid(
-    number: str, table: Table, rows: Mapping[str, list[str]], published: Mapping[str, Row]
-) -> str:
-    """Lay the four metrics beside the report's; Tables 3-5 begin with the validation split."""
-    valid = ["valid_mae", "valid_corr"] if number in SWEEPS else []
-    header = ["", *valid, *(c for metric in HEADLINE for c in (metric, "report", "diff"))]
-    lines = []
-    for name, row in table.items():
-        report = published.get(name, {})
-        line = [f"{name} *" if row.get("chosen") else name]
-        line += [_number(row[column]) for column in valid]
-        for metric in HEADLINE:
-            # The report's SVM rows are another metric: the column follows the figure.
-            other = f"{metric}_pos"
-            key = other if other in report and other in row else metric
-            line += _beside(row, key, report.get(other, report.get(metric)), key == other)
-        if row["mae"] is None:
-            absent = "absent" if number == "2" else "left out"
-            line[1] = "missing" if rows[name] else absent
-        lines.append(line)
-    return _grid(header, lines)
-
-
-def _beside(row: Row, metric: str, report: float | None, marked: bool) -> list[str]:
-    value, std = row[metric], row[f"{metric}_std"]
-    # A correlation of exactly 0 is the defined value of a constant prediction.
-    constant = metric == "corr" and value == 0
-    shown = "-" if constant else _number(value)
-    if std is not None and not constant:
-        shown += f" ± {std:.3f}"
-    unknown = value is None or report is None or constant
-    difference = "-" if unknown else f"{value - report:+z.3f}"
-    return [shown + (" †" if marked else ""), _number(report), difference]
-
-
-def _further_grid(table: Table, kind: str) -> str:
-    columns = [metric for metric in METRICS[kind] if metric not in ("mae", "corr")]
-    lines = [
-        [name, *(_beside(row, c, None, False)[0] for c in columns)] for name, row in table.items()
-    ]
-    return _grid(["", *columns], lines)
-
-
-def _comparison_text(comparison: Mapping[str, Mapping[str, Row]]) -> list[str]:
-    level = f"{statistics.LEVEL:.0%}"
-    models = [
-        [name, _number(row["mae"]), _number(row["low"]), _number(row["high"])]
-        for name, row in comparison["models"].items()
-    ]
-    pairs = [
-        [name, *(f"{row[c]:+z.3f}" for c in BOUNDS), *(f"{row[c]:.4f}" for c in ("p", "p_holm"))]
-        for name, row in comparison["pairs"].items()
-    ]
-    return [
-        f"Absolute error on test averaged over seeds; low and high bound the {level} confidence "
-        f"interval of a paired bootstrap that draws videos, {statistics.DRAWS} draws. p is "
-        "two-sided; p_holm is adjusted for the number of pairs.",
-        _grid(["", "mae", "low", "high"], models),
-        _grid(["", "difference", "low", "high", "p", "p_holm"], pairs),
-    ]
-
-
-def _number(value: float | int | None) -> str:
-    return "-" if value is None else f"{value:z.3f}" if isinstance(value, float) else str(value)
-
-
-def _grid(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    """Draw a markdown table whose columns also line up as plain text."""
-    widths = [max(3, *(len(line[i]) for line in (header, *lines))) for i in range(len(header))]
-
-    def drawn(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * width if i in left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return "\n".join([drawn(header), drawn(rule), *map(drawn, lines)])
