@@ -85,8 +85,16 @@ def test_mask():
     assert padded.mask.int().tolist() == [[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]]
 
 
-@pytest.mark.parametrize("modalities", [["audio"], ["text", "vision"], []])
-def test_cost_counts_the_frames_of_the_modalities_present(modalities):
+@pytest.mark.parametrize("modalities", [["audio"], ["audio", "vision"], []])
+def test_cost_without_text_counts_the_frames(modalities):
     data = random_utterances(n=5).select(modalities)
     for i, frames in enumerate(cost(data)):
         assert frames == sum(len(ragged[i]) for ragged in data.sequences.values())
+
+
+def test_cost_orders_by_tokens_and_equals_by_frames():
+    data = random_utterances(n=60, text_tokens=8)
+    text = data.sequences["text"].lengths
+    frames = data.sequences["audio"].lengths + data.sequences["vision"].lengths
+    order = np.argsort(cost(data), kind="stable")
+    np.testing.assert_array_equal(order, np.lexsort((frames, text)))

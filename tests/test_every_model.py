@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from msabench import models, params, text, training
+from msabench import models, params, plan, text, training
 from msabench.training import CHECKPOINT, NetworkRegressor, Schedule
 from msabench.utterances import MODALITIES, Ragged
 from tests.conftest import random_ragged, random_utterances
@@ -23,7 +23,11 @@ PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 NAMES = list(PARAMS.models)
 # The settings that a model has in params.yaml; which modalities a run reads is none of them.
 BLOCKS = {
-    name: {key: value for key, value in block.items() if key != "modalities"}
+    name: {
+        key: value
+        for key, value in plan.with_preset(PARAMS, block, name).items()
+        if key != "modalities"
+    }
     for name, block in PARAMS.models.items()
 }
 NETWORKS = [name for name in NAMES if Schedule in models.accepted_settings(name)]

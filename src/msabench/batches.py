@@ -61,9 +61,18 @@ def _padded(ragged: Ragged, index: np.ndarray, device: torch.device) -> Padded:
 
 
 def cost(data: Utterances) -> Integer[np.ndarray, " n"]:
-    """Return the number of frames and tokens of each utterance: what a batch is sorted by."""
-    none = np.zeros(len(data), dtype=np.int64)
-    return sum((ragged.lengths for ragged in data.sequences.values()), start=none)
+    """Return what utterances are sorted by: the tokens of each, among equals the frames.
+
+    A token passes through transformer layers, a frame through a small LSTM: padding costs most
+    in the text. A frozen text is one vector, so that there the frames alone decide.
+    """
+    frames = np.zeros(len(data), dtype=np.int64)
+    for name, ragged in data.sequences.items():
+        if name != "text":
+            frames += ragged.lengths
+    if "text" not in data.sequences:
+        return frames
+    return data.sequences["text"].lengths * (frames.max(initial=0) + 1) + frames
 
 
 def shuffled(

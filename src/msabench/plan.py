@@ -50,7 +50,7 @@ def resolve(params: Params) -> dict[str, Config]:
 
 def _run(params: Params, model: str, settings: Config, where: str) -> Config:
     """Resolve one run: what `train` needs to know, data and seed apart."""
-    settings = _with_preset(params, settings, where)
+    settings = with_preset(params, settings, where)
     modalities = settings.pop("modalities", list(MODALITIES))
     if modalities not in SUBSETS.values():
         raise ParamsError(
@@ -67,7 +67,7 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
     }
 
 
-def _with_preset(params: Params, settings: Config, where: str) -> Config:
+def with_preset(params: Params, settings: Config, where: str) -> Config:
     """Return the settings over those of the preset that they name, if any.
 
     A mapping (the learning rates of groups) may name some of the preset's keys alone.

@@ -112,6 +112,8 @@ def settle(threads: int) -> None:
     torch.set_flush_denormal(True)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
     torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory before writing it; to fill it first costs a tenth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
 
 
@@ -141,7 +143,9 @@ class NetworkRegressor:
         network = self.network = self.build()
         network.adapt(train)
         network.to(self.device)
-        optimizer = torch.optim.Adam(network.parameter_groups())
+        # Fused: one pass over the memory, a fifth of the time of a step on a CPU.
+        fused = self.device.type in ("cpu", "cuda")
+        optimizer = torch.optim.Adam(network.parameter_groups(), fused=fused)
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         history: History = []
