@@ -32,11 +32,13 @@ repro: $(VENV)/installed ## run the whole pipeline (JOBS=2 runs side by side)
 	  | xargs -P $(JOBS) -n 1 $(DVC) --wait-for-lock repro --single-item
 	$(DVC) repro
 
-# Real transcripts: two trained layers at a rate that moves them, three epochs, no sweep.
+# Real transcripts: eleven times the data, so fewer epochs with more trained layers at a rate that
+# moves them and then decays; no sweep.
 REAL := runs/real
 REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.text=1e-4 \
-  models.ours.trainable_layers=2 models.self_mm.trainable_layers=2 \
-  models.ours.epochs=3 models.self_mm.epochs=4
+  models.ours.trainable_layers=4 models.ours.epochs=2 models.ours.decay=linear \
+  models.self_mm.trainable_layers=4 models.self_mm.epochs=2 models.self_mm.decay=linear \
+  models.cnn.lr=3e-4 models.cnn.dropout=0.5 models.cnn.epochs=6
 
 real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/absolute/path/label.csv
 	@case "$(MOSEI_LABELS)" in /*) ;; *) echo "error: MOSEI_LABELS: '$(MOSEI_LABELS)'; give the absolute path of label.csv" >&2; exit 2;; esac
