@@ -28,9 +28,10 @@ $(VENV)/installed: requirements.txt Makefile
 repro: $(VENV)/installed ## run the whole pipeline (JOBS=2 runs side by side)
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
-	$(DVC) stage list --name-only | grep '^train@\|^sweep@\|^modalities' \
-	  | xargs -P $(JOBS) -n 1 $(DVC) --wait-for-lock repro --single-item
-	$(DVC) repro
+	$(DVC) stage list --name-only | grep -E '^(train|sweep|ablation)@|^modalities' \
+	  | xargs -P $(JOBS) -n 1 $(DVC) --wait-for-lock repro --single-item; status=$$?; \
+	  [ $$status -eq 0 ] && $(DVC) repro || { $(DVC) repro --single-item tables; \
+	  $(DVC) repro --single-item report; exit 1; }
 
 # Real transcripts: eleven times the data, so fewer epochs with more trained layers at a rate that
 # moves them and then decays; no sweep.

@@ -10,11 +10,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 def run(main: Callable[..., None], *arguments: str) -> None:
     """Run a stage; an error that the user can mend is one line and exit status 1."""
+    from msabench.params import ParamsError
+    from msabench.utterances import DataError
+
     try:
         main(*arguments)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if type(error) in (ValueError, KeyError):  # a defect of ours: show where
-            raise
+    except (ParamsError, DataError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         sys.exit("interrupted: `dvc repro` goes on from the last checkpoint")

@@ -7,8 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-from msabench import runs, scratch, training
-from msabench.utterances import load_splits
 from stages import run
 
 
@@ -20,10 +18,15 @@ def main(name: str) -> None:
     (out / "enabled.json").write_text(json.dumps(config["enabled"]) + "\n")
     if not config["enabled"]:
         return
+    # Here, because torch takes seconds to import, which a stage switched off does not need.
+    from msabench import runs, scratch, training
+    from msabench.utterances import load_splits
+
     training.settle(config["threads"])
     reads = Path(f"data/features/runs/{name}.json")
     decisive = (plan, reads, Path("data/prepared/sha256.json"), Path("src/msabench"))
     array = json.loads(reads.read_text())["array"]
+    places = []
     for subset, modalities in config["subsets"].items():
         splits = load_splits(Path("data/prepared"), Path("data/features"), array, modalities)
         if list(splits["train"].sequences) != modalities:
@@ -32,8 +35,10 @@ def main(name: str) -> None:
         for seed in config["seeds"]:
             outcome = out / f"{subset}-{seed}"
             place = scratch.folder(Path("runs/scratch"), outcome.name, *decisive)
+            places.append(place)
             runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
-            scratch.remove(place)
+    for place in places:  # at the end: interrupted, the stage repeats no finished training
+        scratch.remove(place)
 
 
 if __name__ == "__main__":

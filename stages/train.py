@@ -5,8 +5,6 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from msabench import runs, scratch, training
-from msabench.utterances import load_splits
 from stages import run
 
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
@@ -24,6 +22,10 @@ def main(name: str, seed: str) -> None:
         for folder in (weights, outcome):
             (folder / "same_as.json").write_text(json.dumps(config) + "\n")
         return
+    # Here, because torch takes seconds to import, which a row trained elsewhere does not need.
+    from msabench import runs, scratch, training
+    from msabench.utterances import load_splits
+
     training.settle(config["threads"])
     text = json.loads(reads.read_text())
     splits = load_splits(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from tqdm import tqdm
 
 from msabench import models, params, plan, text, training
 from msabench.training import CHECKPOINT, NetworkRegressor, Schedule
@@ -213,10 +214,13 @@ def test_resumed_equals_uninterrupted(name, tmp_path, monkeypatch):
     whole = build(name, TRAIN, accumulate=2, decay="linear")
     history = whole.fit(TRAIN, VALID, seed=1, scratch=tmp_path / "whole")
 
-    def broken_off(batches, epoch):
+    def until_broken_off(batches, epoch):
         yield from batches[:2] if epoch == 3 else batches
         if epoch == 3:
             raise InterruptedError
+
+    def broken_off(batches, epoch):
+        return tqdm(until_broken_off(batches, epoch), disable=True)
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "_progress", broken_off)

@@ -26,7 +26,7 @@ SETTINGS = {
     "32": row(None, valid_mae=None, chosen=False),
 }
 REPORT = {"64": {"mae": 0.563}, "32": {"mae": 0.577}}
-TOLD = HISTORY | {"label_corr_text": [0.9, 0.8, 0.7], "shift_corr_text": [0.0, 0.1, 0.2]}
+TOLD = HISTORY | {"label_corr_text": [0.9, 0.8, 0.7], "shift_corr_text": [0.0, 0.1, -0.4]}
 DRAWN = {
     "generated labels": lambda: figures.generated_labels(
         {"A": [TOLD, TOLD], "B": [HISTORY], "C": []}, "simulated data"

@@ -10,6 +10,9 @@ from msabench.params import ParamsError
 BASE = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
 
 
+NO_FILE = params.Dataset(source="label_csv", title="nothing")
+
+
 def planned(**changes):
     return plan.resolve(BASE.model_copy(update=changes))
 
@@ -135,6 +138,12 @@ def test_where_the_data_lies_is_no_part_of_the_plan():
             r"modalities: \['smell'\]",
         ),
         ({"models": with_model("self_mm", lr={"txt": 1.0})}, r"self_mm: lr.txt: "),
+        (
+            {"models": with_model("ours", trainable_layers="top")},
+            r"models.ours: trainable_layers: 'top'; it should be a valid integer, or 'all'$",
+        ),
+        ({"models": with_model("ours", lr=float("inf"))}, r"ours: lr: inf; .*finite"),
+        ({"datasets": BASE.datasets | {"simulated": NO_FILE}}, r"simulated: file and sha256 are"),
         ({"transformer_dim": 130}, r"transformer_dim: 130; it should be a multiple of heads, 4"),
         ({"sweep": {"x": {"table": 6}}}, r"sweep.x.table: 6; permitted: 3, 4 or 5"),
         ({"sweep": {"x": {"table": 3, "speed": 1}}}, r"sweep.x.speed: unknown setting"),

@@ -137,8 +137,9 @@ def test_an_incomplete_group_is_dropped_or_kept(batches, used, tmp_path):
         ([3, 2, 4, 4, 1], {"patience": 2}, 4, 2),
         ([3, 2, 4, 1, 4, 4, 4], {"patience": 2}, 6, 4),
         ([2, 2, 2, 2], {"patience": 1}, 2, 1),  # an equal loss is no improvement
-        ([3, 2.75, 2.5, 2.25], {"patience": 2, "minimum_improvement": 0.25}, 4, 3),
-        ([3, 2.5, 2.25, 2.25], {"patience": 2, "minimum_improvement": 0.25}, 4, 2),
+        ([3, 2.75, 2.5, 2.25], {"patience": 2, "minimum_improvement": 0.25}, 4, 4),
+        ([3, 2.5, 2.25, 2.25], {"patience": 2, "minimum_improvement": 0.25}, 4, 3),
+        ([3, 2.875, 2.875, 2.75], {"patience": 2, "minimum_improvement": 0.25}, 3, 1),
         ([3, 2.875, 2.8125, 2.625], {"patience": 9, "minimum_improvement": 0.25}, 4, 4),
     ],
 )

@@ -94,10 +94,7 @@ def shuffled(
 def in_order_of_length(
     lengths: Integer[np.ndarray, " n"], batch_size: int
 ) -> Iterator[Integer[np.ndarray, " b"]]:
-    """Yield batches of the n utterances from the longest to the shortest.
-
-    The longest first: what does not fit into memory fails at once.
-    """
+    """Yield batches of the n utterances from the longest to the shortest."""
     order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

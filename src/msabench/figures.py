@@ -122,22 +122,30 @@ def generated_labels(histories: Mapping[str, Sequence[Columns]], title: str) -> 
         for axes, column in zip(row, columns, strict=False):
             modality = column.removeprefix(LABEL_CORR)
             for key, label, colour in (
-                (column, "generated label", COLOURS[0]),
-                (f"shift_corr_{modality}", "what was added to the multimodal label", COLOURS[3]),
+                (column, "generated label with the true one", COLOURS[0]),
+                (f"shift_corr_{modality}", "what was added with what was missing", COLOURS[3]),
             ):
                 for run in histories[name]:
                     axes.plot(run["epoch"], run[key], color=colour, lw=0.8, alpha=0.4)
                 axes.plot(mean["epoch"], mean[key], "o-", color=colour, lw=2.2, ms=4, label=label)
             # Epoch 1 moves no label.
-            axes.axhline(mean[column][0], color=INK, ls="--", lw=1.2, label="multimodal label")
+            axes.axhline(
+                mean[column][0],
+                color=INK,
+                ls="--",
+                lw=1.2,
+                label="multimodal label with the true one",
+            )
             axes.set_title(f"{name}: {modality}")
             axes.set_xlabel("epoch")
-            axes.set_ylim(-0.05, 1)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panels[0, 0].set_ylabel("correlation with the truth")
     if told:
+        lowest = min(axes.dataLim.y0 for axes in panels.flat)
+        panels[0, 0].set_ylim(min(0.0, lowest) - 0.05, 1)
+        for row in panels:
+            row[0].set_ylabel("correlation")
         handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
+        figure.legend(handles, labels, loc="outside lower center", ncols=width)
     else:
         text = "not measured: no true unimodal labels in the data, or no model that generates any"
         panels[0, 0].text(0.5, 0.5, text, transform=panels[0, 0].transAxes, ha="center", color=GREY)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -90,10 +91,13 @@ class Standardize(nn.Module):
 
     def adapt(self, frames: Ragged) -> None:
         """Take mean and standard deviation over all frames; a constant feature is only centred."""
-        chunks = torch.from_numpy(frames.values.copy()).split(100_000)
-        mean = torch.stack([chunk.double().sum(0) for chunk in chunks]).sum(0) / len(frames.values)
-        squares = [(chunk.double() - mean).square().sum(0) for chunk in chunks]
-        std = (torch.stack(squares).sum(0) / len(frames.values)).sqrt()
+        values = frames.values
+        # In chunks, because the values are mapped from disk and need not fit into memory.
+        chunks = [slice(start, start + 100_000) for start in range(0, len(values), 100_000)]
+        sums = [np.sum(values[chunk], axis=0, dtype=np.float64) for chunk in chunks]
+        mean = torch.from_numpy(np.sum(sums, axis=0) / len(values))
+        squares = [np.square(values[c] - mean.numpy()).sum(axis=0) for c in chunks]
+        std = torch.from_numpy(np.sum(squares, axis=0) / len(values)).sqrt()
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0))
 

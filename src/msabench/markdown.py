@@ -8,6 +8,7 @@ from msabench.metrics import HEADLINE, METRICS
 from msabench.tables import FULL, PUBLISHED, SWEEPS, Row, Table
 
 BOUNDS = ("difference", "low", "high")
+VALID = ("valid_mae", "valid_corr")
 
 
 def markdown(
@@ -73,14 +74,13 @@ def _data_grid(table: Table, published: Mapping[str, Row]) -> str:
 def _result_grid(
     number: str, table: Table, rows: Mapping[str, list[str]], published: Mapping[str, Row]
 ) -> str:
-    """Lay the four metrics beside the report's; Tables 3-5 begin with the validation split."""
-    valid = ["valid_mae", "valid_corr"] if number in SWEEPS else []
-    header = ["", *valid, *(c for metric in HEADLINE for c in (metric, "report", "diff"))]
+    """Lay the four metrics on test beside the report's, after those on the validation split."""
+    header = ["", *VALID, *(c for metric in HEADLINE for c in (metric, "report", "diff"))]
     lines = []
     for name, row in table.items():
         report = published.get(name, {})
         line = [f"{name} *" if row.get("chosen") else name]
-        line += [_number(row[column]) for column in valid]
+        line += [_number(row[column]) for column in VALID]
         for metric in HEADLINE:
             # The report's SVM rows are another metric: the column follows the figure.
             other = f"{metric}_pos"
@@ -139,11 +139,12 @@ def _ablation_text(ablation: Mapping[str, Mapping[str, Table]], title: str) -> l
     for model, measured in ablation.items():
         for subset, row in measured["rows"].items():
             pair = measured["pairs"].get(f"{subset} - {FULL}", {})
-            shown = [_beside(row, metric, None, False)[0] for metric in HEADLINE]
+            shown = [_number(row[column]) for column in VALID]
+            shown += [_beside(row, metric, None, False)[0] for metric in HEADLINE]
             tested = [_signed(pair.get(c)) for c in BOUNDS]
             tested += ["-" if c not in pair else f"{pair[c]:.4f}" for c in ("p", "p_holm")]
             lines.append([model, subset, *shown, *tested])
-    header = ["", "", *HEADLINE, *BOUNDS, "p", "p_holm"]
+    header = ["", "", *VALID, *HEADLINE, *BOUNDS, "p", "p_holm"]
     return [
         f"## Modality ablation, {title}: every model on every subset",
         f"difference: MAE minus that of {FULL} of the same model, with interval and p as above; "

@@ -29,7 +29,7 @@ class ParamsError(ValueError):
 class Strict(BaseModel):
     """No unknown key, no silent conversion."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Dataset(Strict):
@@ -130,10 +130,20 @@ def settings_of(function: Callable[..., Any]) -> type[BaseModel]:
 
 
 def describe(error: ValidationError, where: str) -> str:
-    """Return the first failure of a validation as one line: place, value, what is permitted."""
+    """Return the first failure of a validation as one line: place, value, what is permitted.
+
+    Where several kinds of value are permitted, each of them fails, with the same value.
+    """
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    # Below a place with several kinds of value, pydantic names the kind: "constrained-int".
+    *above, last = [str(part) for part in first["loc"]] or [""]
+    place = ".".join([*above, last])
+    messages = [first["msg"].removeprefix("Value error, ")]
+    if above and not (last.isidentifier() or last.isdigit()):
+        same = [other for other in error.errors() if other["loc"][:-1] == first["loc"][:-1]]
+        place, messages = ".".join(above), [other["msg"] for other in same]
+    message = ", or ".join(messages).replace("Input should", "it should", 1)
+    message = message.replace("Input should be ", "")
     if first["type"] == "extra_forbidden":
         return f"{where}: {place}: unknown setting"
     if first["type"] == "missing":

@@ -119,6 +119,10 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
     dataset = params.datasets[params.dataset]
     where = f"datasets.{params.dataset}.settings"
     sources.check_settings(dataset.source, dataset.settings, where)
+    if dataset.file is None and not sources.makes_data(dataset.source):
+        raise ParamsError(
+            f"datasets.{params.dataset}: file and sha256 are missing; {dataset.source} reads a file"
+        )
     source = {
         "dataset": params.dataset,
         "source": dataset.source,
@@ -156,7 +160,11 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
                 if run in runs
             ],
             "subsets": SUBSETS,
-            "ablation": params.ablation.enabled,
+            "ablation": {
+                name: next(s for s, names in SUBSETS.items() if names == runs[name]["modalities"])
+                for name in params.models
+                if params.ablation.enabled
+            },
         },
     }
 

@@ -88,21 +88,20 @@ def ablation_rows(
 ) -> dict[str, dict[str, list[str]]]:
     """Name the folders of predictions behind each model's row for each subset of the modalities.
 
-    None where the ablation is switched off. All modalities together are the model of Table 6.
+    Empty where the ablation is switched off. The subset that a model reads anyway (the plan names
+    it; by default all modalities) is its run of Table 6.
     """
-    if not plan["ablation"]:
-        return {}
     present = {subset for subset, names in plan["subsets"].items() if set(names) <= set(modalities)}
     return {
         model: {
             subset: [
-                f"{model}-{seed}" if subset == FULL else f"ablation-{model}/{subset}-{seed}"
+                f"{model}-{seed}" if subset == own else f"ablation-{model}/{subset}-{seed}"
                 for seed in plan["seeds"]
             ]
             for subset in plan["subsets"]
             if subset in present
         }
-        for model in plan["models"]
+        for model, own in plan["ablation"].items()
     }
 
 
@@ -187,7 +186,7 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
     for model in plan["models"]:
         histories = Runs.read([predictions / f"{model}-{s}" for s in plan["seeds"]]).histories
         mean = statistics.mean_history(histories) if histories else {}
-        names = [column.removeprefix(LABEL_CORR) for column in mean if LABEL_CORR in column]
+        names = [c.removeprefix(LABEL_CORR) for c in mean if c.startswith(LABEL_CORR)]
         if names:
             found[model] = {
                 name: _rounded(

@@ -7,7 +7,7 @@ accumulation, early stopping, the best weights, resume) is here, once, for all o
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from msabench.batches import Batch, cost, in_order_of_length, shuffled
 from msabench.params import Strict
-from msabench.utterances import Utterances
+from msabench.utterances import DataError, Utterances
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 History = list[dict[str, int | float]]
@@ -80,7 +80,7 @@ class Schedule(Strict):
     batch_size: utterances per batch. accumulate: batches per optimizer step; their gradients are
     summed. drop_incomplete: throw the gradients of an incomplete last group away, as the published
     Self-MM does. epochs: at most so many. patience: stop after so many epochs without an
-    improvement of the validation loss by more than minimum_improvement. validation_loss: "mae"
+    improvement of the validation loss by at least minimum_improvement. validation_loss: "mae"
     over all utterances, or "mean_of_batches", the mean of each batch's MAE, which weighs a short
     last batch too much, as the published Self-MM does. decay: "linear" lets every learning rate
     fall from its value to zero over `epochs`, batch by batch; "none" keeps it.
@@ -97,12 +97,21 @@ class Schedule(Strict):
 
 
 def choose_device(device: Device) -> torch.device:
-    """Return the device asked for; auto takes CUDA, then Apple's MPS, then the CPU."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Return the device asked for; auto takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises DataError for one that this machine, or this build of PyTorch, does not have.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        return torch.device(next(name for name, there in present.items() if there))
+    if not present[device]:
+        there = ", ".join(name for name in present if present[name])
+        raise DataError(f"device: {device!r} is not available here; there are: auto, {there}")
+    return torch.device(device)
 
 
 def settle(threads: int) -> None:
@@ -113,7 +122,7 @@ def settle(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory before writing it; to fill it first costs a tenth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
 
 
@@ -143,11 +152,7 @@ class NetworkRegressor:
         network = self.network = self.build()
         network.adapt(train)
         network.to(self.device)
-        # Fused: one pass over the memory, a fifth of the time of a step on a CPU.
-        fused = self.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.Adam(network.parameter_groups(), fused=fused)
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
+        optimizer = self._optimizer(network)
         history: History = []
         best = _weights(network)
         if (scratch / CHECKPOINT).exists():
@@ -173,6 +178,14 @@ class NetworkRegressor:
         network.load_state_dict(best)
         return history
 
+    def _optimizer(self, network: Network) -> torch.optim.Optimizer:
+        # Fused: one pass over the memory, a fifth of the time of a step on a CPU.
+        fused = self.device.type in ("cpu", "cuda")
+        optimizer = torch.optim.Adam(network.parameter_groups(), fused=fused)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
     def _train_epoch(
         self,
         train: Utterances,
@@ -184,7 +197,9 @@ class NetworkRegressor:
         network = self._trained().train()
         total = 0.0
         optimizer.zero_grad()
-        for number, index in enumerate(_progress(batches, epoch), start=1):
+        seen = 0
+        bar = _progress(batches, epoch)
+        for number, index in enumerate(bar, start=1):
             loss = network.training_loss(Batch.of(train, index, self.device), epoch)
             if not torch.isfinite(loss):
                 raise FloatingPointError(
@@ -192,6 +207,8 @@ class NetworkRegressor:
                 )
             loss.backward()
             total += loss.item() * len(index)
+            seen += len(index)
+            bar.set_postfix(loss=f"{total / seen:.3f}", refresh=False)
             last = number == len(batches) and not self.schedule.drop_incomplete
             if number % self.schedule.accumulate == 0 or last:
                 self._decay(optimizer, epoch - 1 + (number - 1) / len(batches))
@@ -216,10 +233,11 @@ class NetworkRegressor:
         return float(np.mean([_mae(predictions[i], valid.labels[i]) for i in batches]))
 
     def _best_epoch(self, history: History) -> int:
-        """Return the epoch whose weights are kept: the last to improve by more than the minimum."""
+        """Return the epoch whose weights are kept: the last to improve by at least the minimum."""
         best_epoch, best_loss = 1, history[0]["valid_loss"]
         for row in history[1:]:
-            if row["valid_loss"] < best_loss - self.schedule.minimum_improvement:
+            improvement = best_loss - row["valid_loss"]
+            if improvement > 0 and improvement >= self.schedule.minimum_improvement:
                 best_epoch, best_loss = int(row["epoch"]), row["valid_loss"]
         return best_epoch
 
@@ -253,8 +271,8 @@ class NetworkRegressor:
         return self.network
 
 
-def _progress(batches: list[np.ndarray], epoch: int) -> Iterable[np.ndarray]:
-    """Show a bar with rate and remaining time on a terminal, nothing elsewhere."""
+def _progress(batches: list[np.ndarray], epoch: int) -> "tqdm[np.ndarray]":
+    """Show a bar with loss, rate and remaining time on a terminal, nothing elsewhere."""
     return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)
 
 

@@ -143,6 +143,8 @@ class Published:
             positive = label > 0 if self.exclude_zero else label >= 0
             if (side == "pos" and positive) or (side == "neg" and label < 0):
                 members.append(features)
+        if not members:
+            return  # our definition; the published code makes it NaN
         columns = zip(*members, strict=True)
         self.centers[task, side] = [sum(column) / len(members) for column in columns]
 

@@ -185,7 +185,7 @@ def test_training_equals_the_published_method(
         "Batch",
         SimpleNamespace(of=lambda data, index, device: noisy_batch(utterances, index, rng)),  # noqa: ARG005
     )
-    optimizer = torch.optim.Adam(network.parameter_groups())
+    optimizer = regressor._optimizer(network)
     losses: list[torch.Tensor] = []
     outputs: list[Outputs] = []
     gradients: list[dict[str, torch.Tensor]] = []

@@ -280,14 +280,17 @@ class SelfMM(Network):
         to the multimodal label with what should have been; shift_ratio_<modality>: the standard
         deviation of the former over that of the latter. Training never uses the true labels.
         """
-        multimodal = self.unimodal.labels[FUSION].double().cpu().numpy()
+        labels = {  # in float64, which not every device has
+            task: table.cpu().double().numpy() for task, table in self.unimodal.labels.items()
+        }
         found = {}
         for name, truth in self.true_labels.items():
-            generated = self.unimodal.labels[name].double().cpu().numpy()
-            added, missing = generated - multimodal, truth - multimodal
-            found[f"label_corr_{name}"] = _correlation(generated, truth)
+            added, missing = labels[name] - labels[FUSION], truth - labels[FUSION]
+            found[f"label_corr_{name}"] = _correlation(labels[name], truth)
             found[f"shift_corr_{name}"] = _correlation(added, missing)
-            found[f"shift_ratio_{name}"] = float(added.std() / max(missing.std(), 1e-12))
+            found[f"shift_ratio_{name}"] = (
+                float(added.std() / missing.std()) if missing.any() else 0.0
+            )
         return found
 
     def outputs(self, batch: Batch) -> Outputs:

@@ -19,15 +19,21 @@ class SVM:
     The report does not give the kernel, nor how frames become one vector: both are our reading.
     Its sentiment class is the sign of the regression, as for every other model.
     C, epsilon: as in scikit-learn. frame_std: add each feature's standard deviation over the
-    real frames beside its mean.
+    real frames beside its mean. standardize: all features, by training statistics.
     """
 
     def __init__(
-        self, *, C: PositiveFloat = 1.0, epsilon: NonNegativeFloat = 0.1, frame_std: bool = False
+        self,
+        *,
+        C: PositiveFloat = 1.0,
+        epsilon: NonNegativeFloat = 0.1,
+        frame_std: bool = False,
+        standardize: bool = True,
     ) -> None:
         self.C = C
         self.epsilon = epsilon
         self.frame_std = frame_std
+        self.standardize = standardize
         self.fitted: dict[str, np.ndarray] = {}
 
     def fit(self, train: Utterances, valid: Utterances, *, seed: int, scratch: Path) -> History:
@@ -35,6 +41,8 @@ class SVM:
         features = self._features(train)
         mean, std = features.mean(axis=0), features.std(axis=0)
         std[std < 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1.0  # a constant feature: only centred
+        if not self.standardize:
+            mean, std = np.zeros_like(mean), np.ones_like(std)
         standardized = (features - mean) / std
         # scikit-learn's gamma="scale"
         gamma = 1.0 / (standardized.shape[1] * standardized.var())

@@ -24,10 +24,15 @@ def load(source: str) -> Any:
     return import_module(f"msabench.sources.{source}")
 
 
+def makes_data(source: str) -> bool:
+    """Return whether the source makes its data itself, instead of reading a file."""
+    return hasattr(load(source), "simulate")
+
+
 def check_settings(source: str, settings: Mapping[str, Any], where: str) -> None:
     """Raise ParamsError for a source or a setting that does not exist or is not permitted."""
     module = load(source)
-    accepted = settings_of(getattr(module, "simulate", module.read))
+    accepted = settings_of(module.simulate if makes_data(source) else module.read)
     for key, value in settings.items():
         if key not in accepted.model_fields:
             known = ", ".join(accepted.model_fields) or "none"
