@@ -1,0 +1,149 @@
+"""Bad input through the real stages: one line that names it, a status that is not 0, no traceback.
+
+`tests/test_pipeline.py` runs some of it through DVC as well.
+"""
+
+import hashlib
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+import stages
+from stages import download, plan, prepare
+from tests.test_sources import unaligned
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A folder with params.yaml, in which the stages run."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MOSEI", raising=False)
+    return tmp_path
+
+
+def change(**settings: Any) -> None:
+    """Change params.yaml at the top level."""
+    yaml, path = YAML(), Path("params.yaml")
+    content = yaml.load(path)
+    content.update(settings)
+    yaml.dump(content, path)
+
+
+def use(path: str | Path, sha256: str | None = None) -> None:
+    """Make a pickle the data set."""
+    digest = sha256 or hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    entry = {"source": "mmsa_pickle", "title": "own data", "file": "data.pkl", "sha256": digest}
+    change(dataset="own", datasets={"own": entry | {"path": str(path)}})
+
+
+def error() -> str:
+    """Run plan, download and prepare until one fails; return its one line."""
+    for stage in (plan, download, prepare):
+        try:
+            stages.run(stage.main)
+        except SystemExit as stop:
+            message = str(stop.code)
+            assert message.startswith("error: ")
+            assert "\n" not in message
+            return message
+    raise AssertionError("no stage failed")
+
+
+def dumped(tree: Path, content: object) -> Path:
+    path = tree / "data.pkl"
+    path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": 1}, "params.yaml: learning_rate: unknown setting"),
+        ({"lr": "abc"}, "lr: 'abc'; it should be a valid number"),
+        ({"batch_size": 0}, "batch_size: 0; it should be greater than 0"),
+        ({"dataset": "mosi2"}, "dataset: 'mosi2'; there are: simulated,"),
+        ({"device": "tpu"}, "device: 'tpu'; it should be 'auto', 'cpu', 'cuda' or 'mps'"),
+        ({"seeds": []}, "seeds: []; "),
+    ],
+)
+def test_settings(tree, settings, message):  # noqa: ARG001
+    change(**settings)
+    assert message in error()
+
+
+def test_a_file_that_is_not_there(tree):
+    use(tree / "data.pkl", sha256="0" * 64)
+    assert f"datasets.own.path: no file at {tree / 'data.pkl'}" in error()
+
+
+def test_a_relative_path(tree):
+    dumped(tree, unaligned())
+    use("data.pkl")
+    assert "'data.pkl' is relative; it must be absolute" in error()
+
+
+def test_a_file_not_given_at_all(tree):  # noqa: ARG001
+    change(dataset="mosei")
+    assert "datasets.mosei.path: not set; give the absolute path of unaligned_50.pkl" in error()
+
+
+def test_another_hash_leaves_the_data_before(tree):
+    use(dumped(tree, unaligned()))
+    stages.run(plan.main)
+    stages.run(download.main)
+    use(tree / "data.pkl", sha256="0" * 64)
+    message = error()
+    assert f"{tree / 'data.pkl'}: SHA-256 " in message
+    assert f"expected {'0' * 64}" in message
+    assert Path("data/raw/data.pkl").exists()
+
+
+def test_a_truncated_pickle(tree):
+    use(dumped(tree, pickle.dumps(unaligned())[:-100]))
+    assert "data.pkl: " in error()
+
+
+class Hostile:
+    """Unpickled by pickle, it makes a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("hacked",)
+
+
+def test_a_pickle_that_would_run_code(tree):
+    content: dict[str, Any] = unaligned()
+    content["train"]["audio"] = Hostile()
+    use(dumped(tree, content))
+    assert "mkdir" in error()
+    assert not Path("hacked").exists()
+
+
+def test_labels_that_are_no_numbers(tree):
+    content = unaligned()
+    content["valid"]["regression_labels"][1] = np.nan
+    use(dumped(tree, content))
+    assert "valid" in (message := error())
+    assert "nan" in message
+
+
+def test_an_empty_split(tree):
+    content = unaligned()
+    content["test"] = {key: value[:0] for key, value in content["test"].items()}
+    use(dumped(tree, content))
+    assert "test: " in error()
+
+
+def test_a_width_that_differs_between_splits(tree):
+    content = unaligned()
+    content["test"]["audio"] = content["test"]["audio"][..., :3]
+    use(dumped(tree, content))
+    assert "test: frame widths {'audio': 3, 'vision': 2} differ from those of train" in error()
