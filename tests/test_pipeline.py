@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What makes the run short: little data, one epoch, one seed; every stage and table stays.
 SMALL = [
     "seeds=[1]",
+    "ablation.enabled=true",
     "datasets.simulated.settings.train=48",
     "datasets.simulated.settings.valid=24",
     "datasets.simulated.settings.test=24",
@@ -21,6 +23,9 @@ SMALL = [
     "models.cnn.epochs=1",
     "models.self_mm.epochs=2",
 ]
+
+
+FIGURES = ("learning", "predictions", "confusion", "comparison", "sweeps", "generated_labels")
 
 
 def run(folder, *command, check=True):
@@ -70,8 +75,25 @@ def test_every_table_and_figure_is_made(clone):
         table = json.loads((clone / f"metrics/table{number}.json").read_text())
         assert list(table) == names
     assert "simulated data" in (clone / "metrics/tables.md").read_text()
-    for figure in ("learning", "predictions", "confusion", "comparison", "sweeps"):
+    for figure in FIGURES:
         assert "simulated data" in (clone / f"plots/{figure}.svg").read_text()
+
+
+def test_the_ablation_has_every_model_on_every_subset(clone):
+    ablation = json.loads((clone / "metrics/ablation.json").read_text())
+    assert list(ablation) == ["self_mm", "svm", "cnn", "ours"]
+    for measured in ablation.values():
+        assert list(measured["rows"]) == ["t", "a", "v", "t+a", "t+v", "a+v", "t+a+v"]
+        assert all(row["mae"] > 0 for row in measured["rows"].values())
+    table = json.loads((clone / "metrics/table2.json").read_text())
+    assert ablation["svm"]["rows"]["t+a"]["mae"] == table["t+a"]["mae"]
+
+
+def test_generated_labels_are_held_against_the_true_ones(clone):
+    told = json.loads((clone / "metrics/generated_labels.json").read_text())["self_mm"]
+    assert list(told) == ["text", "audio", "vision"]
+    assert all(len(row["by_epoch"]) == 2 for row in told.values())
+    assert all(row["generated"] != row["multimodal"] for row in told.values())
 
 
 def test_the_centre_of_the_sweep_is_ours(clone):
@@ -95,6 +117,37 @@ def test_the_base_value_changes_no_byte(clone):
     made = run(clone, "dvc", "exp", "run", "--set-param", "lr=2e-4")
     assert "Running stage 'train" not in made.stdout + made.stderr
     assert (clone / "params.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "trained"),
+    [
+        (
+            "lr=1e-4",  # and two rows that change to or from another name of `ours`
+            {
+                *("train@ours-1", "sweep@batch_size_128-1", "sweep@batch_size_32-1"),
+                *("sweep@batch_size_16-1", "sweep@lr_1e-4_2e-5-1", "sweep@lr_2e-4_2e-5-1"),
+                *("sweep@transformer_dim_256-1", "sweep@transformer_dim_64-1"),
+            },
+        ),
+        ("seeds=[1,2]", {f"train@{model}-2" for model in ("ours", "self_mm", "cnn", "svm")}),
+    ],
+)
+def test_a_change_trains_what_depends_on_it_and_nothing_else(clone, change, trained):
+    """Plan anew, then ask DVC what it would run."""
+    params = (clone / "params.yaml").read_bytes()
+    lock = (clone / "dvc.lock").read_bytes()
+    try:
+        run(clone, "dvc", "exp", "run", "--set-param", change, "plan")
+        made = run(clone, "dvc", "repro", "--dry")
+        listed = set(re.findall(r"Running stage '([^']+)'", made.stdout + made.stderr))
+        assert {name for name in listed if name.startswith(("train@", "sweep@"))} == trained
+        assert listed >= {"tables", "report"}
+        assert not listed & {"download", "prepare", "modalities"}
+    finally:
+        (clone / "params.yaml").write_bytes(params)
+        (clone / "dvc.lock").write_bytes(lock)
+        run(clone, "dvc", "checkout")
 
 
 def test_nothing_but_what_git_keeps_is_left(clone):

@@ -129,7 +129,7 @@ def random_sequences(rng):
     ]
 
 
-def noisy_batch(utterances, index, rng):
+def noisy_batch(utterances, labels, index, rng):
     """A batch whose padding is full of noise and longer than its longest sequence."""
     sequences = {}
     for name, width in WIDTHS.items():
@@ -139,7 +139,7 @@ def noisy_batch(utterances, index, rng):
         for row, real in zip(values, frames, strict=True):
             row[: len(real)] = real
         sequences[name] = Padded(values, torch.tensor([len(real) for real in frames]))
-    return Batch(torch.from_numpy(index), torch.from_numpy(LABELS[index]), sequences)
+    return Batch(torch.from_numpy(index), torch.from_numpy(labels[index]), sequences)
 
 
 def recorded(function, record):
@@ -153,11 +153,17 @@ def recorded(function, record):
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "drop_incomplete", "exclude_zero"),
-    [(1, False, True), (2, False, True), (2, True, True), (4, True, False)],
+    ("accumulate", "drop_incomplete", "exclude_zero", "labels"),
+    [
+        (1, False, True, LABELS),
+        (2, False, True, LABELS),
+        (2, True, True, LABELS),
+        (4, True, False, LABELS),
+        (2, False, True, np.abs(LABELS) + 0.5),  # no negative utterance: a class without members
+    ],
 )
 def test_training_equals_the_published_method(
-    accumulate, drop_incomplete, exclude_zero, monkeypatch
+    accumulate, drop_incomplete, exclude_zero, labels, monkeypatch
 ):
     """Losses, outputs, gradients, labels, features, centres and weights over three epochs."""
     torch.manual_seed(0)
@@ -166,15 +172,15 @@ def test_training_equals_the_published_method(
     network = self_mm(encoder, exclude_zero).double()
     published = Published(
         dict(network.named_parameters()),
-        LABELS,
+        labels,
         lambda name: RATES[group_of(name)],
         decay_of,
         clamp=1.5,
         exclude_zero=exclude_zero,
     )
     utterances = random_sequences(rng)
-    names = [f"video$_${i}" for i in range(len(LABELS))]
-    data = Utterances(names, names, LABELS)
+    names = [f"video$_${i}" for i in range(len(labels))]
+    data = Utterances(names, names, labels)
     network.adapt(data)
     settings = {"accumulate": accumulate, "drop_incomplete": drop_incomplete}
     schedule = Schedule(batch_size=3, epochs=3, patience=3, **settings)
@@ -183,7 +189,7 @@ def test_training_equals_the_published_method(
     monkeypatch.setattr(
         training,
         "Batch",
-        SimpleNamespace(of=lambda data, index, device: noisy_batch(utterances, index, rng)),  # noqa: ARG005
+        SimpleNamespace(of=lambda data, index, device: noisy_batch(utterances, labels, index, rng)),  # noqa: ARG005
     )
     optimizer = regressor._optimizer(network)
     losses: list[torch.Tensor] = []
