@@ -22,7 +22,8 @@ class CNN(Network):
     widths (Kim 2014, "Convolutional Neural Networks for Sentence Classification"), ReLU, maximum
     over time, dropout, linear.
     bert_lr: learning rate of the text encoder's trained layers, if any; lr: of the rest.
-    standardize: all features that are not trained, by training statistics.
+    standardize: all features that are not trained, by training statistics. Rate, its decay and
+    dropout in params.yaml were chosen on validation: see the README.
     """
 
     def __init__(
