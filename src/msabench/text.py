@@ -21,17 +21,11 @@ import torch
 from jaxtyping import Float
 from pydantic import NonNegativeInt
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoTokenizer, BertModel
-from transformers.utils import logging
 
 from msabench import hashes
 from msabench.batches import Padded, in_order_of_length
 from msabench.layers import Pooling, pool
 from msabench.utterances import DataError, Ragged
-
-# Its report of unused pooler weights, and its bar for a second's loading, are noise to a reader.
-logging.set_verbosity_error()
-logging.disable_progress_bar()
 
 TrainableLayers = NonNegativeInt | Literal["all"]
 
@@ -120,15 +114,25 @@ def frozen_layers(trainable_layers: TrainableLayers, layers: int) -> int:
     return layers - trainable_layers
 
 
-def load_bert(name: str) -> BertModel:
+def transformers() -> Any:
+    """Import transformers on first use: it takes seconds, which a frozen text does not need."""
+    import transformers
+
+    # Its report of unused pooler weights, and its bar for a second's loading, are noise.
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def load_bert(name: str) -> Any:
     """Load a BERT by name (on the hub) or folder. Raises DataError where there is none."""
     source = locate(name)
     try:
-        kind = AutoConfig.from_pretrained(source).model_type
+        kind = transformers().AutoConfig.from_pretrained(source).model_type
         if kind != "bert":
             raise DataError(f"text_encoder: {name} is a {kind}; only a BERT is supported")
         # float32 whatever the file holds; eager masks are not needed: sdpa takes a boolean mask.
-        return BertModel.from_pretrained(
+        return transformers().BertModel.from_pretrained(
             source, add_pooling_layer=False, dtype=torch.float32, attn_implementation="sdpa"
         )
     except OSError as error:
@@ -138,7 +142,7 @@ def load_bert(name: str) -> BertModel:
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a text encoder. Raises DataError where there is none."""
     try:
-        return AutoTokenizer.from_pretrained(locate(name))
+        return transformers().AutoTokenizer.from_pretrained(locate(name))
     except OSError as error:
         raise _not_found(name, error) from error
 
@@ -181,7 +185,7 @@ def cache_name(trainable_layers: TrainableLayers, pooling: Pooling) -> str:
 
 @torch.inference_mode()
 def encode(
-    bert: BertModel,
+    bert: Any,
     tokens: Ragged,
     wanted: Mapping[str, tuple[TrainableLayers, Pooling]],
     folder: Path,
@@ -194,7 +198,7 @@ def encode(
     wanted: cache_name -> (trainable_layers, pooling). Only the states of real tokens are kept,
     written straight to disk: (total tokens, d), or (n, d) where they are pooled.
     """
-    nn.Module.to(bert, device).eval()
+    bert.to(device).eval()
     depth, width = bert.config.num_hidden_layers, bert.config.hidden_size
     arrays = {}
     for name, (trainable_layers, _) in wanted.items():
