@@ -16,6 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from tqdm import tqdm
 
 from msabench import models, params, plan, text, training
+from msabench.batches import Batch
 from msabench.training import CHECKPOINT, NetworkRegressor, Schedule
 from msabench.utterances import MODALITIES, Ragged
 from tests.conftest import random_ragged, random_utterances
@@ -67,6 +68,7 @@ def error(predictions, data):
     return np.abs(predictions.astype(np.float64) - data.labels).mean()
 
 
+LINEAR = random_utterances(seed=1, n=120)
 TRAIN = random_utterances(seed=1, n=24)
 VALID = random_utterances(seed=2, n=16)
 TEST = random_utterances(seed=3, n=16)
@@ -89,12 +91,43 @@ def test_is_a_regressor(name):
     assert isinstance(build(name, TRAIN), models.Regressor)
 
 
-def test_learns_a_linear_label(name, tmp_path):
-    train, valid = random_utterances(seed=1, n=120), random_utterances(seed=2)
+@pytest.fixture(scope="module")
+def trained(name, tmp_path_factory):
+    """A model that has learned a linear label from 120 utterances."""
+    return trained_on(LINEAR, VALID, name, tmp_path_factory.mktemp("trained"))
+
+
+def trained_on(train, valid, name, scratch):
     regressor = build(name, train, epochs=4, transformer_dim=PARAMS.transformer_dim)
-    regressor.fit(train, valid, seed=1, scratch=tmp_path)
-    train_mean = np.full(len(TEST), train.labels.mean())
-    assert error(regressor.predict(TEST), TEST) < 0.6 * error(train_mean, TEST)
+    regressor.fit(train, valid, seed=1, scratch=scratch)
+    return regressor
+
+
+def of_chance(regressor, data):
+    """The model's error as a share of that of the mean training label."""
+    chance = np.full(len(data), LINEAR.labels.mean())
+    return error(regressor.predict(data), data) / error(chance, data)
+
+
+def test_learns_a_linear_label(trained):
+    assert of_chance(trained, TEST) < 0.6
+
+
+def test_shuffled_labels_give_chance(name, tmp_path):
+    """Labels of other utterances teach nothing, unless the right ones leak in some other way."""
+    rng = np.random.default_rng(0)
+    train, valid = (
+        replace(split, labels=rng.permutation(split.labels)) for split in (LINEAR, VALID)
+    )
+    assert 0.9 < of_chance(trained_on(train, valid, name, tmp_path), TEST) < 1.5
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_modality_of_another_utterance_is_worse(trained, modality):
+    """So each modality is used, and is that of its own utterance."""
+    other = TEST.sequences[modality].take(np.roll(np.arange(len(TEST)), 1))
+    swapped = replace(TEST, sequences={**TEST.sequences, modality: other})
+    assert of_chance(trained, swapped) > 1.05 * of_chance(trained, TEST)
 
 
 def test_same_seed_same_predictions(name, fitted, tmp_path):
@@ -187,6 +220,28 @@ def test_wrong_setting_is_refused(name):
 
 
 network = pytest.mark.parametrize("name", NETWORKS, scope="module")
+
+
+@network
+def test_overfits_64_utterances(name, tmp_path):
+    """A network that cannot has a gradient, a target or a modality in the wrong place."""
+    data = random_utterances(seed=1, n=64)
+    regressor = build(name, data, epochs=80, patience=80, batch_size=16)
+    regressor.fit(data, data, seed=1, scratch=tmp_path)
+    assert error(regressor.predict(data), data) < 0.1
+
+
+@pytest.mark.parametrize("name", NETWORKS, scope="module", indirect=True)
+def test_gradient_reaches_every_modality_but_no_padding(fitted):
+    batch = Batch.of(TRAIN, np.arange(8), torch.device("cpu"))
+    for sequence in batch.sequences.values():
+        sequence.values.requires_grad_()
+    fitted.network.eval()(batch).sum().backward()
+    for sequence in batch.sequences.values():
+        assert sequence.values.grad is not None
+        reached = sequence.values.grad.abs().sum(dim=2) > 0
+        assert reached.any(dim=1).all()
+        assert not (reached & ~sequence.mask).any()
 
 
 @network
@@ -285,6 +340,8 @@ def test_the_rate_of_the_text_encoder_reaches_it(name, tiny_bert):
     groups = built.parameter_groups()
     members = [id(p) for group in groups for p in group["params"]]
     assert sorted(members) == sorted(id(p) for p in built.parameters())
+    if "bert_lr" not in settings and not isinstance(settings["lr"], dict):
+        pytest.skip("it has one rate for all its weights")
     rate = settings["bert_lr"] if "bert_lr" in settings else settings["lr"]["text"]
     at_rate = {id(p) for group in groups if group["lr"] == rate for p in group["params"]}
     encoder = {id(p) for key, p in built.named_parameters() if key.startswith("encoder.")}
