@@ -55,8 +55,8 @@ check: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check ## checks, then the whole test suite
-	$(BIN)/python -m pytest
+test: check ## checks, then the whole test suite (JOBS=2 files side by side)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 clean: ## remove what the pipeline made, but not its cache
 	rm -rf data runs predictions

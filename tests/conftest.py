@@ -13,6 +13,11 @@ from msabench.utterances import Ragged, Utterances
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Start the longest file first, so that it runs beside all others."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 def random_ragged(rng, n, width, low=1, high=12):
     """n sequences of low to high frames."""
     lengths = rng.integers(low, high + 1, size=n)

@@ -183,7 +183,7 @@ def test_the_test_split_changes_no_trained_weight(clone, tmp_path, model):
     ],
 )
 def test_bad_input_is_one_line_and_loses_nothing(clone, change, message):
-    kept = {file: file.read_bytes() for file in clone.glob("metrics/*")}
+    kept = {file: file.read_bytes() for file in clone.glob("metrics/*.*")}
     params = (clone / "params.yaml").read_bytes()
     try:
         made = run(clone, "dvc", "exp", "run", "--set-param", change, check=False)
@@ -194,4 +194,4 @@ def test_bad_input_is_one_line_and_loses_nothing(clone, change, message):
     assert [line for line in output.splitlines() if line.startswith("error: ")]
     assert message in output
     assert "Traceback" not in output
-    assert {file: file.read_bytes() for file in clone.glob("metrics/*")} == kept
+    assert {file: file.read_bytes() for file in clone.glob("metrics/*.*")} == kept
