@@ -1,5 +1,6 @@
 """The plan: what a setting changes, and what it leaves alone."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,72 @@ def test_every_preset_is_complete(preset):
     planned(models=BASE.models | {"self_mm": with_preset})
 
 
-def test_an_unknown_preset_is_named():
-    with pytest.raises(ParamsError, match=r"models\.cnn\.preset: 'best'; there are: mmsa_mosei"):
-        planned(models=with_model("cnn", preset="best"))
+@pytest.mark.parametrize(
+    ("preset", "values"),
+    [
+        # batch; rates and decays of text, audio, vision, other; LSTM of audio, vision;
+        # heads and dropout of fusion, text, audio, vision; clamp; exclude_zero
+        (
+            "repository_mosei",
+            "32 | 5e-5 5e-3 1e-4 1e-3 | 1e-3 0 0 1e-2 | 32 32 | 128 32 16 16 | 0 .1 0 .1 | 3 | 0",
+        ),
+        (
+            "mmsa_mosei",
+            "32 | 5e-5 5e-3 1e-4 1e-3 | 1e-3 0 0 1e-2 | 16 32 | 128 32 16 32 | .1 0 0 0 | 3 | 1",
+        ),
+        (
+            "repository_mosi",
+            "32 | 5e-5 1e-3 1e-4 1e-3 | 1e-3 1e-2 1e-3 1e-3 | 32 64 | 128 64 16 32"
+            " | .1 0 .1 .1 | 3 | 0",
+        ),
+        (
+            "mmsa_mosi",
+            "16 | 5e-5 5e-3 5e-3 1e-3 | 1e-3 1e-3 1e-3 1e-3 | 16 32 | 128 32 16 32"
+            " | 0 .1 .1 0 | 3 | 1",
+        ),
+        (
+            "mmsa_sims",
+            "32 | 5e-5 5e-3 5e-3 1e-3 | 1e-3 1e-2 1e-2 1e-3 | 16 64 | 128 64 16 32"
+            " | 0 .1 .1 0 | 1 | 1",
+        ),
+    ],
+)
+def test_a_preset_is_as_published(preset, values):
+    found = BASE.presets[preset]
+    groups = ("text", "audio", "vision", "other")
+    tasks = ("fusion", "text", "audio", "vision")
+    expected = [[float(value) for value in group.split()] for group in values.split("|")]
+    assert [
+        [found["batch_size"]],
+        [found["lr"][group] for group in groups],
+        [found["weight_decay"][group] for group in groups],
+        [found["lstm_dim"][modality] for modality in ("audio", "vision")],
+        [found["post_dim"][task] for task in tasks],
+        [found["dropout"][task] for task in tasks],
+        [found["clamp"]],
+        [found["exclude_zero"]],
+    ] == expected
+    assert (found["accumulate"], found["patience"]) == (4, 8)
+    assert found["out_dim"] == {"audio": 16, "vision": 32}
+    assert (found["drop_incomplete"], found["validation_loss"]) == (True, "mean_of_batches")
+
+
+@pytest.mark.parametrize("preset", ["best", ["mmsa_mosei"]])
+def test_an_unknown_preset_is_named(preset):
+    expected = re.escape(f"models.cnn.preset: {preset!r}; there are: mmsa_mosei")
+    with pytest.raises(ParamsError, match=expected):
+        planned(models=with_model("cnn", preset=preset))
+
+
+def test_two_rows_of_a_table_with_one_name_are_refused():
+    sweep = {"a": {"table": 3, "batch_size": 8}, "b": {"table": 3, "lstm_dim": 8}}
+    with pytest.raises(ParamsError, match=r"sweep\.b: row '8' of Table 3 is sweep\.a already"):
+        planned(sweep=sweep)
+
+
+def test_a_cnn_without_kernels_is_refused():
+    with pytest.raises(ParamsError, match=r"models\.cnn: kernel_widths"):
+        planned(models=with_model("cnn", kernel_widths=[]))
 
 
 def test_the_ablation_is_off_and_then_changes_with_nothing():

@@ -27,7 +27,7 @@ def markdown(
         f"the figure of the report, measured on {PUBLISHED['data']}; `diff` is measured minus "
         f"report. {PUBLISHED['source']}.",
     ]
-    if "mosei" not in plan["dataset"]:
+    if PUBLISHED["data"] not in title:
         text.append(
             f"**The data are {title}: what is measured here says nothing about "
             f"{PUBLISHED['data']}**, and `diff` is no error of reproduction."
@@ -80,7 +80,7 @@ def _result_grid(
     for name, row in table.items():
         report = published.get(name, {})
         line = [f"{name} *" if row.get("chosen") else name]
-        line += [_number(row[column]) for column in VALID]
+        line += [_shown(column, row[column]) for column in VALID]
         for metric in HEADLINE:
             # The report's SVM rows are another metric: the column follows the figure.
             other = f"{metric}_pos"
@@ -95,9 +95,8 @@ def _result_grid(
 
 def _beside(row: Row, metric: str, report: float | None, marked: bool) -> list[str]:
     value, std = row[metric], row[f"{metric}_std"]
-    # A correlation of exactly 0 is the defined value of a constant prediction.
-    constant = metric == "corr" and value == 0
-    shown = "-" if constant else _number(value)
+    constant = _constant(metric, value)
+    shown = _shown(metric, value)
     if std is not None and not constant:
         shown += f" ± {std:.3f}"
     unknown = value is None or report is None or constant
@@ -174,6 +173,15 @@ def _generated_text(generated: Mapping[str, Table], title: str) -> list[str]:
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+z.3f}"
+
+
+def _constant(metric: str, value: float | None) -> bool:
+    """Whether it is a correlation of exactly 0, the defined value of a constant prediction."""
+    return metric in ("corr", "valid_corr") and value == 0
+
+
+def _shown(metric: str, value: float | None) -> str:
+    return "-" if _constant(metric, value) else _number(value)
 
 
 def _number(value: float | int | None) -> str:

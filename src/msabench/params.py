@@ -9,7 +9,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -19,7 +18,7 @@ from pydantic import (
 from ruamel.yaml import YAML, YAMLError
 
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-Seed = NonNegativeInt
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class ParamsError(ValueError):

@@ -76,7 +76,7 @@ def with_preset(params: Params, settings: Config, where: str) -> Config:
     name = own.pop("preset", None)
     if name is None:
         return own
-    if name not in params.presets:
+    if not isinstance(name, str) or name not in params.presets:
         there = ", ".join(params.presets)
         raise ParamsError(f"{where}.preset: {name!r}; there are: {there or 'none'}")
     merged = dict(params.presets[name])
@@ -94,7 +94,12 @@ def _sweep(params: Params, base: Config) -> dict[str, Config]:
     if set(params.sweep_seeds) <= set(params.seeds):
         trained[SWEEP_MODEL] = base
     rows: dict[str, Config] = {}
+    places: dict[tuple[Any, str], str] = {}
     for run, changes in params.sweep.items():
+        table, row = changes.get("table"), row_name(changes)
+        first = places.setdefault((table, row), run)
+        if first != run:
+            raise ParamsError(f"sweep.{run}: row {row!r} of Table {table} is sweep.{first} already")
         settings = params.models[SWEEP_MODEL] | changes
         if settings.pop("table", None) not in (3, 4, 5):
             raise ParamsError(f"sweep.{run}.table: {changes.get('table')!r}; permitted: 3, 4 or 5")
@@ -142,7 +147,6 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
         },
         "modalities": {"run": SUBSETS_MODEL, "subsets": SUBSETS},
         "tables": {
-            "dataset": params.dataset,
             "title": dataset.title,
             "label_range": dataset.label_range,
             "metrics": dataset.metrics,

@@ -1,10 +1,11 @@
 """One-dimensional convolutions over the concatenated modalities (report 4.2)."""
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from msabench.batches import Batch
@@ -36,7 +37,7 @@ class CNN(Network):
         weight_decay: NonNegativeFloat,
         steps: PositiveInt,
         channels: PositiveInt,
-        kernel_widths: list[PositiveInt],
+        kernel_widths: Annotated[list[PositiveInt], Field(min_length=1)],
         dropout: DropoutRate,
         standardize: bool,
     ) -> None:
