@@ -43,7 +43,7 @@ REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.tex
 
 real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/absolute/path/label.csv
 	@case "$(MOSEI_LABELS)" in /*) ;; *) echo "error: MOSEI_LABELS: '$(MOSEI_LABELS)'; give the absolute path of label.csv" >&2; exit 2;; esac
-	rm -rf $(REAL) && git clone --quiet . $(REAL)
+	rm -rf $(REAL) && git clone --quiet . $(REAL) && rm $(REAL)/dvc.lock
 	ln -s $(abspath $(VENV)) $(REAL)/$(VENV) && touch $(VENV)/installed
 	$(DVC) --cd $(REAL) cache dir --local $(abspath .dvc/cache)
 	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro JOBS=$(JOBS) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
