@@ -120,7 +120,8 @@ def settle(threads: int) -> None:
     # LSTM states decay into denormal numbers, with which a CPU is several times slower.
     torch.set_flush_denormal(True)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
-    torch.use_deterministic_algorithms(True)
+    # The same as use_deterministic_algorithms(True), which imports torch's compiler: two seconds.
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory before writing it; to fill it first costs a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
