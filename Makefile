@@ -34,7 +34,8 @@ repro: $(VENV)/installed ## run the whole pipeline (JOBS=2 runs side by side)
 	  $(DVC) repro --single-item report; exit 1; }
 
 # Real transcripts: eleven times the data, so fewer epochs with more trained layers at a rate that
-# moves them and then decays; no sweep.
+# moves them and then decays; no sweep. Without the lock of the simulated run, whose stages would stay
+# in that of this one.
 REAL := runs/real
 REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.text=1e-4 \
   models.ours.trainable_layers=4 models.ours.epochs=2 models.ours.decay=linear \

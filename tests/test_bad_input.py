@@ -73,6 +73,7 @@ def dumped(tree: Path, content: object) -> Path:
         ({"dataset": "mosi2"}, "dataset: 'mosi2'; there are: simulated,"),
         ({"device": "tpu"}, "device: 'tpu'; it should be 'auto', 'cpu', 'cuda' or 'mps'"),
         ({"seeds": []}, "seeds: []; "),
+        ({"seeds": [2**32]}, "seeds.0: 4294967296; it should be less than 4294967296"),
     ],
 )
 def test_settings(tree, settings, message):  # noqa: ARG001

@@ -210,6 +210,7 @@ def test_where_the_data_lies_is_no_part_of_the_plan():
         ({"datasets": BASE.datasets | {"simulated": NO_FILE}}, r"simulated: file and sha256 are"),
         ({"transformer_dim": 130}, r"transformer_dim: 130; it should be a multiple of heads, 4"),
         ({"sweep": {"x": {"table": 6}}}, r"sweep.x.table: 6; permitted: 3, 4 or 5"),
+        ({"sweep": {"x": {"table": [3]}}}, r"sweep.x.table: \[3\]; permitted: 3, 4 or 5"),
         ({"sweep": {"x": {"table": 3, "speed": 1}}}, r"sweep.x.speed: unknown setting"),
         ({"models": {"cnn": BASE.models["cnn"]}}, r"models: svm is missing"),
     ],

@@ -94,15 +94,15 @@ def _sweep(params: Params, base: Config) -> dict[str, Config]:
     if set(params.sweep_seeds) <= set(params.seeds):
         trained[SWEEP_MODEL] = base
     rows: dict[str, Config] = {}
-    places: dict[tuple[Any, str], str] = {}
+    places: dict[tuple[int, str], str] = {}
     for run, changes in params.sweep.items():
-        table, row = changes.get("table"), row_name(changes)
+        settings = params.models[SWEEP_MODEL] | changes
+        table, row = settings.pop("table", None), row_name(changes)
+        if table not in (3, 4, 5):
+            raise ParamsError(f"sweep.{run}.table: {table!r}; permitted: 3, 4 or 5")
         first = places.setdefault((table, row), run)
         if first != run:
             raise ParamsError(f"sweep.{run}: row {row!r} of Table {table} is sweep.{first} already")
-        settings = params.models[SWEEP_MODEL] | changes
-        if settings.pop("table", None) not in (3, 4, 5):
-            raise ParamsError(f"sweep.{run}.table: {changes.get('table')!r}; permitted: 3, 4 or 5")
         config = _run(params, SWEEP_MODEL, settings, f"sweep.{run}")
         same = [name for name, other in trained.items() if other == config]
         if same:
