@@ -38,8 +38,8 @@ repro: $(VENV)/installed ## run the whole pipeline (JOBS=2 runs side by side)
 # in that of this one.
 REAL := runs/real
 REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.text=1e-4 \
-  models.ours.trainable_layers=4 models.ours.epochs=2 models.ours.decay=linear \
-  models.self_mm.trainable_layers=4 models.self_mm.epochs=2 models.self_mm.decay=linear \
+  models.ours.trainable_layers=4 models.ours.epochs=3 models.ours.decay=linear \
+  models.self_mm.trainable_layers=4 models.self_mm.epochs=3 models.self_mm.decay=linear \
   models.cnn.lr=3e-4 models.cnn.dropout=0.5 models.cnn.epochs=6
 
 real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/absolute/path/label.csv
