@@ -279,6 +279,7 @@ class SelfMM(Network):
         is that of the multimodal label. shift_corr_<modality>: the correlation of what was added
         to the multimodal label with what should have been; shift_ratio_<modality>: the standard
         deviation of the former over that of the latter. Training never uses the true labels.
+        Rounded, since the last digits are those of the machine's linear algebra.
         """
         labels = {  # in float64, which not every device has
             task: table.cpu().double().numpy() for task, table in self.unimodal.labels.items()
@@ -291,7 +292,7 @@ class SelfMM(Network):
             found[f"shift_ratio_{name}"] = (
                 float(added.std() / missing.std()) if missing.any() else 0.0
             )
-        return found
+        return {column: round(value, 6) for column, value in found.items()}
 
     def outputs(self, batch: Batch) -> Outputs:
         """Return predictions and features of every task."""
