@@ -12,7 +12,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread for each run; runs side by side would otherwise wait for each other's threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help repro test check real clean
+.PHONY: help repro test check real hash clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,8 +38,8 @@ repro: $(VENV)/installed ## run the whole pipeline (JOBS=2 runs side by side)
 # in that of this one.
 REAL := runs/real
 REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.text=1e-4 \
-  models.ours.trainable_layers=4 models.ours.epochs=3 models.ours.decay=linear \
-  models.self_mm.trainable_layers=4 models.self_mm.epochs=3 models.self_mm.decay=linear \
+  +models.ours.trainable_layers=4 models.ours.epochs=3 models.ours.decay=linear \
+  +models.self_mm.trainable_layers=4 models.self_mm.epochs=3 models.self_mm.decay=linear \
   models.cnn.lr=3e-4 models.cnn.dropout=0.5 models.cnn.epochs=6
 
 real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/absolute/path/label.csv
@@ -50,6 +50,9 @@ real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/abso
 	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro JOBS=$(JOBS) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
 	mkdir -p metrics/mosei_text
 	cp $(REAL)/metrics/*.json $(REAL)/metrics/tables.md $(REAL)/params.yaml $(REAL)/dvc.lock metrics/mosei_text/
+
+hash: $(VENV)/installed ## the sha256 of a file or folder for params.yaml: make hash DATA=/path
+	@PYTHONPATH=src $(BIN)/python -m msabench.hashes "$(DATA)"
 
 check: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff format --check .

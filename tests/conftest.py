@@ -46,6 +46,20 @@ def random_utterances(seed=0, n=48, clips=3, text_tokens=1):
     )
 
 
+def assert_same(found, expected):
+    """Two splits hold the same utterances, bit for bit."""
+    assert (found.ids, found.texts) == (expected.ids, expected.texts)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.labels.dtype == np.float32
+    assert list(found.sequences) == list(expected.sequences)
+    for name, ragged in expected.sequences.items():
+        np.testing.assert_array_equal(found.sequences[name].values, ragged.values)
+        np.testing.assert_array_equal(found.sequences[name].offsets, ragged.offsets)
+    assert list(found.unimodal_labels) == list(expected.unimodal_labels)
+    for name, labels in expected.unimodal_labels.items():
+        np.testing.assert_array_equal(found.unimodal_labels[name], labels)
+
+
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory):
     """A folder with a random BERT of three layers, width 8, and a tokenizer of few words."""

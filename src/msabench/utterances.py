@@ -18,7 +18,7 @@ from jaxtyping import Float, Integer, Shaped
 MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class DataError(ValueError):
@@ -95,6 +95,9 @@ class Utterances:
         Prepared data holds audio and vision; text joins them as tokens or hidden states.
     unimodal_labels: true labels by modality, each (n,), where the data set has them (CH-SIMS,
         simulated data). No model may learn from them: they are there to be compared with.
+    given_tokens: token ids of each text that came with the data. Text is tokenized anew; these
+        tell whether they are of the vocabulary of the text encoder.
+    repairs: what the source found wrong and repaired, counted by kind.
     """
 
     ids: list[str]
@@ -102,6 +105,8 @@ class Utterances:
     labels: Float[np.ndarray, " n"]
     sequences: Mapping[str, Ragged] = field(default_factory=dict)
     unimodal_labels: Mapping[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
+    given_tokens: Ragged | None = None
+    repairs: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -128,7 +133,10 @@ class Utterances:
         return replace(self, sequences=kept)
 
     def take(self, index: Sequence[int] | np.ndarray) -> "Utterances":
-        """Return the chosen utterances, in the order of the index, as a copy."""
+        """Return the chosen utterances, in the order of the index, as a copy.
+
+        Neither repairs nor given tokens come along: they belong to a whole split.
+        """
         return Utterances(
             ids=[self.ids[i] for i in index],
             texts=[self.texts[i] for i in index],
@@ -156,6 +164,8 @@ class Utterances:
             )
         for name, ragged in self.sequences.items():
             _check_sequences(f"{where}: {name}", ragged, n, self.ids)
+        if self.given_tokens is not None:
+            _check_sequences(f"{where}: given tokens", self.given_tokens, n, self.ids)
 
     def save(self, folder: Path) -> None:
         """Write the split into a folder of .npy and .json files, which load reads back."""
@@ -168,6 +178,8 @@ class Utterances:
                 for name, ragged in self.sequences.items()
             },
             "unimodal_labels": list(self.unimodal_labels),
+            "given_tokens": self.given_tokens is not None,
+            "repairs": dict(self.repairs),
         }
         (folder / "schema.json").write_text(json.dumps(schema, indent=2) + "\n")
         text = json.dumps({"ids": self.ids, "texts": self.texts}, ensure_ascii=False, indent=0)
@@ -177,6 +189,8 @@ class Utterances:
             np.save(folder / f"labels.{name}.npy", labels)
         for name, ragged in self.sequences.items():
             ragged.save(folder, name)
+        if self.given_tokens is not None:
+            self.given_tokens.save(folder, "given_tokens")
 
     @classmethod
     def load(cls, folder: Path) -> "Utterances":
@@ -196,6 +210,8 @@ class Utterances:
                 name: np.load(folder / f"labels.{name}.npy", allow_pickle=False)
                 for name in schema["unimodal_labels"]
             },
+            given_tokens=Ragged.load(folder, "given_tokens") if schema["given_tokens"] else None,
+            repairs=schema["repairs"],
         )
 
 

@@ -19,9 +19,8 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ValidationError
 
-from msabench.layers import Pooling
-from msabench.params import ParamsError, Strict, describe, settings_of
-from msabench.text import MINILM, TrainableLayers, build_encoder
+from msabench.params import ParamsError, Pooling, Strict, TextSettings, describe, settings_of
+from msabench.text import MINILM, build_encoder
 from msabench.training import Device, History, Network, NetworkRegressor, Schedule
 from msabench.utterances import DataError, Utterances
 
@@ -43,17 +42,10 @@ class Regressor(Protocol):
         """Read the weights that save wrote."""
 
 
-class TextSettings(Strict):
-    """How a model reads the text: layers of the encoder that it trains, and pooling."""
-
-    trainable_layers: TrainableLayers = 0
-    pooling: Pooling = "mean"
-
-
 class FrozenText(Strict):
     """How a model that trains no encoder reads the text."""
 
-    pooling: Pooling = "mean"
+    pooling: Pooling
 
 
 def accepted_settings(name: str) -> list[type[BaseModel]]:

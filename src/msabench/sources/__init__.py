@@ -3,6 +3,7 @@
 A source has `read(path, **settings)`, which gives the splits train, valid and test; one that makes
 its data has `simulate(**settings)` and `write(path, **settings)` too. The settings that
 params.yaml may give a data set are the keyword-only arguments of `simulate`, or else of `read`.
+A source of data that is a folder binds `FOLDER = True`.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,11 @@ def load(source: str) -> Any:
 def makes_data(source: str) -> bool:
     """Return whether the source makes its data itself, instead of reading a file."""
     return hasattr(load(source), "simulate")
+
+
+def reads_folder(source: str) -> bool:
+    """Return whether the raw data are a folder, instead of one file."""
+    return getattr(load(source), "FOLDER", False)
 
 
 def check_settings(source: str, settings: Mapping[str, Any], where: str) -> None:

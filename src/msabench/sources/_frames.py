@@ -1,0 +1,74 @@
+"""What every source does to frames: finite float32, end to end in a file, repairs counted."""
+
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Shaped
+
+from msabench.utterances import DataError, Ragged
+
+NotFinite = Literal["zero", "refuse"]
+
+
+class Frames:
+    """The frames of one modality of one split, utterance by utterance.
+
+    They go straight to an unnamed temporary file, so that their number is bounded by the disk
+    alone. `repairs` counts what was wrong:
+
+    <modality>_not_finite: values that were NaN, infinite or too large for float32, set to 0
+    <modality>_missing: utterances without frames, which get one of zeros, or with zeros alone
+
+    folder: where the temporary file is made. not_finite: what to do with such values: "zero"
+    (Self-MM does so for -inf in audio), or "refuse".
+    """
+
+    def __init__(
+        self, modality: str, width: int, folder: Path, *, not_finite: NotFinite = "zero"
+    ) -> None:
+        self.modality = modality
+        self.width = width
+        self.not_finite = not_finite
+        self.lengths = [0]
+        self.repairs = {f"{modality}_not_finite": 0, f"{modality}_missing": 0}
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (finish closes it)
+
+    def add(self, id: str, frames: Shaped[np.ndarray, "t d"]) -> None:
+        """Append the real frames of the next utterance.
+
+        Raises DataError for another width, and for values that are not finite if they are refused.
+        """
+        if frames.shape[1:] != (self.width,):
+            raise DataError(
+                f"{self.modality}: {id!r} has frames of {frames.shape[1:]} features; "
+                f"expected {self.width}, as in the utterances before"
+            )
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is seen as such
+            frames = np.ascontiguousarray(frames, np.float32)
+        if len(frames) == 0:
+            frames = np.zeros((1, self.width), np.float32)
+        finite = np.isfinite(frames)
+        if not finite.all():
+            if self.not_finite == "refuse":
+                raise DataError(f"{self.modality}: a value of {id!r} is not finite")
+            self.repairs[f"{self.modality}_not_finite"] += int((~finite).sum())
+            frames = np.where(finite, frames, np.float32(0))
+        if not frames.any():
+            self.repairs[f"{self.modality}_missing"] += 1
+        self._file.write(frames.data)
+        self.lengths.append(len(frames))
+
+    def finish(self) -> Ragged:
+        """Return all frames, mapped from the file, which goes when they are no longer used."""
+        offsets = np.cumsum(self.lengths)
+        shape = (int(offsets[-1]), self.width)
+        with self._file as file:
+            file.flush()
+            values = (
+                np.memmap(file, np.float32, "r", shape=shape)
+                if shape[0]
+                else np.zeros(shape, np.float32)
+            )
+        return Ragged(values, offsets)
