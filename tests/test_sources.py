@@ -72,7 +72,7 @@ def check_frames(splits: dict[str, Utterances]) -> None:
 def test_unaligned_frames_are_cut_to_their_lengths(
     tmp_path: Path, front: bool, protocol: int
 ) -> None:
-    splits = read(tmp_path, unaligned(front), protocol, padding="front" if front else "end")
+    splits = read(tmp_path, unaligned(front), protocol)
     check_splits(splits, (-3.0, 3.0))
     check_frames(splits)
     train = splits["train"]
@@ -82,6 +82,55 @@ def test_unaligned_frames_are_cut_to_their_lengths(
     assert train.labels.dtype == np.float32
     assert train.labels.tolist() == [-3, 0, 1.5]
     assert train.unimodal_labels == {}
+    assert train.repairs["audio_front"] == train.repairs["vision_front"] == (3 if front else 0)
+    assert train.repairs["audio_lengths"] == 0
+
+
+@pytest.mark.parametrize("front", [False, True])
+@pytest.mark.parametrize("declared", [[1, 1, 1], [0, 1, 8], [3, 1, -2]])
+def test_lengths_that_contradict_the_padding_are_repaired(
+    tmp_path: Path, front: bool, declared: list[int]
+) -> None:
+    """Self-MM's rule, the first zero frame, makes every length 1 where the front is padded."""
+    content = _with(unaligned(front), "audio_lengths", declared)
+    splits = read(tmp_path, content)
+    check_frames(splits)
+    wrong = sum(a != b for a, b in zip(declared, LENGTHS["audio"], strict=True))
+    assert [split.repairs["audio_lengths"] for split in splits.values()] == [wrong] * 3
+    if min(declared) == 1:
+        train = read(tmp_path, content, lengths="file")["train"]
+        assert train.sequences["audio"].lengths.tolist() == [1, 1, 1]
+    check_frames(read(tmp_path, content, lengths="padding"))
+
+
+def test_zeros_within_a_length_stay_unless_the_padding_decides(tmp_path: Path) -> None:
+    content = unaligned()
+    content["train"]["vision"][0, 3:] = 0
+    content["train"]["vision"][1] = 0
+    for rule, expected in (("repair", [5, 5, 2]), ("file", [5, 5, 2]), ("padding", [3, 1, 2])):
+        train = read(tmp_path, content, lengths=rule)["train"]
+        assert train.sequences["vision"].lengths.tolist() == expected
+        assert train.repairs["vision_missing"] == 1
+
+
+def test_arrays_in_fortran_order(tmp_path: Path) -> None:
+    content = unaligned()
+    for split in content.values():
+        split["audio"] = np.asfortranarray(split["audio"])
+    check_frames(read(tmp_path, content))
+
+
+def test_the_token_ids_of_the_file_are_kept(tmp_path: Path) -> None:
+    content = unaligned()
+    assert read(tmp_path, content)["train"].given_tokens is None  # nothing is unmasked
+    tokens = np.zeros((3, 3, 5), np.float32)
+    for row, ids in zip(tokens, [[101, 102], [101, 7, 102], [101, 7, 8, 9, 102]], strict=True):
+        row[0, : len(ids)], row[1, : len(ids)] = ids, 1
+    given = read(tmp_path, _with(content, "text_bert", tokens))["test"].given_tokens
+    assert given is not None
+    assert given.values.dtype == np.int32
+    assert [row.tolist() for row in (given[0], given[1])] == [[101, 102], [101, 7, 102]]
+    assert read(tmp_path, _with(content, "text_bert", tokens - 0.5))["test"].given_tokens is None
 
 
 @pytest.mark.parametrize("front", [False, True])
@@ -117,7 +166,8 @@ def test_aligned_lengths_are_the_unmasked_pieces(tmp_path: Path) -> None:
             split[modality] = np.arange(3 * 8 * 2.0).reshape(3, 8, 2)
             del split[f"{modality}_lengths"]
     for padding, last in (("end", [3.0, 31.0, 41.0]), ("front", [15.0, 31.0, 47.0])):
-        for utterances in read(tmp_path, content, aligned=True, padding=padding).values():
+        rules: dict[str, Any] = {"aligned": True, "padding": padding, "lengths": "file"}
+        for utterances in read(tmp_path, content, **rules).values():
             for ragged in utterances.sequences.values():
                 assert ragged.lengths.tolist() == [2, 8, 5]
                 assert [ragged[i][-1, -1] for i in range(3)] == last
@@ -126,23 +176,19 @@ def test_aligned_lengths_are_the_unmasked_pieces(tmp_path: Path) -> None:
         read(tmp_path, content, aligned=True)
 
 
-def test_values_that_are_not_finite_become_zero(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_values_that_are_not_finite_become_zero(tmp_path: Path) -> None:
     content = unaligned()
     content["train"]["audio"][0, :2, 0] = [-np.inf, np.nan]
-    content["train"]["audio"][0, 6, 0] = -np.inf  # padding: cut, not counted
     content["test"]["vision"][1, 4, 1] = 1e300  # infinite as float32
     splits = read(tmp_path, content)
     check_splits(splits, (-3.0, 3.0))
     assert splits["train"].sequences["audio"][0][:2, 0].tolist() == [0, 0]
     assert splits["test"].sequences["vision"][1][4, 1] == 0
-    assert capsys.readouterr().err.splitlines() == [
-        "train: audio: 2 values not finite, set to 0",
-        "test: vision: 1 values not finite, set to 0",
-    ]
-    read(tmp_path, unaligned())
-    assert capsys.readouterr().err == ""
+    assert splits["train"].repairs["audio_not_finite"] == 2
+    assert splits["test"].repairs["vision_not_finite"] == 1
+    assert sum(splits["valid"].repairs.values()) == 0
+    with pytest.raises(DataError, match=r"audio: a value of 'train0\$_\$0' is not finite"):
+        read(tmp_path, content, not_finite="refuse")
 
 
 def test_only_true_unimodal_labels_are_kept(tmp_path: Path) -> None:
@@ -194,8 +240,6 @@ BROKEN: dict[str, tuple[str, object, str]] = {
     "audio in lists": ("audio", [[[1.0]]] * 3, "audio: a list; expected an array"),
     "audio of another number": ("audio", np.zeros((2, 7, 4)), r"\(2, 7, 4\); expected 3 along"),
     "no features": ("audio", np.zeros((3, 7, 0)), r"\(3, 7, 0\); expected .* no 0"),
-    "length zero": ("audio_lengths", [3, 0, 7], r"0 frames of audio for 'test1\$_\$1'; .*: 1 to 7"),
-    "length too large": ("vision_lengths", [5, 5, 6], r"6 frames .* 'test2\$_\$2'; .*: 1 to 5"),
     "length of a half": ("vision_lengths", [5, 1.5, 2], r"1\.5 frames of vision"),
     "length not a number": ("vision_lengths", [5, np.nan, 2], "nan frames of vision"),
     "lengths of another number": ("vision_lengths", [5], "1 values; expected 3"),
@@ -214,16 +258,19 @@ def test_broken_splits_are_named(tmp_path: Path, name: str) -> None:
 
 def test_broken_files_and_settings_are_named(tmp_path: Path) -> None:
     content = unaligned()
-    with pytest.raises(DataError, match="padding 'left'; permitted: end, front"):
-        read(tmp_path, content, padding="left")
+    for lengths in ([3, 0, 7], [3, 1, 8]):
+        wrong = _with(content, "audio_lengths", lengths)
+        with pytest.raises(DataError, match=r"audio_lengths: . frames .*'; permitted: 1 to 7"):
+            read(tmp_path, wrong, lengths="file")
     with pytest.raises(DataError, match=r"a list; expected a dict of \('train', "):
         read(tmp_path, [content])
     with pytest.raises(DataError, match="no dict of valid; found: 'train', 'dev', 'test'"):
         read(tmp_path, {"train": content["train"], "dev": {}, "test": content["test"]})
     with pytest.raises(DataError, match=r"text_bert: .*expected \(n, 3, pieces\)"):
         read(tmp_path, _with(content, "text_bert", np.ones((3, 2, 5))), aligned=True)
+    pieces = _with(content, "text_bert", np.ones((3, 3, 10)))
     with pytest.raises(DataError, match="10 frames of audio for 'train0"):
-        read(tmp_path, _with(content, "text_bert", np.ones((3, 3, 10))), aligned=True)
+        read(tmp_path, pieces, aligned=True, lengths="file")
     with pytest.raises(DataError, match="refused: the pickle names"):
         read(tmp_path, _with(content, "audio", os.getcwd))
 
@@ -240,7 +287,10 @@ def test_unknown_sources_and_settings_are_named(tmp_path: Path) -> None:
         with pytest.raises(ParamsError, match=r"source: .*there are: .*label_csv, mmsa_pickle"):
             sources.read(name, tmp_path, {})
     sources.check_settings("mmsa_pickle", {"aligned": True, "padding": "front"}, "mosei")
-    with pytest.raises(ParamsError, match=r"mosei\.alined: .* mmsa_pickle has: aligned, padding"):
+    with pytest.raises(
+        ParamsError,
+        match=r"mosei\.alined: .* mmsa_pickle has: aligned, padding, lengths, not_finite",
+    ):
         sources.check_settings("mmsa_pickle", {"alined": True}, "mosei")
     with pytest.raises(ParamsError, match="mosei: aligned: 'yes'"):
         sources.check_settings("mmsa_pickle", {"aligned": "yes"}, "mosei")

@@ -13,7 +13,7 @@ NotFinite = Literal["zero", "refuse"]
 
 
 class Frames:
-    """The frames of one modality of one split, utterance by utterance.
+    """The frames of one modality of one split, utterance by utterance; used by `with`.
 
     They go straight to an unnamed temporary file, so that their number is bounded by the disk
     alone. `repairs` counts what was wrong:
@@ -33,7 +33,13 @@ class Frames:
         self.not_finite = not_finite
         self.lengths = [0]
         self.repairs = {f"{modality}_not_finite": 0, f"{modality}_missing": 0}
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (finish closes it)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed on exit)
+
+    def __enter__(self) -> "Frames":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def add(self, id: str, frames: Shaped[np.ndarray, "t d"]) -> None:
         """Append the real frames of the next utterance.
@@ -64,11 +70,7 @@ class Frames:
         """Return all frames, mapped from the file, which goes when they are no longer used."""
         offsets = np.cumsum(self.lengths)
         shape = (int(offsets[-1]), self.width)
-        with self._file as file:
-            file.flush()
-            values = (
-                np.memmap(file, np.float32, "r", shape=shape)
-                if shape[0]
-                else np.zeros(shape, np.float32)
-            )
-        return Ragged(values, offsets)
+        self._file.flush()
+        if shape[0] == 0:  # nothing can be mapped
+            return Ragged(np.zeros(shape, np.float32), offsets)
+        return Ragged(np.memmap(self._file, np.float32, "r", shape=shape), offsets)

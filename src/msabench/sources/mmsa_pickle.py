@@ -4,49 +4,84 @@ The keys are those of MMSA and Self-MM: id, raw_text, regression_labels (with _T
 a data set has unimodal labels), audio, vision, audio_lengths, vision_lengths and text_bert.
 """
 
-import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Integer, Shaped
+from jaxtyping import Float, Float32, Integer, Shaped
 
 from msabench import pickle_reader
+from msabench.sources._frames import Frames, NotFinite
 from msabench.utterances import SPLITS, DataError, Ragged, Utterances
 
 FRAMES = ("audio", "vision")
 UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}
-PADDINGS = ("end", "front")
-CHUNK = 1 << 22  # values converted at once: an array has gigabytes
+CHUNK = 1 << 22  # values copied at once of an array that does not lie row by row in the file
 
 
-def read(path: Path, *, aligned: bool = False, padding: str = "end") -> dict[str, Utterances]:
+@dataclass(frozen=True)
+class _Rules:
+    aligned: bool
+    padding: Literal["auto", "end", "front"]
+    lengths: Literal["repair", "file", "padding"]
+    not_finite: NotFinite
+
+
+def read(
+    path: Path,
+    *,
+    aligned: bool = False,
+    padding: Literal["auto", "end", "front"] = "auto",
+    lengths: Literal["repair", "file", "padding"] = "repair",
+    not_finite: NotFinite = "zero",
+) -> dict[str, Utterances]:
     """Read the three splits, cut to their real frames, as float32.
 
     aligned: all modalities have one step per word piece; the mask in text_bert tells how many
-        are real. Otherwise the lengths stand in the file; where they do not, what follows
-        the last frame that is not all zero (padded at the front: precedes the first) is padding.
-    padding: "end" or "front", the side on which the file is padded. Nothing in a file says it.
+        are real. Otherwise <modality>_lengths of the file tell, if it has them.
+    padding: the side on which frames are padded with zeros. Nothing in a file says it: "auto"
+        takes, for each modality of the file, the side on which more of the zeros lie.
+    lengths: what happens to a length that contradicts the padding. "repair" lets it reach to the
+        outermost frame that is not zero, where it ends before or is impossible; zeros within it
+        are a face or voice not found, and stay. "file" believes it, or refuses it where it is
+        impossible. "padding" always takes that outermost frame for the end, as must be done for a
+        file without lengths.
+    not_finite: see Frames.
 
-    A value that is not finite becomes 0; Self-MM does so for -inf in audio. A modality that the
-    file lacks is absent. So are unimodal labels that are missing or all zero, as MOSEI has them.
+    A modality that the file lacks is absent. So are unimodal labels that are missing or all zero,
+    as MOSEI has them. Beside those of Frames, repairs counts the utterances of
+    <modality>_lengths, repaired, and <modality>_front, padded at the front.
     Raises DataError naming split and key.
     """
-    if padding not in PADDINGS:
-        raise DataError(f"padding {padding!r}; permitted: {', '.join(PADDINGS)}")
     content = pickle_reader.read(path)
     if not isinstance(content, dict):
         raise DataError(f"{path}: a {type(content).__name__}; expected a dict of {SPLITS}")
     missing = [split for split in SPLITS if not isinstance(content.get(split), dict)]
     if missing:
         raise DataError(f"{path}: no dict of {', '.join(missing)}; found: {_names(content)}")
-    return {
-        name: _utterances(_Split(path, name, content[name]), aligned, padding == "front")
-        for name in SPLITS
-    }
+    splits = {name: _Split(path, name, content[name]) for name in SPLITS}
+    found = {name: _without_frames(split) for name, split in splits.items()}
+    rules = _Rules(aligned, padding, lengths, not_finite)
+    for modality in FRAMES:
+        arrays = {
+            name: split.array(modality, len(found[name]))
+            for name, split in splits.items()
+            if split.content.get(modality) is not None
+        }
+        zeros = {name: _zeros(array) for name, array in arrays.items()}
+        front = _padded_in_front(zeros) if padding == "auto" else padding == "front"
+        for name, array in arrays.items():
+            needed = array.shape[1] - zeros[name][:, 0 if front else 1]
+            split = found[name]
+            ragged, repairs = _cut(splits[name], modality, array, split.ids, needed, front, rules)
+            found[name] = replace(
+                split,
+                sequences={**split.sequences, modality: ragged},
+                repairs={**split.repairs, **repairs},
+            )
+    return found
 
 
 @dataclass(frozen=True)
@@ -106,7 +141,7 @@ class _Split:
         return value
 
 
-def _utterances(split: _Split, aligned: bool, front: bool) -> Utterances:
+def _without_frames(split: _Split) -> Utterances:
     ids = split.strings("id")
     n = len(ids)
     unimodal = {
@@ -114,29 +149,12 @@ def _utterances(split: _Split, aligned: bool, front: bool) -> Utterances:
         for modality, letter in UNIMODAL.items()
         if (labels := _unimodal_labels(split, f"regression_labels_{letter}", n)) is not None
     }
-    sequences = {}
-    for modality in FRAMES:
-        if split.content.get(modality) is None:
-            continue
-        padded = split.array(modality, n)
-        if aligned:
-            key, lengths = "text_bert", _unmasked(split, n)
-        elif split.content.get(f"{modality}_lengths") is not None:
-            key, lengths = f"{modality}_lengths", split.numbers(f"{modality}_lengths", n)
-        else:
-            key, lengths = modality, _lengths_of(padded, front)
-        wrong = ~((lengths >= 1) & (lengths <= padded.shape[1]) & (lengths % 1 == 0))
-        if wrong.any():
-            i = int(wrong.argmax())
-            problem = f"{lengths[i]:g} frames of {modality} for {ids[i]!r}"
-            raise split.error(key, f"{problem}; permitted: 1 to {padded.shape[1]}")
-        sequences[modality] = _cut(split, modality, padded, lengths.astype(np.int64), front)
     return Utterances(
         ids=ids,
         texts=split.strings("raw_text", n),
         labels=_float32(split.numbers("regression_labels", n)),
-        sequences=sequences,
         unimodal_labels=unimodal,
+        given_tokens=_given_tokens(split, n),
     )
 
 
@@ -148,66 +166,100 @@ def _unimodal_labels(split: _Split, key: str, n: int) -> Float32[np.ndarray, " n
     return labels if np.nan_to_num(labels).any() else None
 
 
-def _unmasked(split: _Split, n: int) -> Integer[np.ndarray, " n"]:
-    """Return the number of word pieces, [CLS] and [SEP] included."""
+def _given_tokens(split: _Split, n: int) -> Ragged | None:
+    """Return the token ids in text_bert, or None where they are missing or none."""
+    if split.content.get("text_bert") is None:
+        return None
+    tokens = _word_pieces(split, n)
+    real = tokens[:, 1] == 1
+    ids = tokens[:, 0][real]
+    if not real.any(axis=1).all() or not ((ids >= 0) & (ids < 2**31) & (ids % 1 == 0)).all():
+        return None
+    return Ragged(ids.astype(np.int32), np.concatenate([[0], np.cumsum(real.sum(axis=1))]))
+
+
+def _word_pieces(split: _Split, n: int) -> Shaped[np.ndarray, "n 3 pieces"]:
+    """Return token ids, mask and segment ids of each utterance."""
     tokens = split.array("text_bert", n)
     if tokens.shape[1] != 3:
         raise split.error("text_bert", f"shape {tokens.shape}; expected (n, 3, pieces)")
-    return (tokens[:, 1] == 1).sum(axis=1)
+    return tokens
 
 
-def _chunks(padded: Shaped[np.ndarray, "n t d"]) -> Iterator[slice]:
-    """Yield slices of utterances with at most CHUNK values each, and at least one utterance."""
+def _rows(padded: Shaped[np.ndarray, "n t d"]) -> Iterator[Shaped[np.ndarray, "t d"]]:
+    """Yield the frames of each utterance, contiguous: an array in Fortran order is copied so."""
     step = max(1, CHUNK // (padded.shape[1] * padded.shape[2]))
     for start in range(0, len(padded), step):
-        yield slice(start, start + step)
+        yield from np.ascontiguousarray(padded[start : start + step])
 
 
-def _lengths_of(padded: Shaped[np.ndarray, "n t d"], front: bool) -> Integer[np.ndarray, " n"]:
-    """Return the frames up to the outermost that is not all zero; 1 where all are."""
-    steps = padded.shape[1]
-    lengths = np.ones(len(padded), np.int64)
-    counts = np.arange(steps, 0, -1) if front else np.arange(1, steps + 1)
-    for chunk in _chunks(padded):
-        real = (padded[chunk] != 0).any(axis=2)
-        lengths[chunk] = np.where(real, counts, 1).max(axis=1)
-    return lengths
+def _zeros(padded: Shaped[np.ndarray, "n t d"]) -> Integer[np.ndarray, "n 2"]:
+    """Count the frames of zeros before the first that is not, and after the last; all are both."""
+    found = np.full((len(padded), 2), padded.shape[1])
+    for counts, frames in zip(found, _rows(padded), strict=True):
+        real = (frames != 0).any(axis=1)
+        if real.any():
+            counts[:] = real.argmax(), real[::-1].argmax()
+    return found
 
 
-def _real(lengths: Integer[np.ndarray, " n"], steps: int, front: bool) -> Bool[np.ndarray, "n t"]:
-    """Return which frames of the padded array are real."""
-    frames = np.arange(steps)
-    return frames >= steps - lengths[:, None] if front else frames < lengths[:, None]
+def _padded_in_front(zeros: Mapping[str, Integer[np.ndarray, "n 2"]]) -> bool:
+    """Say on which side most zeros lie; where that is not the padding, no frame is lost."""
+    counts = np.concatenate([np.zeros((0, 2), np.int64), *zeros.values()])
+    leading, trailing = counts.sum(axis=0)  # utterances of zeros alone count on both sides
+    return bool(leading > trailing)
 
 
 def _cut(
     split: _Split,
     modality: str,
     padded: Shaped[np.ndarray, "n t d"],
-    lengths: Integer[np.ndarray, " n"],
+    ids: list[str],
+    needed: Integer[np.ndarray, " n"],
     front: bool,
-) -> Ragged:
-    """Return the real frames alone, finite, in an unnamed temporary file that is mapped."""
-    steps, width = padded.shape[1:]
-    replaced = 0
-    with tempfile.TemporaryFile() as file:
-        for chunk in _chunks(padded):
-            frames = padded[chunk][_real(lengths[chunk], steps, front)]
-            frames = _float32(frames)
-            wrong = ~np.isfinite(frames)
-            replaced += int(wrong.sum())
-            frames[wrong] = 0
-            frames.tofile(file)
-        file.flush()
-        total = int(lengths.sum())
-        values = (
-            np.memmap(file, np.float32, "r", shape=(total, width))
-            if total
-            else np.zeros((0, width), np.float32)
-        )
-    if replaced:
-        print(f"{split.name}: {modality}: {replaced} values not finite, set to 0", file=sys.stderr)
-    return Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
+    rules: _Rules,
+) -> tuple[Ragged, dict[str, int]]:
+    """Return the real frames alone, and what was repaired."""
+    n, steps, width = padded.shape
+    lengths, repaired = _lengths(split, modality, ids, needed, steps, rules)
+    repairs = {f"{modality}_lengths": repaired, f"{modality}_front": n if front else 0}
+    with Frames(modality, width, split.path.parent, not_finite=rules.not_finite) as frames:
+        for id, row, length in zip(ids, _rows(padded), lengths.tolist(), strict=True):
+            frames.add(id, row[steps - length :] if front else row[:length])
+        return frames.finish(), {**frames.repairs, **repairs}
+
+
+def _lengths(
+    split: _Split,
+    modality: str,
+    ids: list[str],
+    needed: Integer[np.ndarray, " n"],
+    steps: int,
+    rules: _Rules,
+) -> tuple[Integer[np.ndarray, " n"], int]:
+    """Return the number of real frames of each utterance, and how many of them were repaired."""
+    key = "text_bert" if rules.aligned else f"{modality}_lengths"
+    declared: Shaped[np.ndarray, " n"]
+    if rules.aligned:
+        declared = (_word_pieces(split, len(ids))[:, 1] == 1).sum(axis=1)
+    elif split.content.get(key) is not None:
+        declared = split.numbers(key, len(ids))
+    else:
+        return np.maximum(needed, 1), 0
+    with np.errstate(invalid="ignore"):
+        whole = declared % 1 == 0  # false for NaN and infinity as well
+    possible = whole & (declared >= 1) & (declared <= steps)
+    wrong = ~(possible if rules.lengths == "file" else whole)
+    if wrong.any():
+        i = int(wrong.argmax())
+        problem = f"{declared[i]:g} frames of {modality} for {ids[i]!r}"
+        raise split.error(key, f"{problem}; permitted: 1 to {steps}")
+    real = declared
+    if rules.lengths == "padding":
+        real = np.maximum(needed, 1)
+    elif rules.lengths == "repair":
+        real = np.maximum(np.where(possible, declared, 1), needed)
+    return real.astype(np.int64), int((real != declared).sum())
 
 
 def _float32(values: Shaped[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:

@@ -105,9 +105,9 @@ def write(path: Path, **settings: Any) -> None:
         pickle.dump(data, file, protocol=4)
 
 
-def read(path: Path, *, padding: Side = "end", **_settings: Any) -> dict[str, Utterances]:
+def read(path: Path, **_settings: Any) -> dict[str, Utterances]:
     """Read what write wrote, by the very importer that real data goes through."""
-    return mmsa_pickle.read(path, padding=padding)
+    return mmsa_pickle.read(path)
 
 
 def fuse(
