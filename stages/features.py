@@ -26,10 +26,14 @@ def main() -> None:
     for split in SPLITS:
         folder = OUT / split
         folder.mkdir(parents=True)
-        tokens = text.tokenize(
-            tokenizer, Utterances.load(PREPARED / split).texts, config["max_tokens"]
-        )
+        data = Utterances.load(PREPARED / split)
+        whole = text.tokenize(tokenizer, data.texts)
+        tokens = text.cut(whole, config["max_tokens"])
         tokens.save(folder, "tokens")
+        counts = text.count_differences(whole, config["max_tokens"], data.given_tokens)
+        (folder / "tokens.json").write_text(json.dumps(counts) + "\n")
+        if differ := counts.get("tokens_differ"):
+            print(f"{split}: {differ} of {len(data)} texts came with other token ids: made anew")
         device = training.choose_device(config["device"])
         text.encode(bert, tokens, wanted, folder, device=device)
     # A run depends on what it reads alone: a small file that names its arrays and their hashes.

@@ -19,6 +19,9 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     for name, split in splits.items():
         split.save(OUT / name)
+        for kind, count in split.repairs.items():
+            if count:
+                print(f"{name}: {kind}: {count}")
     content = json.dumps(hashes.of_folder(OUT), indent=2)
     (OUT / "sha256.json").write_text(content + "\n")
 

@@ -6,7 +6,7 @@ Writes everything that can be measured; then, if predictions were missing, says 
 import json
 from pathlib import Path
 
-from msabench import tables
+from msabench import data_report, tables
 from msabench.markdown import markdown
 from stages import run
 
@@ -20,7 +20,7 @@ def main() -> None:
     subsets = tables.ablation_rows(plan, ["text", *data["train"].sequences])
     missing = tables.missing_files(rows | subsets, PREDICTIONS)
 
-    measured = {"1": tables.data_table(data, Path("data/features"))}
+    measured = {"1": data_report.describe(data, Path("data/features"), plan["label_range"])}
     measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
     comparison = tables.compare_models(rows["6"], PREDICTIONS)
     ablation = tables.measure_ablation(plan, subsets, data, PREDICTIONS)

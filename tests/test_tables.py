@@ -33,7 +33,7 @@ class Tree:
     def __init__(self, root: Path):
         self.root, self.random = root, np.random.default_rng(0)
         self.plan: dict = {
-            **{"title": "simulated data", "label_range": [-3, 3]},
+            **{"title": "simulated data", "label_range": [-3.0, 3.0]},
             **{"metrics": "mosei", "models": list(MODELS), "seeds": [1, 2], "sweep_seeds": [1]},
             "sweep": [
                 {"run": run, "table": table, "row": row, "same_as": same}
@@ -164,6 +164,10 @@ def test_table_1_counts_what_is_there(tree):
     assert table["train"]["vision_frames"] is None
     labels = np.concatenate([split.labels for split in tree.data.values()])
     assert table["all"]["label_std"] == pytest.approx(labels.std(), abs=1e-4)
+    lines = [line.split() for line in tree.markdown.splitlines()]
+    assert ["|", "repeated_utterances", "|", "60", "|", "30", "|", "60", "|", "150", "|"] in lines
+    assert ["|", "vision_frames_max", "|", "-", "|", "-", "|", "-", "|", "-", "|"] in lines
+    assert "### Data report, simulated data" in tree.markdown
 
 
 def test_a_row_like_another_run_reads_the_predictions_of_that_run(tree):
@@ -247,7 +251,7 @@ def test_outputs_are_the_same_byte_for_byte(tree):
 
 @pytest.mark.usefixtures("undrawn")
 def test_metrics_of_ch_sims(tree):
-    tree.plan.update({"metrics": "sims", "label_range": [-1, 1]})
+    tree.plan.update({"metrics": "sims", "label_range": [-1.0, 1.0]})
     tree.write(scale=1 / 3)
     tables_stage.main()
     assert set(tree.read("summary")["svm"]) == {"mae", "corr", "acc_2", "f1"}

@@ -21,7 +21,7 @@ def padded(ragged, longer=0):
 
 @pytest.fixture
 def tokens(tiny_bert):
-    return text.tokenize(text.load_tokenizer(tiny_bert), TEXTS, 50)
+    return text.tokenize(text.load_tokenizer(tiny_bert), TEXTS)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
@@ -47,11 +47,22 @@ def test_cached_equals_the_whole_encoder(tiny_bert, tokens, tmp_path, trainable_
             torch.testing.assert_close(vector, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_tokens_are_cut(tiny_bert):
-    tokens = text.tokenize(text.load_tokenizer(tiny_bert), TEXTS, 5)
+def test_tokens_are_cut_as_the_tokenizer_does(tiny_bert):
+    tokenizer = text.load_tokenizer(tiny_bert)
+    whole = text.tokenize(tokenizer, TEXTS)
+    tokens = text.cut(whole, 5)
     assert tokens.lengths.tolist() == [5, 3, 5, 4]
-    assert tokens[2].tolist()[0] == 2
-    assert tokens[2].tolist()[-1] == 3
+    expected = tokenizer(TEXTS, truncation=True, max_length=5)["input_ids"]
+    assert [tokens[i].tolist() for i in range(len(tokens))] == expected
+
+
+def test_token_ids_of_another_vocabulary_are_noticed(tiny_bert):
+    whole = text.tokenize(text.load_tokenizer(tiny_bert), TEXTS)
+    assert text.count_differences(whole, 5, None) == {"tokens_cut": 2}
+    given = text.cut(whole, 4)  # cut to another length: the same vocabulary
+    assert text.count_differences(whole, 50, given) == {"tokens_cut": 0, "tokens_differ": 0}
+    other = Ragged(given.values + (given.values > 3), given.offsets)  # one word was inserted
+    assert text.count_differences(whole, 50, other)["tokens_differ"] == len(TEXTS)
 
 
 def test_minilm_is_the_model_of_the_package():

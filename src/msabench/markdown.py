@@ -8,6 +8,7 @@ from msabench.metrics import HEADLINE, METRICS
 from msabench.tables import FULL, PUBLISHED, SWEEPS, Row, Table
 
 BOUNDS = ("difference", "low", "high")
+DATA = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
 VALID = ("valid_mae", "valid_corr")
 
 
@@ -47,6 +48,8 @@ def markdown(
             if not plan["sweep_seeds"]:
                 notes.insert(0, "Left out: `sweep_seeds` is empty.")
         text += notes
+        if number == "1":
+            text += _report_text(table, title)
     text.append(f"## Differences between the models of Table 6, {title}")
     text += _comparison_text(comparison)
     text += _ablation_text(ablation, title) + _generated_text(generated, title)
@@ -60,15 +63,39 @@ def markdown(
 
 
 def _data_grid(table: Table, published: Mapping[str, Row]) -> str:
-    columns = list(next(iter(table.values())))
     lines = []
     for name, row in table.items():
         report = published[name]["utterances"]
-        numbers = [_number(row[column]) for column in columns[1:]]
+        numbers = [_number(row[column]) for column in DATA]
         lines.append(
             [name, *map(str, (row["utterances"], report, row["utterances"] - report)), *numbers]
         )
-    return _grid(["", "utterances", "report", "diff", *columns[1:]], lines)
+    return _grid(["", "utterances", "report", "diff", *DATA], lines)
+
+
+def _report_text(table: Table, title: str) -> list[str]:
+    """Lay out what Table 1 leaves: a line for each quantity, a column for each split."""
+    lines = []
+    for key, value in next(iter(table.values())).items():
+        if key in ("utterances", *DATA):
+            continue
+        if isinstance(value, dict):  # the histogram of labels
+            lines += [
+                [f"label {step}", *(str(row[key][step]) for row in table.values())]
+                for step in value
+            ]
+        else:
+            lines.append([key, *(_count(row[key]) for row in table.values())])
+    return [
+        f"### Data report, {title}",
+        _grid(["", *table], lines),
+        "label: utterances by label, rounded to the nearest of these. repeated: utterances whose "
+        "text is not theirs alone; shared: between splits. tokens_cut: texts longer than "
+        "`max_tokens`; tokens_differ: texts whose token ids in the data are not the text encoder's "
+        "(they are made anew). not_finite: values set to 0; missing: utterances of zeros alone; "
+        "lengths: utterances whose length contradicted the padding; front: utterances padded at "
+        "the front.",
+    ]
 
 
 def _result_grid(
@@ -182,6 +209,10 @@ def _constant(metric: str, value: float | None) -> bool:
 
 def _shown(metric: str, value: float | None) -> str:
     return "-" if _constant(metric, value) else _number(value)
+
+
+def _count(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:g}"
 
 
 def _number(value: float | int | None) -> str:

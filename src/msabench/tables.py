@@ -138,24 +138,6 @@ def measure_tables(
     return tables
 
 
-def data_table(data: Mapping[str, Utterances], features: Path) -> Table:
-    """Describe each split and the whole (Table 1): counts, and means per utterance.
-
-    tokens include the marks that the tokenizer adds; label_std divides by n.
-    """
-    columns: dict[str, dict[str, np.ndarray]] = {}
-    for split, utterances in data.items():
-        lengths = {f"{name}_frames": s.lengths for name, s in utterances.sequences.items()}
-        tokens = features / split / "tokens.offsets.npy"
-        if tokens.exists():
-            lengths["tokens"] = np.diff(np.load(tokens, allow_pickle=False))
-        columns[split] = {"labels": utterances.labels, "videos": np.array(utterances.videos)}
-        columns[split] |= lengths
-    first = columns[SPLITS[0]]
-    columns["all"] = {name: np.concatenate([columns[s][name] for s in SPLITS]) for name in first}
-    return {split: _describe(values) for split, values in columns.items()}
-
-
 def measure_ablation(
     plan: Mapping[str, Any],
     rows: Mapping[str, Mapping[str, list[str]]],
@@ -289,14 +271,6 @@ def _spread(columns: Mapping[str, Sequence[float]]) -> Row:
         if not column.startswith("valid_"):
             row[f"{column}_std"] = std
     return _rounded(row)
-
-
-def _describe(values: Mapping[str, np.ndarray]) -> Row:
-    row: Row = {"utterances": len(values["labels"]), "videos": len(set(values["videos"]))}
-    for name in ("tokens", "audio_frames", "vision_frames"):
-        row[name] = float(values[name].mean()) if name in values else None
-    labels = values["labels"].astype(np.float64)
-    return _rounded(row | {"label_mean": float(labels.mean()), "label_std": float(labels.std())})
 
 
 def _rounded(row: Mapping[str, Any]) -> Row:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from msabench import hashes
@@ -168,10 +168,32 @@ def locate(name: str) -> str:
     return str(folder)
 
 
-def tokenize(tokenizer: Any, texts: list[str], max_tokens: int) -> Ragged:
-    """Return the token ids of each text, int32, with [CLS] and [SEP], cut to max_tokens."""
-    ids = tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
-    return Ragged.of([np.array(row, dtype=np.int32) for row in ids])
+def tokenize(tokenizer: Any, texts: list[str]) -> Ragged:
+    """Return the token ids of each text, int32, with [CLS] and [SEP]."""
+    return Ragged.of([np.array(row, dtype=np.int32) for row in tokenizer(texts)["input_ids"]])
+
+
+def cut(tokens: Ragged, most: int) -> Ragged:
+    """Cut each text to at most so many tokens; the last of those is [SEP] again."""
+    return Ragged.of([_cut(row, most) for row in map(tokens.__getitem__, range(len(tokens)))])
+
+
+def count_differences(whole: Ragged, most: int, given: Ragged | None) -> dict[str, int]:
+    """Count the texts that are cut, and those whose given token ids are not the encoder's.
+
+    whole: the encoder's tokens of each text, uncut. given: those that came with the data, cut to
+    whatever length, as MMSA's files have them.
+    """
+    counts = {"tokens_cut": int((whole.lengths > most).sum())}
+    if given is not None:
+        counts["tokens_differ"] = sum(
+            not np.array_equal(given[i], _cut(whole[i], len(given[i]))) for i in range(len(whole))
+        )
+    return counts
+
+
+def _cut(tokens: Integer[np.ndarray, " t"], most: int) -> Integer[np.ndarray, " at_most"]:
+    return tokens if len(tokens) <= most else np.append(tokens[: most - 1], tokens[-1])
 
 
 def cache_name(trainable_layers: TrainableLayers, pooling: Pooling) -> str:

@@ -1,0 +1,81 @@
+"""The data report, by values counted by hand, and on the real transcripts."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from msabench import data_report, sources
+from msabench.utterances import Ragged, Utterances
+
+
+def split(ids, texts, labels, repairs, audio):
+    frames = Ragged.of([np.ones((t, 2), np.float32) for t in audio])
+    return Utterances(
+        ids=ids,
+        texts=texts,
+        labels=np.array(labels, np.float32),
+        sequences={"audio": frames},
+        repairs=repairs,
+    )
+
+
+DATA = {
+    "train": split(
+        ["a$_$0", "a$_$1", "b$_$0"],
+        ["x", "x", "y"],
+        [-3, 0.4, 0.6],
+        {"audio_lengths": 2},
+        [1, 2, 9],
+    ),
+    "valid": split(["c$_$0"], ["y"], [3], {"audio_lengths": 0}, [4]),
+    "test": split(["b$_$1", "d$_$0"], ["z", "x"], [0, 1], {"audio_lengths": 1}, [2, 2]),
+}
+
+
+@pytest.fixture
+def report(tmp_path):
+    for name, data in DATA.items():
+        (tmp_path / name).mkdir()
+        Ragged.of([np.zeros(3, np.int32)] * len(data)).save(tmp_path / name, "tokens")
+        (tmp_path / name / "tokens.json").write_text(json.dumps({"tokens_cut": len(data)}))
+    return data_report.describe(DATA, tmp_path, (-3.0, 3.0))
+
+
+def column(report, key):
+    return [report[name][key] for name in ("train", "valid", "test", "all")]
+
+
+def test_texts_and_videos_of_several_utterances_and_splits(report):
+    assert column(report, "repeated_texts") == [1, 0, 0, 2]
+    assert column(report, "repeated_utterances") == [2, 0, 0, 5]  # three x, two y
+    assert column(report, "shared_texts") == [2, 1, 1, 2]
+    assert column(report, "videos") == [2, 1, 2, 4]
+    assert column(report, "shared_videos") == [1, 0, 1, 1]
+
+
+def test_lengths_labels_and_counts(report):
+    assert column(report, "audio_frames") == [4, 4, 2, round(20 / 6, 4)]
+    assert column(report, "audio_frames_median") == [2, 4, 2, 2]
+    assert column(report, "audio_frames_max") == [9, 4, 2, 9]
+    assert column(report, "vision_frames_max") == [None] * 4
+    assert column(report, "tokens") == [3] * 4
+    assert column(report, "tokens_cut") == [3, 1, 2, 6]
+    assert column(report, "audio_lengths") == [2, 0, 1, 3]
+    assert report["train"]["labels"] == {
+        **{"-3": 1, "-2": 0, "-1": 0, "0": 1, "1": 1, "2": 0, "3": 0}
+    }
+    assert sum(report["all"]["labels"].values()) == report["all"]["utterances"] == 6
+
+
+@pytest.mark.skipif("MOSEI_LABELS" not in os.environ, reason="MOSEI_LABELS names no label.csv")
+def test_real_transcripts(tmp_path):
+    """What is known of MOSEI's own file."""
+    data = sources.read("label_csv", Path(os.environ["MOSEI_LABELS"]), {})
+    found = data_report.describe(data, tmp_path, (-3.0, 3.0))["all"]
+    assert found["utterances"] == 22856
+    assert (found["repeated_utterances"], found["repeated_texts"]) == (302, 109)
+    assert found["shared_texts"] == 36
+    assert found["shared_videos"] == 0
