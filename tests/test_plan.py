@@ -188,6 +188,31 @@ def test_where_the_data_lies_is_no_part_of_the_plan():
     assert planned(dataset="mosei", datasets=datasets) == planned(dataset="mosei")
 
 
+def test_data_set_and_encoder_are_the_report_s_setting():
+    """`dvc exp run -S dataset=mosei -S text_encoder=bert-base-uncased`"""
+    configs = planned(dataset="mosei", text_encoder="bert-base-uncased")
+    for run in trained(configs):
+        assert configs[run]["text_encoder"] == "bert-base-uncased"
+        assert configs[run]["settings"]["pooling"] == "cls"
+    for run in ("ours", "self_mm", "batch_size_32"):
+        assert configs[run]["settings"]["trainable_layers"] == "all"
+    assert configs["cnn"]["settings"]["trainable_layers"] == 0
+    assert planned()["ours"]["settings"]["pooling"] == "mean"
+
+
+def test_a_data_set_may_have_its_own_encoder_range_and_metrics():
+    configs = planned(dataset="sims")
+    encoders = {configs[run]["text_encoder"] for run in trained(configs)}
+    assert encoders == {configs["stages/features"]["text_encoder"]} == {"bert-base-chinese"}
+    tables = configs["stages/tables"]
+    assert (tables["metrics"], tables["label_range"]) == ("sims", [-1.0, 1.0])
+
+
+def test_encoders_without_an_entry_need_a_default():
+    with pytest.raises(ValueError, match="default is missing"):
+        params.Params.model_validate(BASE.model_dump() | {"text_encoders": {}})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
