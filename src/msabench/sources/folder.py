@@ -1,0 +1,192 @@
+"""A plain folder: somebody's own recordings, as one csv and one array of frames per clip or split.
+
+utterances.csv, UTF-8, has one row per utterance and the columns
+
+    id       video$_$clip; intervals are over videos, and an id without $_$ is a video of its own
+    split    train, valid or test
+    text     the transcript
+    label    a finite number
+    label_text, label_audio, label_vision    optional: the true label of each modality alone
+
+The frames of audio, and likewise of vision, are either one file per utterance
+
+    audio/<id>.npy               (frames, features); ids of letters, digits and _ $ . + - alone
+
+or one pair of files per split, with the frames of its utterances end to end in the csv's order
+
+    audio.<split>.npy            (all frames, features)
+    audio.<split>.lengths.npy    (utterances,) whole numbers, 1 or more
+
+A modality without files is absent.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from msabench.sources import _csv
+from msabench.sources._frames import Frames, NotFinite
+from msabench.utterances import SPLITS, DataError, Utterances
+
+FOLDER = True
+
+FRAMES = ("audio", "vision")
+TABLE = "utterances.csv"
+UNIMODAL = {"text": "label_text", "audio": "label_audio", "vision": "label_vision"}
+FILE_NAME = re.compile(r"[A-Za-z0-9_$+-][A-Za-z0-9_$.+-]*")  # no separator, no dot in front
+
+Ids = Mapping[str, list[str]]
+Arrays = Iterator[Shaped[np.ndarray, "_ d"]]
+
+
+def read(path: Path, *, not_finite: NotFinite = "zero") -> dict[str, Utterances]:
+    """Read the three splits.
+
+    not_finite: see Frames, which counts as missing an utterance without a file of its own, too:
+    a clip without a visible face is usual. A misspelt name is not, and does not pass for such a
+    clip, because a file of no utterance is an error; so is a split without any file.
+
+    A file may be a link to one elsewhere. The folders audio and vision may not: a hash of the data
+    does not follow them, so that it would not tell of other frames.
+    Raises DataError naming file, and line or utterance.
+    """
+    splits = _csv.read(path / TABLE, id=["id"], split="split", unimodal=UNIMODAL)
+    ids = {split: utterances.ids for split, utterances in splits.items()}
+    _check_ids(path / TABLE, ids)
+    _check_names(path)
+    for modality in FRAMES:
+        for split, arrays in _arrays(path, modality, ids).items():
+            splits[split] = _add(splits[split], modality, arrays, path.parent, not_finite)
+    return splits
+
+
+def _check_ids(table: Path, ids: Ids) -> None:
+    for split, own in ids.items():
+        if not own:
+            raise DataError(f"{table}: no row of split {split}")
+    id, rows = Counter(id for own in ids.values() for id in own).most_common(1)[0]
+    if rows > 1:
+        raise DataError(f"{table}: id {id!r} in {rows} rows; ids must be unique")
+
+
+def _check_names(path: Path) -> None:
+    known = {
+        f"{modality}.{split}{end}.npy"
+        for modality in FRAMES
+        for split in SPLITS
+        for end in ("", ".lengths")
+    }
+    unknown = sorted({file.name for file in path.glob("[!.]*.npy")} - known)
+    if unknown:
+        raise DataError(f"{path / unknown[0]}: no file of this name is read; a misspelt one?")
+
+
+def _arrays(path: Path, modality: str, ids: Ids) -> dict[str, Arrays]:
+    """Return the frames of each utterance, by split; nothing where the modality has no files."""
+    folder, ragged = path / modality, sorted(path.glob(f"{modality}.*.npy"))
+    if folder.is_symlink():
+        raise DataError(f"{folder}: a link; it must be a folder (the files in it may be links)")
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    names = {name for name in names if not name.startswith(".")}  # what a Finder leaves behind
+    if names and ragged:
+        raise DataError(f"{folder}/ and {ragged[0].name}: {modality} in both forms; one is enough")
+    if names:
+        return _one_file_each(folder, ids, names)
+    return _one_pair_per_split(path, modality, ids) if ragged else {}
+
+
+def _one_file_each(folder: Path, ids: Ids, names: set[str]) -> dict[str, Arrays]:
+    every = [id for own in ids.values() for id in own]
+    for id in every:
+        if not FILE_NAME.fullmatch(id):
+            raise DataError(
+                f"{folder}: id {id!r} is no file name; "
+                "permitted: letters, digits and _ $ . + -, no dot in front"
+            )
+    unknown = sorted(names - {f"{id}.npy" for id in every})
+    if unknown:
+        raise DataError(
+            f"{folder / unknown[0]}: no id in {TABLE} has this file ({len(unknown)} such in all)"
+        )
+    for split, own in ids.items():
+        if not any(f"{id}.npy" in names for id in own):
+            raise DataError(f"{folder}: no file of any utterance of {split}")
+    width = _frames(folder / min(names)).shape[1]
+
+    def arrays(own: list[str]) -> Arrays:
+        for id in own:
+            name = f"{id}.npy"
+            yield _frames(folder / name, width) if name in names else np.zeros((0, width))
+
+    return {split: arrays(own) for split, own in ids.items()}
+
+
+def _one_pair_per_split(path: Path, modality: str, ids: Ids) -> dict[str, Arrays]:
+    width, arrays = None, {}
+    for split, own in ids.items():
+        file = path / f"{modality}.{split}.npy"
+        values = _frames(file, width)
+        width = values.shape[1]
+        lengths_file = file.with_suffix(".lengths.npy")
+        lengths = _lengths(lengths_file, own)
+        if sum(lengths) != len(values):
+            raise DataError(f"{lengths_file}: {sum(lengths)} frames; {file.name} has {len(values)}")
+        arrays[split] = iter(np.split(values, np.cumsum(lengths)[:-1]))
+    return arrays
+
+
+def _frames(file: Path, width: int | None = None) -> Shaped[np.ndarray, "t d"]:
+    frames = _open(file)
+    if frames.dtype.kind not in "fiu" or frames.ndim != 2 or frames.shape[1] == 0:
+        raise DataError(
+            f"{file}: {frames.dtype} of shape {frames.shape}; expected numbers, (frames, features)"
+        )
+    if width is not None and frames.shape[1] != width:
+        raise DataError(f"{file}: {frames.shape[1]} features; the first file has {width}")
+    return frames
+
+
+def _lengths(file: Path, ids: list[str]) -> list[int]:
+    """Return the number of frames of each utterance, as Python's integers: no sum overflows."""
+    lengths = _open(file)
+    if lengths.dtype.kind not in "iu" or lengths.shape != (len(ids),):
+        raise DataError(
+            f"{file}: {lengths.dtype} of shape {lengths.shape}; "
+            f"expected integers, ({len(ids)},), one for each utterance"
+        )
+    for id, length in zip(ids, lengths, strict=True):
+        if length < 1:
+            raise DataError(f"{file}: {length} frames for {id!r}; at least 1 is needed")
+    return lengths.tolist()
+
+
+def _open(file: Path) -> np.ndarray:
+    """Map the array in a file, so that a size that is a lie takes no memory."""
+    if not file.is_file():
+        raise DataError(f"{file}: missing")
+    try:
+        with np.errstate(over="ignore"):  # the product of a shape that no file has
+            return np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # whatever the damage leads NumPy's parser of headers to
+        raise DataError(f"{file}: no array can be read: {' '.join(str(error).split())}") from None
+
+
+def _add(
+    utterances: Utterances, modality: str, arrays: Arrays, folder: Path, not_finite: NotFinite
+) -> Utterances:
+    """Return the utterances with one modality more. folder: of the temporary file."""
+    first = next(arrays)
+    with Frames(modality, first.shape[1], folder, not_finite=not_finite) as frames:
+        for id, array in zip(utterances.ids, chain([first], arrays), strict=True):
+            frames.add(id, array)
+        return replace(
+            utterances,
+            sequences={**utterances.sequences, modality: frames.finish()},
+            repairs={**utterances.repairs, **frames.repairs},
+        )

@@ -1,0 +1,378 @@
+"""Source `folder`: the README's example, a round trip, and everything that may be malformed."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from msabench import hashes, sources
+from msabench.sources import folder, mmsa_pickle, simulated
+from msabench.utterances import SPLITS, DataError, Utterances, check_splits
+from stages import download, plan, prepare
+from tests.conftest import assert_same
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+Splits = dict[str, Utterances]
+
+
+def write(path: Path, splits: Splits, per_utterance: bool, order: list[int]) -> None:
+    """Write utterances as a folder; the rows of the csv in that order, which mixes the splits."""
+    path.mkdir()
+    header = "id,split,text,label,label_text,label_audio,label_vision\n"
+    rows = [
+        ",".join(
+            [utterances.ids[i], split, f'"{utterances.texts[i]}"']
+            + [repr(float(labels[i])) for labels in (utterances.labels, *unimodal)]
+        )
+        for split, utterances in splits.items()
+        if (unimodal := utterances.unimodal_labels.values())
+        for i in range(len(utterances))
+    ]
+    table = header + "\n".join(rows[i] for i in order) + "\n"
+    (path / "utterances.csv").write_text(table, encoding="utf-8")
+    for split, utterances in splits.items():
+        for modality, ragged in utterances.sequences.items():
+            if not per_utterance:
+                np.save(path / f"{modality}.{split}.npy", ragged.values)
+                np.save(path / f"{modality}.{split}.lengths.npy", ragged.lengths)
+                continue
+            (path / modality).mkdir(exist_ok=True)
+            for i, id in enumerate(utterances.ids):
+                np.save(path / modality / f"{id}.npy", ragged[i])
+
+
+@pytest.mark.parametrize("per_utterance", [True, False])
+def test_round_trip(tmp_path, per_utterance):
+    sizes = {"train": 12, "valid": 5, "test": 7}
+    simulated.write(tmp_path / "data.pkl", seed=3, audio_frames=9, vision_frames=6, **sizes)
+    splits = mmsa_pickle.read(tmp_path / "data.pkl")
+    assert all(len(split.unimodal_labels) == 3 for split in splits.values())
+    # each split's rows in its own order, those of other splits between them
+    splits_of_rows = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [12, 5, 7]))
+    order = np.argsort(np.argsort(splits_of_rows, kind="stable")).tolist()
+    write(tmp_path / "mine", splits, per_utterance, order)
+    found = sources.read("folder", tmp_path / "mine", {})
+    assert list(found) == list(splits)
+    for name, split in splits.items():
+        assert_same(found[name], split)
+        missing = {key: count for key, count in split.repairs.items() if "missing" in key}
+        finite = {"audio_not_finite": 0, "vision_not_finite": 0}
+        assert found[name].repairs == missing | finite
+
+
+def blocks(language: str) -> list[str]:
+    section = README.split("\n## Your own recordings\n")[1].split("\n## ")[0]
+    assert section.count("\n") <= 46
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_example_of_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [script], [entry] = blocks("python"), blocks("yaml")
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+    path = tmp_path / "mine"
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    assert entry.count("what make hash printed") == entry.count("/absolute/path/mine") == 1
+    entry = entry.replace("what make hash printed", hashes.of_data(path))
+    entry = entry.replace("/absolute/path/mine", str(path))
+    params["datasets"] |= yaml.load(entry)["datasets"]
+    params["dataset"] = "mine"
+    yaml.dump(params, tmp_path / "params.yaml")
+    for stage in (plan, download, prepare):
+        stage.main()
+    splits = {split: Utterances.load(Path("data/prepared", split)) for split in SPLITS}
+    check_splits(splits, (-3.0, 3.0))
+    assert [len(split) for split in splits.values()] == [24, 12, 12]
+    train = splits["train"]
+    assert train.widths == {"audio": 6, "vision": 4}
+    assert train.videos[2:4] == ["train0", "train1"]
+    assert (train.texts[5], train.labels[5]) == ("I give it 2 points", 2)
+    np.testing.assert_array_equal(
+        train.sequences["vision"][7],
+        np.load(path / "vision" / "train2$_$1.npy").astype(np.float32),
+    )
+    assert not any(sum(split.repairs.values()) for split in splits.values())
+
+
+ROWS = """id,split,text,label
+a$_$0,train,good,1
+b$_$0,valid,bad,-1.5
+a$_$1,train,"very
+good",2
+c,test,,0
+"""
+LENGTHS = {"train": [2, 3], "valid": [1], "test": [4]}
+IDS = {"train": ["a$_$0", "a$_$1"], "valid": ["b$_$0"], "test": ["c"]}
+
+
+@pytest.fixture
+def each(tmp_path: Path) -> Path:
+    """A folder with audio in one file per utterance."""
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "utterances.csv").write_text(ROWS)
+    for split, ids in IDS.items():
+        for id, length in zip(ids, LENGTHS[split], strict=True):
+            np.save(tmp_path / "audio" / f"{id}.npy", np.full((length, 2), length, np.float16))
+    return tmp_path
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> Path:
+    """A folder with vision in one pair of files per split."""
+    (tmp_path / "utterances.csv").write_text(ROWS)
+    for split, lengths in LENGTHS.items():
+        frames = np.repeat(lengths, lengths)[:, None] * [1, 1, 1]
+        np.save(tmp_path / f"vision.{split}.npy", np.asfortranarray(frames))
+        np.save(tmp_path / f"vision.{split}.lengths.npy", np.array(lengths, np.uint8))
+    return tmp_path
+
+
+def lengths_and_values(splits: Splits, modality: str) -> dict[str, list[tuple[int, float]]]:
+    return {
+        name: [(len(ragged[i]), float(ragged[i].mean())) for i in range(len(ragged))]
+        for name, split in splits.items()
+        for ragged in [split.sequences[modality]]
+    }
+
+
+def test_both_forms_give_the_frames_of_each_utterance(each, joined):
+    assert each == joined
+    splits = folder.read(each)
+    check_splits(splits, (-3.0, 3.0))
+    expected = {split: [(t, float(t)) for t in lengths] for split, lengths in LENGTHS.items()}
+    assert lengths_and_values(splits, "audio") == expected
+    assert lengths_and_values(splits, "vision") == expected
+    assert splits["train"].widths == {"audio": 2, "vision": 3}
+    assert splits["train"].texts == ["good", "very\ngood"]
+    assert not any(split.unimodal_labels for split in splits.values())
+
+
+def test_text_alone(tmp_path):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / ".DS_Store").touch()
+    (tmp_path / "utterances.csv").write_text(ROWS)
+    assert all(
+        not split.sequences and not split.repairs for split in folder.read(tmp_path).values()
+    )
+
+
+def test_a_clip_without_a_file_or_frames_is_counted(each):
+    (each / "audio" / "a$_$0.npy").unlink()
+    np.save(each / "audio" / "c.npy", np.zeros((0, 2)))
+    splits = folder.read(each)
+    check_splits(splits, (-3.0, 3.0))
+    for split, present in (("train", [(1, 0.0), (3, 3.0)]), ("test", [(1, 0.0)])):
+        assert lengths_and_values(splits, "audio")[split] == present
+        assert splits[split].repairs == {"audio_not_finite": 0, "audio_missing": 1}
+
+
+def test_values_that_are_not_finite(joined):
+    np.save(joined / "vision.valid.npy", [[np.inf, 1e300, 2.0]])
+    valid = folder.read(joined)["valid"]
+    assert valid.sequences["vision"].values.tolist() == [[0, 0, 2]]
+    assert valid.repairs == {"vision_not_finite": 2, "vision_missing": 0}
+    with pytest.raises(DataError, match=r"vision: a value of 'b\$_\$0' is not finite"):
+        folder.read(joined, not_finite="refuse")
+
+
+def test_links(each, tmp_path_factory):
+    """What is read is what the hash of the data tells of."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    file = each / "audio" / "c.npy"
+    shutil.move(file, elsewhere)
+    file.symlink_to(elsewhere / "c.npy")
+    before = hashes.of_data(each)
+    assert lengths_and_values(folder.read(each), "audio")["test"] == [(4, 4.0)]
+    np.save(elsewhere / "c.npy", np.ones((1, 2)))
+    assert hashes.of_data(each) != before
+    (elsewhere / "c.npy").unlink()
+    with pytest.raises(DataError, match=r"audio/c\.npy: missing"):
+        folder.read(each)
+    np.save(elsewhere / "c.npy", np.ones((1, 2)))
+    shutil.move(each / "audio", elsewhere)
+    (each / "audio").symlink_to(elsewhere / "audio")
+    with pytest.raises(DataError, match="audio: a link; it must be a folder"):
+        folder.read(each)
+
+
+def header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
+    """An .npy that declares a shape and holds nothing."""
+    file = io.BytesIO()
+    content = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, content)
+    return file.getvalue()
+
+
+def raw_header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, a=np.zeros(2))
+    return file.getvalue()
+
+
+def saved(array: object) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.asarray(array), allow_pickle=True)
+    return file.getvalue()
+
+
+UNREADABLE = {
+    "empty": b"",
+    "text": b"1 2 3\n4 5 6\n",
+    "npz": npz(),
+    "objects": saved(np.array([None, {}], object)),
+    "no magic version": b"\x93NUMPY\x09\x00" + b"0" * 50,
+    "truncated": saved(np.zeros((2, 2)))[:-1],
+    "header cut": raw_header("{'descr': ('<f4',"),
+    "header nested": raw_header("(" * 5000),
+    "header long": raw_header(" " * 20000),
+    "huge": header((10**12, 2)),
+    "size wraps around": header((2**62, 4)),
+    "size no machine has": header((10**30, 2)),
+    "empty but huge": header((0, 2**62, 2**62)),
+    "negative": header((-1, 2)) + bytes(64),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_damaged_arrays_are_named(each, name):
+    (each / "audio" / "c.npy").write_bytes(UNREADABLE[name])
+    with pytest.raises(DataError, match=r"audio/c\.npy: no array can be read: ") as caught:
+        folder.read(each)
+    assert "\n" not in str(caught.value)
+
+
+NO_FRAMES = {
+    "one axis": np.zeros(3),
+    "three axes": np.zeros((1, 2, 3)),
+    "no features": np.zeros((3, 0)),
+    "strings": np.array([["1", "2"]]),
+    "truths": np.ones((2, 2), bool),
+    "complex": np.ones((2, 2), complex),
+    "records": np.zeros((2, 2), [("x", "f4")]),
+}
+
+
+@pytest.mark.parametrize("name", NO_FRAMES)
+def test_other_arrays_are_named(each, name):
+    np.save(each / "audio" / "c.npy", NO_FRAMES[name])
+    with pytest.raises(DataError, match=r"audio/c\.npy: .* expected numbers, \(frames, features\)"):
+        folder.read(each)
+
+
+Break = Callable[[Path], object]
+
+
+def table(old: str, new: str) -> Break:
+    return lambda path: (path / "utterances.csv").write_text(ROWS.replace(old, new))
+
+
+def array(name: str, value: object) -> Break:
+    return lambda path: np.save(path / name, np.asarray(value))
+
+
+def gone(name: str) -> Break:
+    return lambda path: (path / name).unlink()
+
+
+def folder_instead(name: str) -> Break:
+    def change(path: Path) -> None:
+        (path / name).unlink()
+        (path / name).mkdir()
+
+    return change
+
+
+BROKEN: dict[str, tuple[Break, str]] = {
+    "no csv": (gone("utterances.csv"), r"utterances\.csv: No such file"),
+    "no column": (
+        table("label", "y"),
+        r"csv: no column label; found: \['id', 'split', 'text', 'y'",
+    ),
+    "semicolons": (table(",", ";"), "no column id, text, label, split; found"),
+    "unknown split": (table("valid", "dev"), "csv: line 3: split 'dev'; permitted: train, valid"),
+    "no number": (table("-1.5", "high"), "line 3: label 'high'; a finite number is needed"),
+    "not finite": (table("-1.5", "inf"), "line 3: label 'inf'; a finite number is needed"),
+    "short row": (table(",0\n", "\n"), "csv: line 6: the row does not have 4 fields"),
+    "id twice": (table("a$_$1", "a$_$0"), r"csv: id 'a\$_\$0' in 2 rows"),
+    "id in two splits": (table("b$_$0", "a$_$0"), r"csv: id 'a\$_\$0' in 2 rows"),
+    "a split of no rows": (table("test", "valid"), "csv: no row of split test"),
+    "both forms": (array("audio.test.npy", np.ones((4, 2))), "audio/ and audio.test.npy: audio in"),
+    "misspelt": (array("visual.test.npy", [[1]]), r"visual\.test\.npy: no file of this name"),
+    "misspelt split": (array("audio.dev.npy", [[1]]), r"audio\.dev\.npy: no file of this name"),
+    "misspelt id": (array("audio/d.npy", [[1.0, 1]]), r"audio/d\.npy: no id in utterances\.csv"),
+    "another kind": (
+        lambda path: (path / "audio" / "c.wav").touch(),
+        r"audio/c\.wav: no id in utterances\.csv has this file \(1 such in all\)",
+    ),
+    "no file in a split": (gone("audio/c.npy"), "audio: no file of any utterance of test"),
+    "a folder": (folder_instead("audio/c.npy"), r"audio/c\.npy: missing"),
+    "another width": (array("audio/c.npy", [[1, 2, 3]]), r"audio/c\.npy: 3 features; .* has 2"),
+    "no frames of a split": (gone("vision.test.npy"), r"vision\.test\.npy: missing"),
+    "no lengths": (gone("vision.valid.lengths.npy"), r"vision\.valid\.lengths\.npy: missing"),
+    "another width in a split": (array("vision.test.npy", np.ones((4, 2))), "test.npy: 2 features"),
+    "a frame more": (
+        array("vision.test.npy", np.ones((5, 3))),
+        r"vision\.test\.lengths\.npy: 4 frames; vision\.test\.npy has 5",
+    ),
+    "a length too small": (
+        array("vision.train.lengths.npy", [5, 0]),
+        r"vision\.train\.lengths\.npy: 0 frames for 'a\$_\$1'; at least 1",
+    ),
+    "a length more": (
+        array("vision.train.lengths.npy", [2, 2, 1]),
+        r"lengths\.npy: int64 of shape \(3,\); expected integers, \(2,\)",
+    ),
+    "negative": (array("vision.train.lengths.npy", [6, -1]), r"-1 frames for 'a\$_\$1'"),
+    "a sum that wraps": (
+        array("vision.train.lengths.npy", np.array([2**64 - 1, 6], np.uint64)),
+        f"lengths.npy: {2**64 + 5} frames; vision.train.npy has 5",
+    ),
+    "fractions": (
+        array("vision.train.lengths.npy", [2.0, 3.0]),
+        r"float64 of shape \(2,\); expected",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_everything_malformed_is_named(each, joined, name):
+    assert each == joined
+    change, words = BROKEN[name]
+    change(each)
+    with pytest.raises(DataError, match=words) as caught:
+        folder.read(each)
+    assert "\n" not in str(caught.value)
+    assert str(each) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "id", ["../secret", "/etc/passwd", ".c", "", "d/c", "d\\c", "ç", "c\n", "c d"]
+)
+def test_an_id_that_is_no_file_name(each, id):
+    """Only where ids name files; and no such file is ever looked for."""
+    (each / "utterances.csv").write_text(ROWS.replace("\nc,", f'\n"{id}",'))
+    with pytest.raises(DataError, match=r"audio: id .* is no file name; permitted: letters"):
+        folder.read(each)
+    shutil.rmtree(each / "audio")
+    assert folder.read(each)["test"].ids == [id]
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(DataError, match=r"utterances\.csv: No such file"):
+        folder.read(tmp_path / "mine")
+    (tmp_path / "mine").touch()
+    with pytest.raises(DataError, match=r"utterances\.csv: Not a directory"):
+        folder.read(tmp_path / "mine")
