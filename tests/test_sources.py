@@ -12,8 +12,9 @@ import pytest
 
 from msabench import sources
 from msabench.params import ParamsError
-from msabench.sources import label_csv, mmsa_pickle
+from msabench.sources import label_csv, mmsa_pickle, simulated
 from msabench.utterances import SPLITS, DataError, Utterances, check_splits
+from tests.conftest import assert_same
 
 LENGTHS = {"audio": [3, 1, 7], "vision": [5, 5, 2]}
 STEPS, WIDTHS = {"audio": 7, "vision": 5}, {"audio": 4, "vision": 2}
@@ -273,6 +274,23 @@ def test_broken_files_and_settings_are_named(tmp_path: Path) -> None:
         read(tmp_path, pieces, aligned=True, lengths="file")
     with pytest.raises(DataError, match="refused: the pickle names"):
         read(tmp_path, _with(content, "audio", os.getcwd))
+
+
+@pytest.mark.parametrize("padding", ["end", "front"])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_simulated_data_are_the_same_by_every_way(
+    tmp_path: Path, protocol: int, padding: str
+) -> None:
+    """The csd files and the folder have this test in their own files."""
+    sizes: Any = {"train": 30, "valid": 8, "test": 9, "audio_frames": 20, "vision_frames": 12}
+    expected = read(tmp_path, simulated.simulate(**sizes))
+    (tmp_path / "other").mkdir()
+    data = simulated.simulate(**sizes, padding=padding)
+    found = read(tmp_path / "other", data, protocol)
+    for split in SPLITS:
+        assert_same(found[split], expected[split])
+        counts = {**found[split].repairs, **dict.fromkeys(("audio_front", "vision_front"), 0)}
+        assert counts == expected[split].repairs
 
 
 def _with(content: dict[str, dict[str, Any]], key: str, value: object) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+from errno import ELOOP
 from pathlib import Path
 
 
@@ -12,10 +13,27 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def files_in(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return the files below the folder, in order, but not those whose names begin with a dot.
+
+    Raises OSError for a link that leads to no file: nothing would tell what is behind it.
+    """
+    paths = [
+        path
+        for path in sorted(folder.rglob(pattern))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    for path in paths:
+        if path.is_symlink() and not path.is_file():
+            raise OSError(ELOOP, "a link that leads to no file; links to files are permitted", path)
+    return [path for path in paths if path.is_file()]
+
+
 def of_folder(folder: Path, pattern: str = "*") -> dict[str, str]:
     """Return the SHA-256 of each file below the folder, by its path in it."""
-    files = sorted(path for path in folder.rglob(pattern) if path.is_file())
-    return {path.relative_to(folder).as_posix(): of_file(path) for path in files}
+    return {
+        path.relative_to(folder).as_posix(): of_file(path) for path in files_in(folder, pattern)
+    }
 
 
 def of_data(path: Path) -> str:
@@ -29,4 +47,4 @@ if __name__ == "__main__":
     try:
         print(of_data(Path(sys.argv[1])))
     except OSError as error:
-        sys.exit(f"error: {sys.argv[1]!r}: {error.strerror}")
+        sys.exit(f"error: {error.filename}: {error.strerror}")

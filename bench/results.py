@@ -1,0 +1,35 @@
+"""Keep what was measured in results.json: figures by benchmark, with machine and commit."""
+
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def record(name: str, figures: dict[str, Any]) -> None:
+    """Write the figures of one benchmark, beside those of the others, and print them."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[name] = {**figures, "machine": machine(), "commit": commit()}
+    RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=2) + "\n")
+    print(json.dumps({name: results[name]}, indent=2))
+
+
+def machine() -> str:
+    """Return processor, cores, memory and system in words."""
+    processor = platform.processor() or platform.machine()
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0].partition(": ")[2] if names else processor
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GB, {platform.system()}"
+
+
+def commit() -> str:
+    """Return the commit that was measured, marked where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    folder = Path(__file__).parent
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip()
