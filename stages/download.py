@@ -1,4 +1,4 @@
-"""data set -> data/raw/: found and verified, or simulated."""
+"""data set -> data/raw/: found or fetched, and verified; or simulated."""
 
 import json
 import shutil
@@ -17,10 +17,10 @@ def main() -> None:
         _empty()
         sources.load(config["source"]).write(target, **config["settings"])
         return
-    # Where the file lies is no part of the data's identity, so it is not in the plan.
-    dataset = params.load(Path("params.yaml")).datasets[config["dataset"]]
-    found = download.locate(config["dataset"], config["file"], dataset.path, dataset.path_variable)
-    download.verify(found, config["sha256"])
+    name, identity = config["dataset"], {key: config[key] for key in ("file", "sha256", "folder")}
+    # Where the data lie is no part of their identity, so it is not in the plan.
+    dataset = params.load(Path("params.yaml")).datasets[name]
+    found = download.obtain(name, dataset, **identity)
     _empty()
     download.link(found, target)
 

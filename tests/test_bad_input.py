@@ -93,8 +93,9 @@ def test_a_relative_path(tree):
 
 
 def test_a_file_not_given_at_all(tree):  # noqa: ARG001
-    change(dataset="mosei")
-    assert "datasets.mosei.path: not set; give the absolute path of unaligned_50.pkl" in error()
+    entry = {"source": "mmsa_pickle", "title": "own data", "file": "data.pkl", "sha256": "0" * 64}
+    change(dataset="own", datasets={"own": entry})
+    assert "datasets.own: neither path nor url; get data.pkl and give its absolute" in error()
 
 
 def test_another_hash_leaves_the_data_before(tree):

@@ -1,40 +1,87 @@
-"""Raw data: find the file that a data set is made of, verify it, link it into the tree."""
+"""Raw data: find or fetch what a data set is made of, verify it, link it into the tree."""
 
+import errno
+import io
 import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+import tenacity
+from filelock import FileLock
+from tqdm import tqdm
 
 from msabench import hashes
+from msabench.params import Dataset
 from msabench.utterances import DataError
 
+Result = TypeVar("Result")
 
-def locate(dataset: str, file: str, path: str | None, variable: str | None) -> Path:
-    """Return where the user keeps the file: by params.yaml, or else by the environment variable.
+TRIES = 5
+# Seconds: before the second try, doubled before each further one; and without a byte from a server.
+WAIT = 2.0
+TIMEOUT = 60.0
 
-    A folder stands for the file of that name in it. Raises DataError where it is not given,
-    relative, or missing.
+
+def obtain(name: str, dataset: Dataset, *, file: str, sha256: str, folder: bool = False) -> Path:
+    """Return the verified raw data: where the user keeps them, or else fetched from the url.
+
+    folder: the data are a folder. Raises DataError saying what is wrong and what to do.
     """
-    setting = f"datasets.{dataset}.path"
-    given, place = path, setting
-    if given is None and variable is not None:
-        given, place = os.environ.get(variable), f"environment variable {variable}"
-    if not given:
-        raise DataError(
-            f"{setting}: not set; give the absolute path of {file}"
-            + (f", or set the environment variable {variable}" if variable else "")
-        )
-    found = Path(given)
-    if not found.is_absolute():
-        raise DataError(f"{place}: {given!r} is relative; it must be absolute")
-    if found.is_dir():
-        found /= file
-    if not found.is_file():
-        raise DataError(f"{place}: no file at {found}")
-    return found
+    kept = locate(name, dataset, file, folder=folder)
+    if kept is not None:
+        verify(kept, sha256)
+        return kept
+    by_hand = (
+        f"get {file}"
+        + (f" from {dataset.by_hand}" if dataset.by_hand else "")
+        + f" and give its absolute path as datasets.{name}.path"
+        + (f" or environment variable {dataset.path_variable}" if dataset.path_variable else "")
+    )
+    if not dataset.url:
+        raise DataError(f"datasets.{name}: neither path nor url; {by_hand}")
+    try:
+        return fetch(dataset.url, file, sha256)
+    except DataError as error:
+        raise DataError(f"{error}, or {by_hand}") from error
+    except Exception as error:  # each of fsspec's backends has errors of its own
+        again = "run again to go on, or " if _may_pass(error) else ""
+        raise DataError(f"{dataset.url}: {_reason(error)}; {again}{by_hand}") from error
+
+
+def locate(name: str, dataset: Dataset, file: str, *, folder: bool = False) -> Path | None:
+    """Return where the user keeps the data: by path, environment variable, or url of a local file.
+
+    A folder stands for the file of that name in it, unless the data are a folder. Raises DataError
+    where the place is relative or nothing is there.
+    """
+    variable, url = dataset.path_variable or "", (dataset.url or "").removeprefix("file://")
+    places = {
+        f"datasets.{name}.path": dataset.path,
+        f"environment variable {variable}": os.environ.get(variable),
+        f"datasets.{name}.url": None if "://" in url else url,
+    }
+    for place, path in places.items():
+        if not path:
+            continue
+        found = Path(path)
+        if not found.is_absolute():
+            raise DataError(f"{place}: {path!r} is relative; it must be absolute")
+        if found.is_dir() and not folder:
+            found /= file
+        if not (found.is_file() or (folder and found.is_dir())):
+            raise DataError(f"{place}: no {'folder' if folder else 'file'} at {found}")
+        return found
+    return None
 
 
 def verify(path: Path, sha256: str) -> None:
-    """Raise DataError where the file is not the one that the hash names."""
-    found = hashes.of_file(path)
+    """Raise DataError where the file or folder is not the one that the hash names."""
+    found = hashes.of_data(path)
     if found != sha256:
         raise DataError(
             f"{path}: SHA-256 {found}; expected {sha256}: damaged, incomplete or another version"
@@ -42,5 +89,189 @@ def verify(path: Path, sha256: str) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Make the file appear under the target name without a second copy of its bytes."""
-    target.symlink_to(source)
+    """Make a file, or each file of a folder, appear under the target without a second copy.
+
+    DVC sees an empty folder in a link to a folder, so that there are links to files only.
+    """
+    for file in hashes.files_in(source) if source.is_dir() else [source]:
+        linked = target / file.relative_to(source)
+        linked.parent.mkdir(parents=True, exist_ok=True)
+        linked.symlink_to(file.absolute())
+
+
+def fetch(url: str, file: str, sha256: str) -> Path:
+    """Return the file at the url, verified, from a cache where an earlier run left it there."""
+    if url.startswith("hf://"):
+        return _fetch_from_hub(url, sha256)
+    cache = Path(os.environ.get("MSABENCH_CACHE") or platformdirs.user_cache_dir("msabench"))
+    target = cache / sha256[:16] / file
+    _complete(target, url, {}, sha256)
+    return target
+
+
+def _fetch_from_hub(url: str, sha256: str) -> Path:
+    """Fetch hf://datasets/<owner>/<name>[@revision]/<file> into the hub's own cache.
+
+    hf_hub_download alone would start from 0 again after a run that was killed: here it only
+    enters into its cache the blob that lies complete at its place.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.utils import build_hf_headers
+
+    parts = re.fullmatch(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", url)
+    if not parts:
+        raise DataError(f"{url}: write hf://datasets/<owner>/<name>[@revision]/<file>")
+    repository: dict[str, Any] = {"repo_id": parts[1], "repo_type": "dataset"}
+    file = repository | {"revision": parts[2], "filename": parts[3]}
+    try:
+        cached = Path(hf_hub_download(**file, local_files_only=True))
+        if hashes.of_file(cached) == sha256:
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    address = hf_hub_url(**file)
+    etag = _retry(get_hf_file_metadata, address).etag
+    if etag is None:
+        raise DataError(f"{address}: no ETag; set HF_ENDPOINT to a Hugging Face hub")
+    blob = Path(constants.HF_HUB_CACHE) / repo_folder_name(**repository) / "blobs" / etag
+    _complete(blob, address, build_hf_headers(), sha256)
+    hf_hub_download(**file)
+    return blob
+
+
+def _complete(target: Path, url: str, headers: dict[str, str], sha256: str) -> None:
+    """Make the file at the url appear as the target, whole and verified, or not at all.
+
+    What came before an interruption stays beside it, in <target>.part, for the next try or run.
+    """
+    part = target.with_name(f"{target.name}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{part}.lock"):
+        if target.exists() and hashes.of_file(target) == sha256:
+            return
+        _retry(_append, part, url, headers)
+        found = hashes.of_file(part)
+        if found != sha256:
+            part.unlink()
+            raise DataError(
+                f"{url}: SHA-256 {found}; expected {sha256}: damaged or another version;"
+                " it is removed: run again to fetch it anew"
+            )
+        os.replace(part, target)
+
+
+def _append(part: Path, url: str, headers: dict[str, str]) -> None:
+    """Fetch what the part lacks of the file at the url, or all of it from a server without ranges.
+
+    Raises DataError where the disk has no room for it.
+    """
+    start = part.stat().st_size if part.exists() else 0
+    try:
+        stream, start, size = _open(url, headers, start)
+        with stream:
+            _check_space(part.parent, size - start if size else 0)
+            with part.open("ab" if start else "wb") as file, _progress(url, start, size) as bar:
+                while block := stream.read(2**20):
+                    file.write(block)
+                    bar.update(len(block))
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(f"{part.parent}: {error.strerror}; free some, run again") from error
+        raise
+
+
+def _open(url: str, headers: dict[str, str], start: int) -> tuple[io.IOBase, int, int | None]:
+    """Open the file at the url from byte `start`, or from 0 where its server knows no ranges.
+
+    Returns it, the byte that comes first, and the size of the whole, if known.
+    """
+    import fsspec
+
+    if not url.startswith(("http://", "https://")):
+        try:
+            files, path = fsspec.url_to_fs(url)
+        except ImportError as error:
+            missing = getattr(error.__cause__, "name", None) or error
+            raise DataError(f"{url}: pip install {missing}") from error
+        stream = files.open(path, "rb")
+        stream.seek(start)
+        return stream, start, stream.size
+
+    from aiohttp import ClientTimeout
+
+    timeout = ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=TIMEOUT)
+    files, path = fsspec.url_to_fs(url, client_kwargs={"timeout": timeout, "trust_env": True})
+    headers = headers | {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        # Given a size, fsspec does not ask for it first, which makes "not found" of every failure.
+        stream = files.open(path, "rb", block_size=0, size=1, headers=headers)
+    except Exception as error:
+        if _status(error) != 416:
+            raise
+        return io.BytesIO(), start, start  # nothing is left to fetch
+    if stream.r.status != 206:
+        start = 0
+    length = stream.r.content_length
+    return stream, start, None if length is None else start + length
+
+
+def _progress(url: str, start: int, size: int | None) -> "tqdm[Any]":
+    """Show bytes, rate and remaining time on a terminal, nothing elsewhere."""
+    name = url.rpartition("/")[2]
+    return tqdm(desc=name, total=size, initial=start, unit="B", unit_scale=True, disable=None)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(f"{folder}: {needed:,} bytes needed, {free:,} free; free some, run again")
+
+
+def _retry(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call the function again, after growing waits, while its failure may pass by itself."""
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_may_pass),
+        stop=tenacity.stop_after_attempt(TRIES),
+        wait=tenacity.wait_exponential(multiplier=WAIT, max=60),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    return again(function, *arguments)
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    if state.outcome and state.next_action:
+        reason = _reason(state.outcome.exception())
+        print(f"{reason}: next try in {state.next_action.sleep:.0f} s", file=sys.stderr)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Return whether a failure may pass by itself: no answer or a broken one, 408, 429, 5xx."""
+    from aiohttp import ClientError
+    from httpx2 import TransportError
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    status = _status(error)
+    if status is not None:
+        return status in (408, 429) or status >= 500
+    network = (ConnectionError, TimeoutError, ClientError, TransportError)
+    return isinstance(error, network) and not isinstance(error, OfflineModeIsEnabled)
+
+
+def _status(error: BaseException | None) -> int | None:
+    """Return the HTTP status in an error of aiohttp or of the hub."""
+    response = getattr(error, "response", error)
+    return getattr(response, "status", None) or getattr(response, "status_code", None)
+
+
+def _reason(error: BaseException | None) -> str:
+    """Return what went wrong, in one line."""
+    if type(error) is FileNotFoundError or _status(error) == 404:
+        return "not found"  # fsspec says the url alone, the hub much more
+    return " ".join(str(error).split()) or type(error).__name__
