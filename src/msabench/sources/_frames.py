@@ -51,7 +51,8 @@ class Frames:
                 f"{self.modality}: {id!r} has frames of {frames.shape[1:]} features; "
                 f"expected {self.width}, as in the utterances before"
             )
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is seen as such
+        # What is too large becomes infinite, and is seen as such; a signalling NaN warns too.
+        with np.errstate(over="ignore", invalid="ignore"):
             frames = np.ascontiguousarray(frames, np.float32)
         if len(frames) == 0:
             frames = np.zeros((1, self.width), np.float32)
