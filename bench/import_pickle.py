@@ -19,6 +19,7 @@ import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ PIECES, TEXT_WIDTH = 50, 768
 
 def write(path: Path, share: float) -> None:
     """Write the pickle; share: of MOSEI's number of utterances."""
-    sizes = {split: max(1, int(n * share)) for split, n in SIZES.items()}
+    sizes: dict[str, Any] = {split: max(1, int(n * share)) for split, n in SIZES.items()}
     data = simulated.simulate(full_length=True, **sizes)
     states = np.random.default_rng(0).normal(size=(PIECES, TEXT_WIDTH)).astype(np.float32)
     for split in SPLITS:

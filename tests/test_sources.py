@@ -279,7 +279,7 @@ def test_broken_files_and_settings_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("padding", ["end", "front"])
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_simulated_data_are_the_same_by_every_way(
-    tmp_path: Path, protocol: int, padding: str
+    tmp_path: Path, protocol: int, padding: Any
 ) -> None:
     """The csd files and the folder have this test in their own files."""
     sizes: Any = {"train": 30, "valid": 8, "test": 9, "audio_frames": 20, "vision_frames": 12}
