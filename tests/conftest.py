@@ -1,6 +1,7 @@
 """What the tests share: one thread, small random data, a small random BERT on disk."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -58,6 +59,15 @@ def assert_same(found, expected):
     assert list(found.unimodal_labels) == list(expected.unimodal_labels)
     for name, labels in expected.unimodal_labels.items():
         np.testing.assert_array_equal(found.unimodal_labels[name], labels)
+
+
+def anonymous_megabytes() -> float:
+    """Return the memory of this process that is no view of a file; skip where nothing tells it."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+    pytest.skip("this system does not tell anonymous memory")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from msabench import sources
 from msabench.params import ParamsError
 from msabench.sources import cmu_csd, simulated
 from msabench.utterances import SPLITS, DataError, Utterances, check_splits
-from tests.conftest import assert_same
+from tests.conftest import anonymous_megabytes, assert_same
 
 NAMES = {
     "labels": "CMU_MOSEI_Labels.csd",
@@ -489,14 +489,6 @@ def test_changed_bytes_give_data_or_an_error(folder: Path) -> None:
     assert min(outcomes.values()) > 10
 
 
-def anonymous_megabytes() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1024
-    pytest.skip("this kernel does not tell anonymous memory")
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_a_large_sequence_takes_the_memory_of_one_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

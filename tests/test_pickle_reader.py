@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from msabench import pickle_reader
 from msabench.utterances import DataError
+from tests.conftest import anonymous_megabytes
 
 PROTOCOLS = pickle_reader.PROTOCOLS
 
@@ -396,14 +397,6 @@ def test_one_string_cannot_be_copied_over_and_over(tmp_path: Path, code: str) ->
     assert peak < 5e6
 
 
-def anonymous_megabytes() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) / 1024
-    pytest.skip("this kernel does not tell anonymous memory")
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize(("protocol", "megabytes"), [(2, 20), (4, 200), (5, 50)])
 def test_arrays_take_no_memory_of_their_own(tmp_path: Path, protocol: int, megabytes: int) -> None:
     path = tmp_path / "large.pkl"

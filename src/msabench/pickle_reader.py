@@ -4,7 +4,8 @@ A pickle is a program, and unpickling runs it. This is a machine of our own for 
 language that plain data needs: None, bool, int, float, str, bytes, list, tuple, dict, and NumPy's
 arrays, scalars and dtypes as Python 3 writes them in protocols 2 to 5. NumPy's constructors are
 known by name; whatever else a file names or calls is refused. Nothing named is ever imported or
-called, nothing is recursive, and memory stays in proportion to the file: arrays are views of it.
+called, nothing is recursive, and arrays are views of the file. Time and memory stay in proportion
+to the file, and its operations, each of which may make an object, are limited in number.
 """
 
 import codecs
@@ -26,11 +27,16 @@ from msabench.utterances import DataError
 PROTOCOLS = (2, 3, 4, 5)
 LONG = 1024  # bytes from which a byte string is a view of the file, not a copy
 CHUNK = 1 << 18  # bytes decoded at once
+OPERATIONS = 10_000_000  # one of a byte can take a hundred; some 100,000 texts need far fewer
+NAME = 1000  # bytes in which a module's or function's name ends
+WIDE_KEYS = 1000  # dict keys wider than 64 bits: they can be chosen to collide, in quadratic time
+AXES = 64  # NumPy's own limit; the product of more would take quadratic time
+EMPTY = 1 << 24  # elements that the other axes of an empty array may ask for
 
 _ADMITTED = "only NumPy arrays, plain containers, strings and numbers are admitted"
-_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|O8?|[US][0-9]{1,9}")
+_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|O8?|[US][0-9]{1,8}")
 _NAMES = {opcode.code: opcode.name for opcode in opcodes}
-_KEYS = (str, bytes, int, float, np.generic, type(None))  # a nested tuple hashes recursively
+_KEYS = (str, bytes, int, float, np.integer, type(None))  # a nested tuple hashes recursively
 _I4, _U1, _U2, _U4, _U8, _F8 = map(struct.Struct, ("<i", "<B", "<H", "<I", "<Q", ">d"))
 
 
@@ -38,8 +44,9 @@ def read(path: Path) -> object:
     """Return what a pickle holds; arrays are read-only views of the mapped file.
 
     Byte strings longer than LONG come as read-only memoryviews, bytearrays as byte strings.
-    The file must not change while what was read is in use. Raises DataError naming the byte
-    where a file is truncated, malformed, contains itself, or asks for anything but data.
+    The file must not change while what was read is in use: the system kills a process that
+    reads beyond the new end of a mapped file (SIGBUS). Raises DataError naming the byte where a
+    file is truncated, malformed, contains itself, or asks for anything but data.
     """
     try:
         with open(path, "rb") as file:
@@ -88,7 +95,7 @@ class _Machine:
         self.outer: list[list[Any]] = []  # the stacks below each open mark
         self.memo: dict[int, Any] = {}
         self.referenced: set[int] = set()  # containers fetched from the memo, by identity
-        self.consumed = 0
+        self.consumed = self.wide_keys = 0
         self.decoded: memoryview | None = None
 
     def run(self) -> object:
@@ -96,7 +103,7 @@ class _Machine:
         if self.view[0] != 0x80 or len(self.view) < 2 or self.view[1] not in PROTOCOLS:
             raise DataError(f"no pickle of protocol {PROTOCOLS[0]} to {PROTOCOLS[-1]}")
         self.position = 2
-        while True:
+        for _ in range(OPERATIONS):
             self.start = self.position
             code = self.number(_U1)
             if code == ord("."):
@@ -106,6 +113,8 @@ class _Machine:
                 raise DataError(f"refused: opcode {name}; {_ADMITTED}")
             operation, *arguments = _OPERATIONS[code]
             operation(self, *arguments)
+        else:
+            raise DataError(f"refused: more than {OPERATIONS} operations")
         if len(self.stack) != 1 or self.outer:
             raise DataError("the pickle ends with values left over")
         if self.position != len(self.view):
@@ -125,9 +134,9 @@ class _Machine:
         return form.unpack(self.take(form.size))[0]
 
     def line(self) -> str:
-        end = self.mapped.find(b"\n", self.position)
+        end = self.mapped.find(b"\n", self.position, self.position + NAME)
         if end < 0:
-            raise DataError("truncated: a line does not end")
+            raise DataError(f"truncated: a line does not end within {NAME} bytes")
         return str(self.take(end + 1 - self.position)[:-1], "utf-8")
 
     # Plain values
@@ -147,7 +156,8 @@ class _Machine:
 
     def push_text(self, form: struct.Struct) -> None:
         raw = self.take(self.number(form))
-        if len(raw) > LONG and self.stack and self.stack[-1] == _Global("_codecs.encode"):
+        function = self.stack[-1] if self.stack else None
+        if len(raw) > LONG and isinstance(function, _Global) and function.name == "_codecs.encode":
             self.push(self.decode(raw))  # the bytes of a whole array, written as text
         else:
             self.push(str(raw, "utf-8", "surrogatepass"))
@@ -211,8 +221,13 @@ class _Machine:
         if len(items) % 2:
             raise DataError("a dict is given a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, _KEYS):
+            if not isinstance(key, _KEYS) or isinstance(key, np.inexact):  # see WIDE_KEYS
                 raise DataError(f"refused: a dict key of type {type(key).__name__}")
+            self.wide_keys += isinstance(key, int) and key.bit_length() > 64
+            if self.wide_keys > WIDE_KEYS:
+                raise DataError(f"refused: more than {WIDE_KEYS} dict keys wider than 64 bits")
+            if key in target:
+                raise DataError(f"a dict is given the key {_shown(key)} twice")
             target[key] = _plain(value)
 
     # The memo
@@ -250,7 +265,7 @@ class _Machine:
     def name(self, module: str, name: str) -> None:
         full = f"{module}.{name}"
         if full not in _CONSTRUCTORS:
-            shown = full if re.fullmatch(r"[A-Za-z0-9_.]{1,100}", full) else ascii(full[:100])
+            shown = full if re.fullmatch(r"[A-Za-z0-9_.]{1,100}", full) else _shown(full)
             raise DataError(f"refused: the pickle names {shown}; {_ADMITTED}")
         self.push(_Global(full))
 
@@ -276,8 +291,8 @@ class _Machine:
         self.memo.update(dict.fromkeys(target.places, result))
 
     def consume(self, arguments: tuple) -> None:
-        """Count what calls copy: fetching one string a million times must not fill the memory."""
-        sized = (str, bytes, memoryview, list)
+        """Count what calls go through: one long string must not be fetched a million times."""
+        sized = (str, bytes, memoryview, list, tuple)
         self.consumed += sum(len(item) for item in arguments if isinstance(item, sized))
         if self.consumed > 4 * len(self.view):
             raise DataError("refused: the same bytes are used over and over")
@@ -291,19 +306,25 @@ def _plain(value: Any) -> Any:
     return value
 
 
-# NumPy's constructors, as functions of their pickled arguments; None where those are not NumPy's
+def _shown(value: object) -> str:
+    """Return a string or number for a message: the beginning, on one line, in ASCII."""
+    return ascii(value[:100] if isinstance(value, (str, bytes)) else value)[:120]
+
+
+# NumPy's constructors, as functions of their pickled arguments; None where those are not NumPy's.
+# Patterns look at the type before the value: == of an array goes through all it holds.
 
 
 def _reconstruct(arguments: tuple) -> _Unbuilt | None:
     match arguments:
-        case (_Global("numpy.ndarray"), (0,), b"b"):
+        case (_Global("numpy.ndarray"), (int(0),), bytes(b"b")):
             return _Unbuilt(_array_of_state)
     return None
 
 
 def _array_of_state(state: tuple) -> np.ndarray | None:
     match state:
-        case (1, tuple(shape), np.dtype() as dtype, bool(fortran), raw):
+        case (int(1), tuple(shape), np.dtype() as dtype, bool(fortran), raw):
             return _array(raw, dtype, shape, "F" if fortran else "C")
     return None
 
@@ -319,7 +340,7 @@ def _frombuffer(arguments: tuple) -> np.ndarray | None:
 
 def _scalar(arguments: tuple) -> object | None:
     match arguments:
-        case (np.dtype() as dtype, b"") if dtype.itemsize == 0:
+        case (np.dtype() as dtype, bytes(b"")) if dtype.itemsize == 0:
             return dtype.type()  # an empty string
         case (np.dtype() as dtype, raw) if not dtype.hasobject:
             return _array(raw, dtype, (), "C")[()]
@@ -331,22 +352,22 @@ def _dtype(arguments: tuple) -> _Unbuilt | None:
         case (str(code), False, True) if _DTYPE.fullmatch(code):
             return _Unbuilt(lambda state: _dtype_of_state(code, state))
         case (str(code), *_):
-            raise DataError(f"refused: dtype {code[:40]!a}; {_ADMITTED}")
+            raise DataError(f"refused: dtype {_shown(code)}; {_ADMITTED}")
     return None
 
 
 def _dtype_of_state(code: str, state: tuple) -> np.dtype | None:
     match state:
-        case (3, "<" | ">" | "|" as order, None, None, None, int(), int(), int()):
+        case (int(3), str("<" | ">" | "|" as order), None, None, None, int(), int(), int()):
             return np.dtype("O") if code[0] == "O" else np.dtype(code).newbyteorder(order)
     return None
 
 
 def _encode(arguments: tuple) -> bytes | memoryview | None:
     match arguments:
-        case (str(text), "latin1"):
+        case (str(text), str("latin1")):
             return text.encode("latin-1")
-        case (memoryview() as decoded, "latin1"):  # push_text was there before
+        case (memoryview() as decoded, str("latin1")):  # push_text was there before
             return decoded
     return None
 
@@ -361,10 +382,14 @@ def _array(raw: Any, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
         raise DataError(f"an array of {dtype} is given as a {type(raw).__name__}")
     if unit == 0:
         raise DataError(f"an array of {dtype}: no bytes would hold any number of elements")
-    if len(raw) != math.prod(_integers(shape)) * unit:
+    if 0 in _integers(shape) and math.prod(axis or 1 for axis in shape) > EMPTY:
+        raise DataError("an empty array has an axis that is too big")
+    if len(raw) != math.prod(shape) * unit:
         what = "elements" if dtype.hasobject else "bytes"
         raise DataError(f"an array of {dtype} is given {len(raw)} {what}: not what its shape needs")
     if dtype.hasobject:
+        if any(isinstance(element, np.ndarray) and element.dtype.hasobject for element in raw):
+            raise DataError("refused: an array of objects in another")  # freeing it is recursive
         array = np.empty(len(raw), dtype)
         for i, element in enumerate(raw):
             array[i] = element
@@ -377,6 +402,8 @@ def _array(raw: Any, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
 
 
 def _integers(values: tuple) -> tuple[int, ...]:
+    if len(values) > AXES:
+        raise DataError(f"an array of {len(values)} dimensions; NumPy has at most {AXES}")
     if not all(type(value) is int and 0 <= value < 1 << 48 for value in values):
         raise DataError("an axis of an array is not an integer of at least 0")
     return values

@@ -19,6 +19,7 @@ MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
 
 SCHEMA_VERSION = 2
+LONGEST_ID = 100  # characters
 
 
 class DataError(ValueError):
@@ -155,7 +156,7 @@ class Utterances:
                 f"{where}: {n} ids, {len(self.texts)} texts and labels of shape "
                 f"{self.labels.shape}; all three need one entry per utterance"
             )
-        _check_ids(where, self.ids)
+        check_ids(where, self.ids)
         for name, labels in {"labels": self.labels, **self.unimodal_labels}.items():
             _check_labels(f"{where}: {name}", labels, n, label_range, self.ids)
         if list(self.sequences) != [name for name in MODALITIES if name in self.sequences]:
@@ -255,9 +256,14 @@ def check_splits(splits: Mapping[str, Utterances], label_range: tuple[float, flo
             seen[id] = name
 
 
-def _check_ids(where: str, ids: list[str]) -> None:
+def check_ids(where: str, ids: list[str]) -> None:
+    """Raise DataError for an id that occurs twice, or is too long for a message to show it."""
     seen: set[str] = set()
     for id in ids:
+        if len(id) > LONGEST_ID:
+            raise DataError(
+                f"{where}: id {id[:40]!a}... has {len(id)} characters; permitted: {LONGEST_ID}"
+            )
         if id in seen:
             raise DataError(f"{where}: id {id!r} occurs twice; ids must be unique")
         seen.add(id)

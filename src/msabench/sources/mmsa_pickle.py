@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Integer, Shaped
 
 from msabench import pickle_reader
 from msabench.sources._frames import Frames, NotFinite
-from msabench.utterances import SPLITS, DataError, Ragged, Utterances
+from msabench.utterances import SPLITS, DataError, Ragged, Utterances, check_ids
 
 FRAMES = ("audio", "vision")
 UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}
@@ -143,6 +143,7 @@ class _Split:
 
 def _without_frames(split: _Split) -> Utterances:
     ids = split.strings("id")
+    check_ids(f"{split.path}: {split.name}", ids)
     n = len(ids)
     unimodal = {
         modality: labels
@@ -173,7 +174,9 @@ def _given_tokens(split: _Split, n: int) -> Ragged | None:
     tokens = _word_pieces(split, n)
     real = tokens[:, 1] == 1
     ids = tokens[:, 0][real]
-    if not real.any(axis=1).all() or not ((ids >= 0) & (ids < 2**31) & (ids % 1 == 0)).all():
+    with np.errstate(invalid="ignore"):
+        whole = (ids >= 0) & (ids < 2**31) & (ids % 1 == 0)  # false for what is not finite
+    if not real.any(axis=1).all() or not whole.all():
         return None
     return Ragged(ids.astype(np.int32), np.concatenate([[0], np.cumsum(real.sum(axis=1))]))
 
@@ -263,12 +266,14 @@ def _lengths(
 
 
 def _float32(values: Shaped[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is seen as such
+    # What is too large becomes infinite, and is seen as such; a signalling NaN warns too.
+    with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(np.float32)
 
 
 def _names(content: dict) -> str:
-    return ", ".join(ascii(name)[:40] for name in list(content)[:20]) or "nothing"
+    shown = [ascii(n[:20] if isinstance(n, (str, bytes)) else n)[:30] for n in list(content)[:10]]
+    return ", ".join(shown) or "nothing"
 
 
 def _kind(value: object) -> str:
