@@ -167,6 +167,14 @@ def test_mean_of_batches(tmp_path):
     assert {row["valid_mae"] for row in by_batch + by_utterance} == {1.0}
 
 
+def test_the_best_epoch_is_that_of_the_validation_loss():
+    rows = [
+        {"epoch": 1, "valid_loss": 2.0, "valid_mae": 1.0},
+        {"epoch": 2, "valid_loss": 1.0, "valid_mae": 2.0},
+    ]
+    assert NetworkRegressor(Line, schedule())._best_epoch(rows) == 2
+
+
 def test_train_loss_is_the_mean_per_utterance(tmp_path):
     """A short last batch weighs as many utterances as it has."""
 

@@ -54,6 +54,19 @@ def test_a_class_without_members_keeps_its_centre():
     assert (made.centers["fusion"]["neg"] == 0).all()  # its labels never change
 
 
+def test_an_emptied_class_keeps_its_centre():
+    made = UnimodalLabels(torch.tensor([1.0, -1.0]), {"fusion": 1, "text": 1})
+    feature = torch.tensor([[4.0], [9.0]])
+    made.update(torch.arange(2), {"fusion": feature, "text": feature}, 1)
+    made.labels["text"][1] = 1.0
+    made.update(torch.arange(2), {"fusion": feature + 1, "text": feature + 1}, 1)
+    assert made.centers["text"]["neg"].item() == 9.0
+
+
+def test_zero_is_excluded_by_default():
+    assert UnimodalLabels(torch.ones(1), {"fusion": 1}).exclude_zero is True
+
+
 @pytest.mark.parametrize(("exclude_zero", "expected"), [(True, 4.0), (False, 2.0)])
 def test_zero_labels_and_the_positive_centre(exclude_zero, expected):
     made = UnimodalLabels(
@@ -79,6 +92,7 @@ class SmallLayer(nn.Module):
 
 RATES: Any = {"text": 2e-3, "audio": 5e-3, "vision": 1e-3, "other": 4e-3}
 DECAYS: Any = {"text": 0.3, "audio": 0.0, "vision": 0.2, "other": 0.1}
+NO_DROPOUT: Any = {"fusion": 0.0, "text": 0.0, "audio": 0.0, "vision": 0.0}
 WIDTHS = {"text": 4, "audio": 3, "vision": 2}
 LABELS = np.array([1.0, -2.5, 0.0, 3.0, -1.0, 2.0, -0.5, 0.0, -3.0, 1.5, 0.5])
 # Fixed batches of eleven utterances for three epochs; one batch has one utterance.
@@ -99,7 +113,7 @@ def self_mm(encoder, exclude_zero=True):
         lstm_dropout=0.0,
         out_dim={"audio": 2, "vision": 3},
         post_dim={"fusion": 6, "text": 5, "audio": 3, "vision": 4},
-        dropout={"fusion": 0.0, "text": 0.0, "audio": 0.0, "vision": 0.0},
+        dropout=NO_DROPOUT,
         clamp=1.5,
         exclude_zero=exclude_zero,
     )
@@ -251,21 +265,47 @@ def with_true_labels(labels):
     return replace(data, unimodal_labels={"audio": np.asarray(labels, dtype=np.float32)})
 
 
-def of_frames():
-    """A network without text for what random_utterances gives."""
+def of_frames(scale=1, lstm_dropout=0.0, dropout=NO_DROPOUT):
+    """A network without text for what random_utterances gives; scale: of its layers' widths."""
     return SelfMM(
         None,
         {"audio": 5, "vision": 4},
         lr=RATES,
         weight_decay=DECAYS,
-        lstm_dim={"audio": 3, "vision": 4},
-        lstm_dropout=0.0,
-        out_dim={"audio": 2, "vision": 3},
+        lstm_dim={"audio": 3 * scale, "vision": 4 * scale},
+        lstm_dropout=lstm_dropout,
+        out_dim={"audio": 2 * scale, "vision": 3 * scale},
         post_dim={"fusion": 6, "text": 5, "audio": 3, "vision": 4},
-        dropout={"fusion": 0.0, "text": 0.0, "audio": 0.0, "vision": 0.0},
+        dropout=dropout,
         clamp=3.0,
         exclude_zero=True,
     )
+
+
+def test_each_dropout_has_its_own_rate_and_place():
+    """Before a head's first layer and on an LSTM's end state; features are what a head made."""
+    torch.manual_seed(0)
+    rates: Any = {"fusion": 0.5, "text": 0.0, "audio": 0.0, "vision": 0.9}
+    network = of_frames(scale=10, lstm_dropout=0.2, dropout=rates).train()
+    layers = {task: (head.layer1, rates[task]) for task, head in network.heads.items()}
+    layers |= {f"{name} frames": (part.linear, 0.2) for name, part in network.frames.items()}
+    seen: dict[str, torch.Tensor] = {}
+    for name, (layer, _) in layers.items():
+        layer.register_forward_pre_hook(lambda _, x, name=name: seen.update({name: x[0]}))
+    data = random_utterances(n=48).select(["audio", "vision"])
+    made = network.outputs(Batch.of(data, np.arange(48), torch.device("cpu")))
+    for name, (layer, rate) in layers.items():
+        assert (seen[name] == 0).float().mean().item() == pytest.approx(rate, abs=0.05)
+        if name in made.features:
+            torch.testing.assert_close(made.features[name], torch.relu(layer(seen[name])))
+
+
+def test_the_order_of_the_modalities_in_a_batch_does_not_matter():
+    data = random_utterances(n=8).select(["audio", "vision"])
+    batch = Batch.of(data, np.arange(8), torch.device("cpu"))
+    other = Batch(batch.index, batch.labels, dict(reversed(list(batch.sequences.items()))))
+    network = of_frames().eval()
+    torch.testing.assert_close(network(other), network(batch), rtol=0, atol=0)
 
 
 def test_the_history_tells_how_generated_labels_fit_the_true_ones():

@@ -173,8 +173,8 @@ def _given_tokens(split: _Split, n: int) -> Ragged | None:
         return None
     tokens = _word_pieces(split, n)
     real = tokens[:, 1] == 1
-    ids = tokens[:, 0][real]
     with np.errstate(invalid="ignore"):
+        ids = tokens[:, 0][real].astype(np.float64)  # half precision knows no 2**31
         whole = (ids >= 0) & (ids < 2**31) & (ids % 1 == 0)  # false for what is not finite
     if not real.any(axis=1).all() or not whole.all():
         return None
