@@ -22,8 +22,8 @@ class Server(ThreadingHTTPServer):
 
     statuses: answers to the next requests, instead of the file. cuts: after how many bytes the next
     GETs end; with `stall`, they stay open instead. pause: seconds before each 64 KiB. ranges:
-    whether parts are served. length: whether the size is told. storage: address of a server that
-    the hub's GETs are sent to, as for large files.
+    whether parts are served. length: whether the size is told. etag: if not the content's SHA-256.
+    storage: address of a server that the hub's GETs are sent to, as for large files.
     """
 
     daemon_threads = True
@@ -38,6 +38,7 @@ class Server(ThreadingHTTPServer):
         self.pause = 0.0
         self.ranges = True
         self.length = True
+        self.etag = ""
         self.storage: str | None = None
         self.requests: list[Request] = []
         self.address = f"http://127.0.0.1:{self.server_port}"
@@ -90,10 +91,15 @@ class Handler(BaseHTTPRequestHandler):
         server, size = self.server, len(self.server.content)
         self.send_response(302 if hub and server.storage else 206 if start else 200)
         if hub:
-            self.send_header("ETag", f'"{hashlib.sha256(server.content).hexdigest()}"')
+            self.send_header(
+                "ETag", f'"{server.etag or hashlib.sha256(server.content).hexdigest()}"'
+            )
             self.send_header("X-Repo-Commit", COMMIT)
             if server.storage:
-                self.send_header("X-Linked-ETag", f'"{hashlib.sha256(server.content).hexdigest()}"')
+                self.send_header(
+                    "X-Linked-ETag",
+                    f'"{server.etag or hashlib.sha256(server.content).hexdigest()}"',
+                )
                 self.send_header("X-Linked-Size", str(size))
                 self.send_header("Location", f"{server.storage}/data.pkl")
         if start:

@@ -266,7 +266,7 @@ def test_a_server_without_ranges_is_asked_for_all(tree, server):
 
 @over_http
 def test_cut_too_often_says_run_again_which_goes_on(tree, server):
-    server.cuts = [100_000] * download.TRIES
+    server.cuts = [300_000] + [0] * (2 * download.TRIES - 1)
     assert "; run again to go on, or get " in tree.fail()
     tree.succeed()
     assert server.starts[-1] >= 300_000
@@ -304,12 +304,26 @@ def test_a_slow_server(tree, server):
 
 
 def test_another_hash_is_removed_and_fetched_anew(tree, server):
-    server.content = CONTENT[:-1] + b"?"
+    server.content, server.etag = CONTENT[:-1] + b"?", HASH
     message = tree.fail()
     assert f"expected {HASH}" in message
     assert "; it is removed: run again to fetch it anew, or get" in message
     assert not tree.parts()
     server.content = CONTENT
+    tree.succeed()
+
+
+@over_hub
+def test_another_version_on_the_hub_is_not_fetched(tree, server):
+    """The ETag of a large file is its SHA-256, known before the first byte."""
+    server.content = CONTENT[:-1] + b"?"
+    message = tree.fail()
+    assert f"expected {HASH}: another version, or get data.pkl from" in message
+    assert "GET" not in {request.method for request in server.requests}
+
+
+def test_tries_are_not_counted_while_they_bring_the_file_on(tree, server):
+    server.cuts = [len(CONTENT) // 12] * 9  # more often than there are tries
     tree.succeed()
 
 

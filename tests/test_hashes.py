@@ -62,4 +62,5 @@ def test_as_a_program(folder):
     assert run(folder).stdout.strip() == hashes.of_data(folder)
     missing = run(folder / "nothing")
     assert missing.returncode == 1
+    assert "DATA is not given" in run("").stderr
     assert missing.stderr == f"error: {folder / 'nothing'}: No such file or directory\n"

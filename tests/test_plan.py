@@ -206,6 +206,21 @@ def test_a_data_set_may_have_its_own_encoder_range_and_metrics():
     assert encoders == {configs["stages/features"]["text_encoder"]} == {"bert-base-chinese"}
     tables = configs["stages/tables"]
     assert (tables["metrics"], tables["label_range"]) == ("sims", [-1.0, 1.0])
+    asked = planned(dataset="sims", text_encoder="other")
+    assert asked["ours"]["text_encoder"] == asked["stages/features"]["text_encoder"] == "other"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "preset"),
+    [("mosei", "mmsa_mosei"), ("mosi_aligned", "mmsa_mosi"), ("sims", "mmsa_sims")],
+)
+def test_the_preset_is_that_of_the_data_set_unless_one_is_asked_for(dataset, preset):
+    settings = planned(dataset=dataset)["self_mm"]["settings"]
+    assert settings["lstm_dim"] == BASE.presets[preset]["lstm_dim"]
+    assert settings["clamp"] == BASE.presets[preset]["clamp"]
+    asked = with_model("self_mm", preset="repository_mosei")
+    settings = planned(dataset=dataset, models=asked)["self_mm"]["settings"]
+    assert settings["lstm_dim"] == BASE.presets["repository_mosei"]["lstm_dim"]
 
 
 def test_encoders_without_an_entry_need_a_default():

@@ -114,6 +114,26 @@ def test_zeros_within_a_length_stay_unless_the_padding_decides(tmp_path: Path) -
         assert train.repairs["vision_missing"] == 1
 
 
+def test_padding_that_is_not_finite_makes_no_length_wrong(tmp_path: Path) -> None:
+    content = unaligned()
+    content["train"]["audio"][0, 3:] = np.nan
+    train = read(tmp_path, content)["train"]
+    assert train.sequences["audio"].lengths.tolist() == LENGTHS["audio"]
+    assert train.repairs["audio_lengths"] == train.repairs["audio_not_finite"] == 0
+
+
+@pytest.mark.parametrize("front", [False, True])
+def test_lengths_tell_the_side_where_zeros_mislead(tmp_path: Path, front: bool) -> None:
+    """Long clips are full but for a face found late, or lost early: more zeros than the padding."""
+    content = unaligned(front)
+    for split in content.values():
+        split["vision"][:2, slice(3, None) if front else slice(2)] = 0
+    for utterances in read(tmp_path, content).values():
+        assert utterances.sequences["vision"].lengths.tolist() == LENGTHS["vision"]
+        assert utterances.repairs["vision_front"] == (3 if front else 0)
+        assert utterances.repairs["vision_lengths"] == 0
+
+
 def test_arrays_in_fortran_order(tmp_path: Path) -> None:
     content = unaligned()
     for split in content.values():
@@ -132,6 +152,10 @@ def test_the_token_ids_of_the_file_are_kept(tmp_path: Path) -> None:
     assert given.values.dtype == np.int32
     assert [row.tolist() for row in (given[0], given[1])] == [[101, 102], [101, 7, 102]]
     assert read(tmp_path, _with(content, "text_bert", tokens - 0.5))["test"].given_tokens is None
+    tokens[1] = 0  # one text without tokens leaves the others to be compared
+    given = read(tmp_path, _with(content, "text_bert", tokens))["test"].given_tokens
+    assert given is not None
+    assert given[1].tolist() == [0]
 
 
 @pytest.mark.parametrize("front", [False, True])
@@ -146,9 +170,9 @@ def test_lengths_follow_from_the_padding_where_the_file_has_none(
     inner, outer = (-2, 0) if front else (1, -1)
     content["test"]["vision"][0] = 0  # nothing at all: one frame is kept
     content["test"]["vision"][1, inner] = 0  # a zero frame amid others is real
-    content["test"]["vision"][2, outer, 0] = np.nan  # not zero, so real
+    content["test"]["vision"][2, outer, 0] = np.nan  # becomes zero, so padding
     vision = read(tmp_path, content, **settings)["test"].sequences["vision"]
-    assert vision.lengths.tolist() == [1, 5, 5]
+    assert vision.lengths.tolist() == [1, 5, 2]
 
 
 def test_chunks_give_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ def _over(statistic: Any, values: np.ndarray | None) -> float | None:
 def _histogram(labels: np.ndarray, label_range: Sequence[float]) -> dict[str, int]:
     low, high = label_range
     steps = np.linspace(low, high, CLASSES)
-    nearest = np.abs(labels[:, None] - steps).argmin(axis=1)
+    middle, step = (low + high) / 2, (high - low) / (CLASSES - 1)
+    nearest = np.rint((labels - middle) / step).astype(int) + CLASSES // 2  # halves as in Acc-7
     counts = np.bincount(nearest, minlength=CLASSES).tolist()
     return {f"{step:.3g}": count for step, count in zip(steps + 0.0, counts, strict=True)}

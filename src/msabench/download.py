@@ -42,8 +42,9 @@ def obtain(name: str, dataset: Dataset, *, file: str, sha256: str, folder: bool 
         + f" and give its absolute path as datasets.{name}.path"
         + (f" or environment variable {dataset.path_variable}" if dataset.path_variable else "")
     )
-    if not dataset.url:
-        raise DataError(f"datasets.{name}: neither path nor url; {by_hand}")
+    if folder or not dataset.url:
+        found = "no path (a folder is not fetched)" if folder else "neither path nor url"
+        raise DataError(f"datasets.{name}: {found}; {by_hand}")
     try:
         return fetch(dataset.url, file, sha256)
     except DataError as error:
@@ -84,7 +85,8 @@ def verify(path: Path, sha256: str) -> None:
     found = hashes.of_data(path)
     if found != sha256:
         raise DataError(
-            f"{path}: SHA-256 {found}; expected {sha256}: damaged, incomplete or another version"
+            f"{path}: SHA-256 {found}; expected {sha256}: damaged, incomplete or another version; "
+            "get it anew, or if it is the one you mean, give its own sha256 in params.yaml"
         )
 
 
@@ -104,6 +106,8 @@ def fetch(url: str, file: str, sha256: str) -> Path:
     if url.startswith("hf://"):
         return _fetch_from_hub(url, sha256)
     cache = Path(os.environ.get("MSABENCH_CACHE") or platformdirs.user_cache_dir("msabench"))
+    if not cache.is_absolute():  # queued runs work elsewhere, and would fetch it again
+        raise DataError(f"environment variable MSABENCH_CACHE: '{cache}' is relative")
     target = cache / sha256[:16] / file
     _complete(target, url, {}, sha256)
     return target
@@ -135,6 +139,8 @@ def _fetch_from_hub(url: str, sha256: str) -> Path:
     etag = _retry(get_hf_file_metadata, address).etag
     if etag is None:
         raise DataError(f"{address}: no ETag; set HF_ENDPOINT to a Hugging Face hub")
+    if re.fullmatch("[0-9a-f]{64}", etag) and etag != sha256:  # of a large file: its SHA-256
+        raise DataError(f"{address}: SHA-256 {etag}; expected {sha256}: another version")
     blob = Path(constants.HF_HUB_CACHE) / repo_folder_name(**repository) / "blobs" / etag
     _complete(blob, address, build_hf_headers(), sha256)
     hf_hub_download(**file)
@@ -151,7 +157,7 @@ def _complete(target: Path, url: str, headers: dict[str, str], sha256: str) -> N
     with FileLock(f"{part}.lock"):
         if target.exists() and hashes.of_file(target) == sha256:
             return
-        _retry(_append, part, url, headers)
+        _fetch_all(part, url, headers)
         found = hashes.of_file(part)
         if found != sha256:
             part.unlink()
@@ -162,12 +168,28 @@ def _complete(target: Path, url: str, headers: dict[str, str], sha256: str) -> N
         os.replace(part, target)
 
 
+def _fetch_all(part: Path, url: str, headers: dict[str, str]) -> None:
+    """Fetch the file, by new tries for as long as they bring it on."""
+    reached = _size(part)
+    while True:
+        try:
+            return _retry(_append, part, url, headers)
+        except Exception as error:
+            before, reached = reached, max(reached, _size(part))
+            if reached == before or not _may_pass(error):
+                raise
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def _append(part: Path, url: str, headers: dict[str, str]) -> None:
     """Fetch what the part lacks of the file at the url, or all of it from a server without ranges.
 
     Raises DataError where the disk has no room for it.
     """
-    start = part.stat().st_size if part.exists() else 0
+    start = _size(part)
     try:
         stream, start, size = _open(url, headers, start)
         with stream:

@@ -44,6 +44,8 @@ def of_data(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    if not sys.argv[1]:
+        sys.exit("error: DATA is not given: make hash DATA=/path")
     try:
         print(of_data(Path(sys.argv[1])))
     except OSError as error:

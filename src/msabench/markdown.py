@@ -94,7 +94,7 @@ def _report_text(table: Table, title: str) -> list[str]:
         "`max_tokens`; tokens_differ: texts whose token ids in the data are not the text encoder's "
         "(they are made anew). not_finite: values set to 0; missing: utterances of zeros alone; "
         "lengths: utterances whose length contradicted the padding; front: utterances padded at "
-        "the front.",
+        "the front. Other counts are the source's own: see src/msabench/sources.",
     ]
 
 
@@ -212,7 +212,7 @@ def _shown(metric: str, value: float | None) -> str:
 
 
 def _count(value: float | int | None) -> str:
-    return "-" if value is None else f"{value:g}"
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float | int | None) -> str:

@@ -45,7 +45,7 @@ class Dataset(Strict):
     path_variable names it, or else it is fetched from url: hf://datasets/<owner>/<name>/<file> on
     the Hugging Face hub, or whatever fsspec opens (https, s3, gs). by_hand: where a person gets
     it. None of these is part of the data's identity. metrics: which set of metrics. text_encoder:
-    instead of the one at the top, for texts of another language. settings: of the source.
+    the one for its texts, where params.yaml says auto at the top. settings: of the source.
     """
 
     source: str
@@ -58,7 +58,7 @@ class Dataset(Strict):
     path_variable: str | None = None
     url: str | None = None
     by_hand: str | None = None
-    text_encoder: str | None = None
+    text_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")

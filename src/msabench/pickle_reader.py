@@ -53,7 +53,7 @@ def read(path: Path) -> object:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    with tempfile.TemporaryFile(buffering=0) as scratch:
+    with tempfile.TemporaryFile(buffering=0, dir=path.parent) as scratch:
         machine = _Machine(mapped, scratch)
         try:
             return machine.run()

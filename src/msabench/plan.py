@@ -73,17 +73,22 @@ def shared_settings(params: Params) -> Config:
 
 
 def text_encoder(params: Params) -> str:
-    """Return the encoder of the texts: that of the data set, if it has its own."""
-    return params.datasets[params.dataset].text_encoder or params.text_encoder
+    """Return the encoder of the texts: that of the data set, unless one is asked for."""
+    if params.text_encoder == "auto":
+        return params.datasets[params.dataset].text_encoder
+    return params.text_encoder
 
 
 def with_preset(params: Params, settings: Config, where: str) -> Config:
     """Return the settings over those of the preset that they name, if any.
 
-    A mapping (the learning rates of groups) may name some of the preset's keys alone.
+    They name one, or one for each data set and a `default` for all others. A mapping (the learning
+    rates of groups) may name some of the preset's keys alone.
     """
     own = dict(settings)
     name = own.pop("preset", None)
+    if isinstance(name, dict):
+        name = name.get(params.dataset, name.get("default"))
     if name is None:
         return own
     if not isinstance(name, str) or name not in params.presets:

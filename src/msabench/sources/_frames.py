@@ -29,6 +29,7 @@ class Frames:
         self, modality: str, width: int, folder: Path, *, not_finite: NotFinite = "zero"
     ) -> None:
         self.modality = modality
+        self.folder = folder
         self.width = width
         self.not_finite = not_finite
         self.lengths = [0]
@@ -64,7 +65,11 @@ class Frames:
             frames = np.where(finite, frames, np.float32(0))
         if not frames.any():
             self.repairs[f"{self.modality}_missing"] += 1
-        self._file.write(frames.data)
+        try:
+            self._file.write(frames.data)
+        except OSError as error:  # a full disk: say where
+            error.filename = str(self.folder)
+            raise
         self.lengths.append(len(frames))
 
     def finish(self) -> Ragged:

@@ -76,6 +76,9 @@ def _check_ids(table: Path, ids: Ids) -> None:
 
 
 def _check_names(path: Path) -> None:
+    for folder in sorted(path.glob("[!.]*/")):
+        if folder.name not in FRAMES and any(folder.glob("*.npy")):
+            raise DataError(f"{folder}: no folder of this name is read; there are: audio, vision")
     known = {
         f"{modality}.{split}{end}.npy"
         for modality in FRAMES

@@ -4,7 +4,7 @@ The keys are those of MMSA and Self-MM: id, raw_text, regression_labels (with _T
 a data set has unimodal labels), audio, vision, audio_lengths, vision_lengths and text_bert.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -42,12 +42,13 @@ def read(
     aligned: all modalities have one step per word piece; the mask in text_bert tells how many
         are real. Otherwise <modality>_lengths of the file tell, if it has them.
     padding: the side on which frames are padded with zeros. Nothing in a file says it: "auto"
-        takes, for each modality of the file, the side on which more of the zeros lie.
+        takes, for each modality of the file, the side on which more utterances are zero beyond
+        their length; where that does not tell, the side on which more of the zeros lie.
     lengths: what happens to a length that contradicts the padding. "repair" lets it reach to the
         outermost frame that is not zero, where it ends before or is impossible; zeros within it
         are a face or voice not found, and stay. "file" believes it, or refuses it where it is
         impossible. "padding" always takes that outermost frame for the end, as must be done for a
-        file without lengths.
+        file without lengths. A value that is not finite counts as a zero here.
     not_finite: see Frames.
 
     A modality that the file lacks is absent. So are unimodal labels that are missing or all zero,
@@ -65,22 +66,20 @@ def read(
     found = {name: _without_frames(split) for name, split in splits.items()}
     rules = _Rules(aligned, padding, lengths, not_finite)
     for modality in FRAMES:
-        arrays = {
-            name: split.array(modality, len(found[name]))
+        padded = {
+            name: _Padded.of(split, modality, found[name].ids, rules)
             for name, split in splits.items()
             if split.content.get(modality) is not None
         }
-        zeros = {name: _zeros(array) for name, array in arrays.items()}
-        front = _padded_in_front(zeros) if padding == "auto" else padding == "front"
-        for name, array in arrays.items():
-            needed = array.shape[1] - zeros[name][:, 0 if front else 1]
-            split = found[name]
-            ragged, repairs = _cut(splits[name], modality, array, split.ids, needed, front, rules)
-            found[name] = replace(
-                split,
-                sequences={**split.sequences, modality: ragged},
-                repairs={**split.repairs, **repairs},
-            )
+        front = padding == "front" or (padding == "auto" and _padded_in_front(padded.values()))
+        for name, part in padded.items():
+            with Frames(modality, part.width, path.parent, not_finite=not_finite) as frames:
+                repairs = part.cut(front, rules, frames)
+                found[name] = replace(
+                    found[name],
+                    sequences={**found[name].sequences, modality: frames.finish()},
+                    repairs={**found[name].repairs, **frames.repairs, **repairs},
+                )
     return found
 
 
@@ -173,10 +172,13 @@ def _given_tokens(split: _Split, n: int) -> Ragged | None:
         return None
     tokens = _word_pieces(split, n)
     real = tokens[:, 1] == 1
+    if not real.any():
+        return None
+    real[~real.any(axis=1), 0] = True  # not even [CLS]: no encoder's tokens, and seen as such
     with np.errstate(invalid="ignore"):
         ids = tokens[:, 0][real].astype(np.float64)  # half precision knows no 2**31
         whole = (ids >= 0) & (ids < 2**31) & (ids % 1 == 0)  # false for what is not finite
-    if not real.any(axis=1).all() or not whole.all():
+    if not whole.all():
         return None
     return Ragged(ids.astype(np.int32), np.concatenate([[0], np.cumsum(real.sum(axis=1))]))
 
@@ -196,73 +198,95 @@ def _rows(padded: Shaped[np.ndarray, "n t d"]) -> Iterator[Shaped[np.ndarray, "t
         yield from np.ascontiguousarray(padded[start : start + step])
 
 
-def _zeros(padded: Shaped[np.ndarray, "n t d"]) -> Integer[np.ndarray, "n 2"]:
-    """Count the frames of zeros before the first that is not, and after the last; all are both."""
-    found = np.full((len(padded), 2), padded.shape[1])
+def _needed(padded: Shaped[np.ndarray, "n t d"]) -> Integer[np.ndarray, "n 2"]:
+    """Count the frames up to the last that is not zero, and those from the first such one on."""
+    found = np.zeros((len(padded), 2), np.int64)
     for counts, frames in zip(found, _rows(padded), strict=True):
-        real = (frames != 0).any(axis=1)
+        real = ((frames != 0) & np.isfinite(frames)).any(axis=1)
         if real.any():
-            counts[:] = real.argmax(), real[::-1].argmax()
+            counts[:] = len(real) - real[::-1].argmax(), len(real) - real.argmax()
     return found
 
 
-def _padded_in_front(zeros: Mapping[str, Integer[np.ndarray, "n 2"]]) -> bool:
-    """Say on which side most zeros lie; where that is not the padding, no frame is lost."""
-    counts = np.concatenate([np.zeros((0, 2), np.int64), *zeros.values()])
-    leading, trailing = counts.sum(axis=0)  # utterances of zeros alone count on both sides
-    return bool(leading > trailing)
+def _declared(
+    split: _Split, modality: str, ids: list[str], steps: int, rules: _Rules
+) -> Integer[np.ndarray, " n"] | None:
+    """Return the lengths that the file gives, 0 for an impossible one; None where none count.
 
-
-def _cut(
-    split: _Split,
-    modality: str,
-    padded: Shaped[np.ndarray, "n t d"],
-    ids: list[str],
-    needed: Integer[np.ndarray, " n"],
-    front: bool,
-    rules: _Rules,
-) -> tuple[Ragged, dict[str, int]]:
-    """Return the real frames alone, and what was repaired."""
-    n, steps, width = padded.shape
-    lengths, repaired = _lengths(split, modality, ids, needed, steps, rules)
-    repairs = {f"{modality}_lengths": repaired, f"{modality}_front": n if front else 0}
-    with Frames(modality, width, split.path.parent, not_finite=rules.not_finite) as frames:
-        for id, row, length in zip(ids, _rows(padded), lengths.tolist(), strict=True):
-            frames.add(id, row[steps - length :] if front else row[:length])
-        return frames.finish(), {**frames.repairs, **repairs}
-
-
-def _lengths(
-    split: _Split,
-    modality: str,
-    ids: list[str],
-    needed: Integer[np.ndarray, " n"],
-    steps: int,
-    rules: _Rules,
-) -> tuple[Integer[np.ndarray, " n"], int]:
-    """Return the number of real frames of each utterance, and how many of them were repaired."""
+    Raises DataError for an impossible one that the rules do not repair.
+    """
     key = "text_bert" if rules.aligned else f"{modality}_lengths"
-    declared: Shaped[np.ndarray, " n"]
+    if rules.lengths == "padding" or not (rules.aligned or split.content.get(key) is not None):
+        return None
+    given: Shaped[np.ndarray, " n"]
     if rules.aligned:
-        declared = (_word_pieces(split, len(ids))[:, 1] == 1).sum(axis=1)
-    elif split.content.get(key) is not None:
-        declared = split.numbers(key, len(ids))
+        given = (_word_pieces(split, len(ids))[:, 1] == 1).sum(axis=1)
     else:
-        return np.maximum(needed, 1), 0
+        given = split.numbers(key, len(ids))
     with np.errstate(invalid="ignore"):
-        whole = declared % 1 == 0  # false for NaN and infinity as well
-    possible = whole & (declared >= 1) & (declared <= steps)
+        whole = given % 1 == 0  # false for NaN and infinity as well
+    possible = whole & (given >= 1) & (given <= steps)
     wrong = ~(possible if rules.lengths == "file" else whole)
     if wrong.any():
         i = int(wrong.argmax())
-        problem = f"{declared[i]:g} frames of {modality} for {ids[i]!r}"
+        problem = f"{given[i]:g} frames of {modality} for {ids[i]!r}"
         raise split.error(key, f"{problem}; permitted: 1 to {steps}")
-    real = declared
-    if rules.lengths == "padding":
-        real = np.maximum(needed, 1)
-    elif rules.lengths == "repair":
-        real = np.maximum(np.where(possible, declared, 1), needed)
-    return real.astype(np.int64), int((real != declared).sum())
+    return np.where(possible, given, 0).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Padded:
+    """One modality of one split, and what tells how many of its frames are real.
+
+    declared: by the file, 0 where impossible. needed: for all frames that are not zero, where the
+    padding is at the end, and where it is in front.
+    """
+
+    modality: str
+    ids: list[str]
+    array: Shaped[np.ndarray, "n t d"]
+    declared: Integer[np.ndarray, " n"] | None
+    needed: Integer[np.ndarray, "n 2"]
+
+    @classmethod
+    def of(cls, split: _Split, modality: str, ids: list[str], rules: _Rules) -> "_Padded":
+        array = split.array(modality, len(ids))
+        declared = _declared(split, modality, ids, array.shape[1], rules)
+        return cls(modality, ids, array, declared, _needed(array))
+
+    @property
+    def width(self) -> int:
+        return self.array.shape[2]
+
+    def sides(self) -> Integer[np.ndarray, "2 2"]:
+        """Count what speaks for padding at the end and in front: fitting lengths, then zeros."""
+        steps = self.array.shape[1]
+        fitting = np.zeros(2, np.int64)
+        if self.declared is not None:
+            short = (self.declared > 0) & (self.declared < steps)
+            fitting = (self.needed[short] <= self.declared[short, None]).sum(axis=0)
+        return np.stack([fitting, (steps - self.needed).sum(axis=0)])
+
+    def cut(self, front: bool, rules: _Rules, frames: Frames) -> dict[str, int]:
+        """Add the real frames alone; return what was repaired."""
+        real = needed = np.maximum(self.needed[:, int(front)], 1)
+        repaired = 0
+        if self.declared is not None:
+            real = self.declared if rules.lengths == "file" else np.maximum(self.declared, needed)
+            repaired = int((real != self.declared).sum())
+        for id, row, length in zip(self.ids, _rows(self.array), real.tolist(), strict=True):
+            frames.add(id, row[len(row) - length :] if front else row[:length])
+        return {
+            f"{self.modality}_lengths": repaired,
+            f"{self.modality}_front": len(real) if front else 0,
+        }
+
+
+def _padded_in_front(parts: Iterable[_Padded]) -> bool:
+    """Say on which side the padding is; were it the other, no frame would be lost all the same."""
+    fitting, zeros = sum((part.sides() for part in parts), np.zeros((2, 2), np.int64))
+    end, front = zeros if fitting[0] == fitting[1] else fitting
+    return bool(front > end)
 
 
 def _float32(values: Shaped[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:
