@@ -26,10 +26,11 @@ from random import Random
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 import numpy as np  # noqa: E402
 
+from bench.results import record  # noqa: E402
 from msabench.sources import mmsa_pickle  # noqa: E402
 from msabench.utterances import SPLITS, DataError, check_splits  # noqa: E402
 
@@ -322,6 +323,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cases-dir", type=Path, default=ROOT / "runs" / "fuzz")
+    parser.add_argument("--record", action="store_true", help="keep the counts in results.json")
     parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work is not None:
@@ -340,6 +342,9 @@ def main() -> None:
     print(", ".join(f"{kind}: {count}" for kind, count in counts.most_common()))
     passed = counts["data"] + counts["DataError"]
     failed = counts.total() - passed
+    if options.record:
+        figures = {"seed": options.seed, "seconds": options.seconds, "failed": failed}
+        record("fuzz_pickle", {"cases": counts.total(), **counts, **figures})
     print(f"{passed} passed, {failed} failed")
     raise SystemExit(failed > 0)
 
