@@ -48,7 +48,9 @@ def write(path: Path, share: float) -> None:
         data[split]["text_bert"] = tokens
         data[split]["text"] = np.broadcast_to(states, (n, PIECES, TEXT_WIDTH))
     with open(path, "wb") as file:
-        pickle.dump(data, file, protocol=4)
+        pickler = pickle.Pickler(file, protocol=4)
+        pickler.fast = True  # a memo would keep the bytes of every array in memory
+        pickler.dump(data)
 
 
 def anonymous(process: int) -> int:
