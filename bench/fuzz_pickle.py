@@ -31,10 +31,10 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 import numpy as np  # noqa: E402
 
 from bench.results import record  # noqa: E402
+from msabench.pickle_reader import PROTOCOLS  # noqa: E402
 from msabench.sources import mmsa_pickle  # noqa: E402
 from msabench.utterances import SPLITS, DataError, check_splits  # noqa: E402
 
-PROTOCOLS = (2, 3, 4, 5)
 DTYPES = ("f8", "f4", ">f8", "f2", "i4", "u1")
 SECONDS = 10  # that a case may take
 MEGABYTES = 512  # that a worker may take beyond what its imports took

@@ -20,13 +20,7 @@ FRAMES = ("audio", "vision")
 UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}
 CHUNK = 1 << 22  # values copied at once of an array that does not lie row by row in the file
 
-
-@dataclass(frozen=True)
-class _Rules:
-    aligned: bool
-    padding: Literal["auto", "end", "front"]
-    lengths: Literal["repair", "file", "padding"]
-    not_finite: NotFinite
+LengthRule = Literal["repair", "file", "padding"]
 
 
 def read(
@@ -34,7 +28,7 @@ def read(
     *,
     aligned: bool = False,
     padding: Literal["auto", "end", "front"] = "auto",
-    lengths: Literal["repair", "file", "padding"] = "repair",
+    lengths: LengthRule = "repair",
     not_finite: NotFinite = "zero",
 ) -> dict[str, Utterances]:
     """Read the three splits, cut to their real frames, as float32.
@@ -64,17 +58,16 @@ def read(
         raise DataError(f"{path}: no dict of {', '.join(missing)}; found: {_names(content)}")
     splits = {name: _Split(path, name, content[name]) for name in SPLITS}
     found = {name: _without_frames(split) for name, split in splits.items()}
-    rules = _Rules(aligned, padding, lengths, not_finite)
     for modality in FRAMES:
         padded = {
-            name: _Padded.of(split, modality, found[name].ids, rules)
+            name: _Padded.of(split, modality, found[name].ids, aligned, lengths)
             for name, split in splits.items()
             if split.content.get(modality) is not None
         }
         front = padding == "front" or (padding == "auto" and _padded_in_front(padded.values()))
         for name, part in padded.items():
             with Frames(modality, part.width, path.parent, not_finite=not_finite) as frames:
-                repairs = part.cut(front, rules, frames)
+                repairs = part.cut(front, lengths, frames)
                 found[name] = replace(
                     found[name],
                     sequences={**found[name].sequences, modality: frames.finish()},
@@ -209,24 +202,24 @@ def _needed(padded: Shaped[np.ndarray, "n t d"]) -> Integer[np.ndarray, "n 2"]:
 
 
 def _declared(
-    split: _Split, modality: str, ids: list[str], steps: int, rules: _Rules
+    split: _Split, modality: str, ids: list[str], steps: int, aligned: bool, rule: LengthRule
 ) -> Integer[np.ndarray, " n"] | None:
     """Return the lengths that the file gives, 0 for an impossible one; None where none count.
 
-    Raises DataError for an impossible one that the rules do not repair.
+    Raises DataError for an impossible one that the rule does not repair.
     """
-    key = "text_bert" if rules.aligned else f"{modality}_lengths"
-    if rules.lengths == "padding" or not (rules.aligned or split.content.get(key) is not None):
+    key = "text_bert" if aligned else f"{modality}_lengths"
+    if rule == "padding" or not (aligned or split.content.get(key) is not None):
         return None
     given: Shaped[np.ndarray, " n"]
-    if rules.aligned:
+    if aligned:
         given = (_word_pieces(split, len(ids))[:, 1] == 1).sum(axis=1)
     else:
         given = split.numbers(key, len(ids))
     with np.errstate(invalid="ignore"):
         whole = given % 1 == 0  # false for NaN and infinity as well
     possible = whole & (given >= 1) & (given <= steps)
-    wrong = ~(possible if rules.lengths == "file" else whole)
+    wrong = ~(possible if rule == "file" else whole)
     if wrong.any():
         i = int(wrong.argmax())
         problem = f"{given[i]:g} frames of {modality} for {ids[i]!r}"
@@ -249,9 +242,11 @@ class _Padded:
     needed: Integer[np.ndarray, "n 2"]
 
     @classmethod
-    def of(cls, split: _Split, modality: str, ids: list[str], rules: _Rules) -> "_Padded":
+    def of(
+        cls, split: _Split, modality: str, ids: list[str], aligned: bool, rule: LengthRule
+    ) -> "_Padded":
         array = split.array(modality, len(ids))
-        declared = _declared(split, modality, ids, array.shape[1], rules)
+        declared = _declared(split, modality, ids, array.shape[1], aligned, rule)
         return cls(modality, ids, array, declared, _needed(array))
 
     @property
@@ -267,12 +262,12 @@ class _Padded:
             fitting = (self.needed[short] <= self.declared[short, None]).sum(axis=0)
         return np.stack([fitting, (steps - self.needed).sum(axis=0)])
 
-    def cut(self, front: bool, rules: _Rules, frames: Frames) -> dict[str, int]:
+    def cut(self, front: bool, rule: LengthRule, frames: Frames) -> dict[str, int]:
         """Add the real frames alone; return what was repaired."""
         real = needed = np.maximum(self.needed[:, int(front)], 1)
         repaired = 0
         if self.declared is not None:
-            real = self.declared if rules.lengths == "file" else np.maximum(self.declared, needed)
+            real = self.declared if rule == "file" else np.maximum(self.declared, needed)
             repaired = int((real != self.declared).sum())
         for id, row, length in zip(self.ids, _rows(self.array), real.tolist(), strict=True):
             frames.add(id, row[len(row) - length :] if front else row[:length])
