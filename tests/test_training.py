@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from msabench import training
-from msabench.training import CHECKPOINT, Network, NetworkRegressor, Schedule, write_history
+from msabench.training import BEST, CHECKPOINT, Network, NetworkRegressor, Schedule, write_history
 from msabench.utterances import Ragged, Utterances
 
 
@@ -201,22 +201,23 @@ def test_a_loss_that_is_not_finite(value, tmp_path):
     assert resumed == whole
 
 
-def test_a_broken_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+@pytest.mark.parametrize("broken_write", [1, 2, 3, 4])  # best weights, checkpoint, both again
+def test_a_broken_write_leaves_the_checkpoint_before(broken_write, tmp_path, monkeypatch):
     """Half a file under another name is neither read nor in the way."""
     data = utterances(LABELS)
     whole, history = fit(Line, data, tmp_path / "whole")
     broken = tmp_path / "broken"
     write, written = training.save_file, []
 
-    def fail_at_the_second(tensors, path, **metadata):
+    def fail(tensors, path, metadata):
         written.append(path)
-        if len(written) == 2:
+        if len(written) == broken_write:
             path.write_bytes(b"half a file")
             raise InterruptedError
-        write(tensors, path, **metadata)
+        write(tensors, path, metadata)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_file", fail_at_the_second)
+        patch.setattr(training, "save_file", fail)
         with pytest.raises(InterruptedError):
             fit(Line, data, broken)
     assert b"half a file" in [path.read_bytes() for path in broken.iterdir()]
@@ -225,7 +226,7 @@ def test_a_broken_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     torch.testing.assert_close(
         resumed.network.state_dict(), whole.network.state_dict(), rtol=0, atol=0
     )
-    assert [path.name for path in broken.iterdir()] == [CHECKPOINT]
+    assert sorted(path.name for path in broken.iterdir()) == [BEST, CHECKPOINT]
 
 
 def test_a_finished_training_is_not_continued(tmp_path):

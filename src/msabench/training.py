@@ -28,7 +28,7 @@ from msabench.utterances import DataError, Utterances
 Device = Literal["auto", "cpu", "cuda", "mps"]
 History = list[dict[str, int | float]]
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
 class Network(nn.Module):
@@ -155,9 +155,8 @@ class NetworkRegressor:
         network.to(self.device)
         optimizer = self._optimizer(network)
         history: History = []
-        best = _weights(network)
         if (scratch / CHECKPOINT).exists():
-            history, best = _resume(scratch / CHECKPOINT, network, optimizer)
+            history = _resume(scratch / CHECKPOINT, network, optimizer)
         while not self._finished(history):
             epoch = len(history) + 1
             # Chance is a function of seed and epoch alone: resuming needs no generator state.
@@ -174,9 +173,10 @@ class NetworkRegressor:
             row |= network.observe()
             history.append(row)
             if self._best_epoch(history) == epoch:
-                best = _weights(network)
-            _checkpoint(scratch / CHECKPOINT, network, optimizer, history, best)
-        network.load_state_dict(best)
+                # On disk, not in memory; before the checkpoint, which counts on it.
+                _write(scratch / BEST, _weights(network))
+            _checkpoint(scratch / CHECKPOINT, network, optimizer, history)
+        network.load_state_dict(load_file(scratch / BEST))
         return history
 
     def _optimizer(self, network: Network) -> torch.optim.Optimizer:
@@ -259,7 +259,7 @@ class NetworkRegressor:
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors."""
-        save_file(_weights(self._trained()), folder / "weights.safetensors")
+        _write(folder / "weights.safetensors", _weights(self._trained()))
 
     def load(self, folder: Path) -> None:
         """Read weights.safetensors into a newly built network."""
@@ -282,11 +282,8 @@ def _mae(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _weights(network: Network) -> dict[str, Tensor]:
-    """Copy what a trained network is made of: its parameters and persistent buffers."""
-    return {
-        name: value.detach().cpu().clone().contiguous()
-        for name, value in network.state_dict().items()
-    }
+    """Return what a trained network is made of: its parameters and persistent buffers."""
+    return dict(network.state_dict())
 
 
 def _state(network: Network) -> dict[str, Tensor]:
@@ -294,47 +291,40 @@ def _state(network: Network) -> dict[str, Tensor]:
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
-def _checkpoint(
-    path: Path,
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    best: dict[str, Tensor],
-) -> None:
-    """Write the state after an epoch, complete or not at all."""
-    tensors = {f"network/{name}": value.detach() for name, value in _state(network).items()}
-    tensors |= {f"best/{name}": value for name, value in best.items()}
-    for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
-    tensors = {name: value.cpu().clone().contiguous() for name, value in tensors.items()}
+def _write(path: Path, tensors: dict[str, Tensor], **metadata: str) -> None:
+    """Write tensors as safetensors, complete or not at all, from where they lie: no copy."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    save_file(tensors, unfinished, metadata={"history": json.dumps(history)})
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    save_file(tensors, unfinished, metadata or None)
     unfinished.replace(path)
 
 
-def _resume(
-    path: Path, network: Network, optimizer: torch.optim.Optimizer
-) -> tuple[History, dict[str, Tensor]]:
-    """Read a checkpoint into network and optimizer; return the history and the best weights."""
-    with safe_open(path, framework="pt") as file:
-        history = json.loads(file.metadata()["history"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    with torch.no_grad():
-        for name, value in _state(network).items():
-            value.copy_(tensors[f"network/{name}"])
+def _checkpoint(
+    path: Path, network: Network, optimizer: torch.optim.Optimizer, history: History
+) -> None:
+    """Write the state after an epoch."""
+    tensors = {f"network/{name}": value for name, value in _state(network).items()}
+    for number, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
+    _write(path, tensors, history=json.dumps(history))
+
+
+def _resume(path: Path, network: Network, optimizer: torch.optim.Optimizer) -> History:
+    """Read a checkpoint into network and optimizer and return the history."""
     state: dict[int, dict[str, Tensor]] = {}
-    best = {}
-    for name, value in tensors.items():
-        part, _, rest = name.partition("/")
-        if part == "best":
-            best[rest] = value
-        elif part == "optimizer":
-            number, _, moment = rest.partition("/")
-            state.setdefault(int(number), {})[moment] = value
+    with safe_open(path, framework="pt") as file, torch.no_grad():
+        history = json.loads(file.metadata()["history"])
+        for name, value in _state(network).items():
+            value.copy_(file.get_tensor(f"network/{name}"))
+        for name in file.keys():  # noqa: SIM118
+            part, _, rest = name.partition("/")
+            if part == "optimizer":
+                number, _, moment = rest.partition("/")
+                state.setdefault(int(number), {})[moment] = file.get_tensor(name)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return history, best
+    return history
 
 
 def write_history(path: Path, history: History) -> None:
