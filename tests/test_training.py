@@ -1,5 +1,10 @@
 """The loop by hand: accumulation, early stopping, validation, checkpoints, weight decay."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +13,8 @@ from torch import nn
 from msabench import training
 from msabench.training import BEST, CHECKPOINT, Network, NetworkRegressor, Schedule, write_history
 from msabench.utterances import Ragged, Utterances
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def utterances(labels):
@@ -280,3 +287,17 @@ def test_write_history(tmp_path):
     assert not path.exists()
     write_history(path, [{"epoch": 1, "valid_mae": 0.5}, {"epoch": 2, "valid_mae": 0.25}])
     assert path.read_bytes() == b"epoch,valid_mae\n1,0.5\n2,0.25\n"
+
+
+def test_products_are_those_of_float32():
+    """Whatever the processor: on some, the fastest product rounds its factors to bfloat16."""
+    program = """
+import torch
+from msabench.training import settle
+settle(1)
+left, right = torch.randn(2, 300, 400)
+exact = left.double() @ right.double().T
+assert (left @ right.T - exact).abs().max() < 1e-4 * exact.abs().max()
+"""
+    environment = os.environ | {"PYTHONPATH": "src"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
