@@ -47,6 +47,40 @@ def test_cached_equals_the_whole_encoder(tiny_bert, tokens, tmp_path, trainable_
             torch.testing.assert_close(vector, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("trainable_layers", [2, "all"])
+@pytest.mark.parametrize("layers_kept", [0, 1])
+def test_layers_run_again_give_the_same_gradients(
+    tiny_bert, tokens, tmp_path, monkeypatch, trainable_layers, layers_kept
+):
+    """Bit for bit, dropout included; and a layer that is run again keeps less."""
+    name = text.cache_name(trainable_layers, "mean")
+    bert, batch = text.load_bert(tiny_bert), padded(tokens)
+    if trainable_layers != "all":
+        text.encode(bert, tokens, {name: (trainable_layers, "mean")}, tmp_path, device=CPU)
+        batch = padded(Ragged.load(tmp_path, name))
+    outputs, gradients, kept = [], [], []
+    for limit in (text.KEPT, layers_kept * batch.mask.numel() * bert.config.hidden_size):
+        monkeypatch.setattr(text, "KEPT", limit)
+        encoder = text.build_encoder(tiny_bert, trainable_layers, "mean", bert.config.hidden_size)
+        encoder.train()
+        torch.manual_seed(1)
+        sizes: list[int] = []
+
+        def keep(value, sizes=sizes):
+            sizes.append(value.numel())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+            output = encoder(batch)
+        output.square().sum().backward()
+        outputs.append(output)
+        gradients.append([parameter.grad for parameter in encoder.parameters()])
+        kept.append(sum(sizes))
+    assert torch.equal(*outputs)
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+    assert kept[1] < 0.7 * kept[0]
+
+
 def test_tokens_are_cut_as_the_tokenizer_does(tiny_bert):
     tokenizer = text.load_tokenizer(tiny_bert)
     whole = text.tokenize(tokenizer, TEXTS)
