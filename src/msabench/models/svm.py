@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat
 from safetensors.numpy import load_file, save_file
 from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.svm import SVR
+
+try:  # scikit-learn-intelex, on x86 alone: the same solution, several times faster
+    from sklearnex.svm import SVR
+except ImportError:
+    from sklearn.svm import SVR
 
 from msabench.training import History
 from msabench.utterances import Ragged, Utterances
@@ -48,6 +53,8 @@ class SVM:
         # scikit-learn's gamma="scale"
         gamma = 1.0 / (standardized.shape[1] * standardized.var())
         regression = SVR(C=self.C, epsilon=self.epsilon, gamma=gamma, cache_size=1000)
+        if "n_jobs" in regression.get_params():  # scikit-learn's own has one thread
+            regression.set_params(n_jobs=torch.get_num_threads())
         regression.fit(standardized, train.labels)
         self.fitted = {
             "mean": mean,
