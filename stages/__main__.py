@@ -1,0 +1,83 @@
+"""Run all trainings that are out of date, side by side: python -m stages [--jobs N].
+
+Each worker has a GPU to itself where there are any, else as many cores as `threads` says. The
+stages before, which all of them need, must have run: `dvc repro features`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import joblib
+
+from msabench import params
+from stages import run
+
+INDEPENDENT = ("train", "sweep", "ablation", "modalities")  # none of these needs another
+
+
+def main(*arguments: str) -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--jobs", type=int, help="so many at once; default: the GPUs, or the cores / threads"
+    )
+    settings = params.load(Path("params.yaml"))
+    gpus = visible_gpus() if settings.device in ("auto", "cuda") else []
+    jobs = parser.parse_args(arguments).jobs
+    if jobs is None:
+        jobs = len(gpus) or max(1, joblib.cpu_count() // settings.threads)
+    if jobs < 1:
+        parser.error(f"--jobs: {jobs}; it should be at least 1")
+
+    places: SimpleQueue[dict[str, str]] = SimpleQueue()
+    for worker in range(jobs):
+        places.put({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
+
+    def reproduce(stage: str) -> int:
+        place = places.get()
+        try:
+            made = _dvc("--wait-for-lock", "repro", "--single-item", stage, place=place)
+            return made.returncode
+        finally:
+            places.put(place)
+
+    named = _dvc("stage", "list", "--name-only", stdout=subprocess.PIPE).stdout.split()
+    stages = [name for name in named if name.partition("@")[0] in INDEPENDENT]
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        statuses = list(pool.map(reproduce, stages))
+    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+        raise
+    failed = [stage for stage, status in zip(stages, statuses, strict=True) if status]
+    if failed:
+        sys.exit(f"error: {len(failed)} of {len(stages)} failed: {', '.join(failed)}")
+
+
+def visible_gpus() -> list[str]:
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        listed = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+        return [gpu for gpu in listed if gpu not in ("", "-1", "NoDevFiles")]
+    try:
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+
+
+def _dvc(
+    *arguments: str, stdout: int | None = None, place: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "dvc", *arguments]
+    environment = os.environ | (place or {})
+    return subprocess.run(command, stdout=stdout, env=environment, text=True, check=False)
+
+
+if __name__ == "__main__":
+    run(main, *sys.argv[1:])
