@@ -10,12 +10,19 @@ from typing import Any
 RESULTS = Path(__file__).with_name("results.json")
 
 
-def record(name: str, figures: dict[str, Any]) -> None:
-    """Write the figures of one benchmark, beside those of the others, and print them."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[name] = {**figures, "machine": machine(), "commit": commit()}
-    RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=2) + "\n")
-    print(json.dumps({name: results[name]}, indent=2))
+def read() -> dict[str, Any]:
+    """Return all that is recorded."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def record(name: str, figures: dict[str, Any], **headlines: float) -> None:
+    """Write the figures of one benchmark, beside those of the others, and print them.
+
+    headlines: the few numbers that the benchmark is for, which stand at the top level.
+    """
+    made = {**headlines, name: {**figures, "machine": machine(), "commit": commit()}}
+    RESULTS.write_text(json.dumps(dict(sorted((read() | made).items())), indent=2) + "\n")
+    print(json.dumps(made, indent=2))
 
 
 def machine() -> str:

@@ -1,0 +1,109 @@
+"""Simulated pickles in MMSA's format with MOSEI's widths and lengths, and trees that read them."""
+
+import json
+import pickle
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from bench.processes import ROOT, Took, run
+from msabench import text
+from msabench.sources import simulated
+from msabench.utterances import SPLITS
+
+SIZES = {"train": 16326, "valid": 1871, "test": 4659}
+PIECES, TEXT_WIDTH = 50, 768
+
+
+def sizes(share: float) -> dict[str, int]:
+    """Return that share of MOSEI's utterances in each split."""
+    return {split: max(1, round(share * count)) for split, count in SIZES.items()}
+
+
+def write(path: Path, counts: dict[str, int], *, text_dump: bool = True) -> None:
+    """Write a pickle of so many utterances by split, in a process that gives its memory back.
+
+    Audio and vision are (n, 500, d) float64, token ids those of bert-base-uncased. text_dump: with
+    BERT's states, (n, 50, 768) float32, which MMSA's file has and nobody here reads.
+    """
+    writer = get_context("spawn").Process(target=_write, args=(path, counts, text_dump))
+    writer.start()
+    writer.join()
+    if writer.exitcode:
+        raise SystemExit(f"error: {path} could not be written")
+
+
+def _write(path: Path, counts: dict[str, int], text_dump: bool) -> None:
+    data = simulated.simulate(full_length=True, **counts)  # type: ignore[arg-type]
+    tokenizer = text.load_tokenizer(text.MINILM)  # of the same vocabulary
+    states = np.random.default_rng(0).normal(size=(PIECES, TEXT_WIDTH)).astype(np.float32)
+    for split in SPLITS:
+        tokens = text.cut(text.tokenize(tokenizer, data[split]["raw_text"]), PIECES)
+        padded = np.zeros((len(tokens), 3, PIECES), np.float32)
+        for i, row in enumerate(padded):
+            row[0, : len(tokens[i])], row[1, : len(tokens[i])] = tokens[i], 1
+        data[split]["text_bert"] = padded
+        if text_dump:
+            data[split]["text"] = np.broadcast_to(states, (len(tokens), PIECES, TEXT_WIDTH))
+    with path.open("wb") as file:
+        pickler = pickle.Pickler(file, protocol=4)
+        pickler.fast = True  # a memo would keep the bytes of every array in memory
+        pickler.dump(data)
+
+
+def tree(folder: Path, file: Path, **changes: Any) -> Path:
+    """Make a folder in which the stages `plan`, `prepare`, `features`, ... can run on the file.
+
+    changes: of params.yaml, by dotted key with `__` for the dot.
+    """
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    params["datasets"]["bench"] = {
+        "source": "mmsa_pickle",
+        "title": "simulated data of MOSEI's form",
+        "file": file.name,
+        "sha256": "0" * 64,  # the stage `download`, which would check it, does not run
+    }
+    params["dataset"] = "bench"
+    for key, value in changes.items():
+        *path, name = key.split("__")
+        block = params
+        for part in path:
+            block = block[part]
+        block[name] = value
+    raw = folder / "data" / "raw" / file.name
+    raw.parent.mkdir(parents=True)
+    raw.symlink_to(file.resolve())
+    for code in ("src", "stages"):
+        (folder / code).symlink_to(ROOT / code)
+    yaml.dump(params, folder / "params.yaml")
+    stage(folder, "plan")
+    return folder
+
+
+def stage(folder: Path, name: str, *arguments: str, threads: int = 1) -> Took:
+    """Run a stage in a work tree."""
+    return run(sys.executable, "-m", f"stages.{name}", *arguments, cwd=folder, threads=threads)
+
+
+def only(folder: Path, *runs: str) -> None:
+    """Let the stage `features` make what these runs read, and nothing else."""
+    path = folder / "runs/plan/stages/features.json"
+    config = json.loads(path.read_text())
+    config["runs"] = {name: config["runs"][name] for name in runs}
+    path.write_text(json.dumps(config))
+
+
+def random_bert(folder: Path) -> Path:
+    """Save a BERT of bert-base's size with random weights, and its tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(1)
+    BertModel(BertConfig()).save_pretrained(folder)
+    text.load_tokenizer(text.MINILM).save_pretrained(folder)
+    return folder
