@@ -107,15 +107,22 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     sides = Sides(options.folder.resolve())
+    for threads in (1, 2):
+        for finetune in (True, False):
+            sides.tree("small", finetune, threads)
+    sides.tree("full", True, 2)
     load = wait_until_idle()
 
     speed: dict[str, list[float]] = defaultdict(list)
     share: dict[int, list[float]] = defaultdict(list)
+    limit: dict[int, list[float]] = defaultdict(list)
     full: dict[str, list[Took]] = defaultdict(list)
     for repeat in range(options.repeats):
         for threads in (2, 1):
-            gemm = run(sys.executable, ROOT / "bench" / "gemm.py", threads, cwd=sides.folder)
+            program, tree = ROOT / "bench" / "gemm.py", sides.tree("small", True, 2)
+            gemm = run(sys.executable, program, tree, threads, cwd=sides.folder, threads=threads)
             share[threads].append(gemm.last["share"])
+            limit[threads].append(gemm.last["gemm"])
             for finetune in (True, False):
                 for side in SIDES:
                     took = getattr(sides, side)("small", finetune, threads)
@@ -144,6 +151,7 @@ def main() -> None:
             "load_before": load,
             "samples_per_second": samples,
             "ratio": ratio,
+            "gemm_gigaflops": {f"{n}_threads": round(median(v)) for n, v in limit.items()},
             "gemm_share": {f"{n}_threads": round(median(v), 3) for n, v in share.items()},
             "mosei_size": {
                 "utterances": sum(mosei.SIZES.values()),

@@ -1,16 +1,17 @@
 """The share of the machine's matrix products that training BERT reaches: prints it as JSON.
 
-    python bench/gemm.py THREADS
+    python bench/gemm.py TREE [THREADS] [DEVICE]
 
-FLOP/s of the forward and backward pass of bert-base, on batches by length of MOSEI's lengths in
-order of chance, over those of the plain product that most of the time goes into, (tokens, 768) by
-(768, 3072), measured between the batches. A multiplication and addition are two FLOP; weights count
-three products (forward, two backward), attention likewise; what is run again does not count.
+FLOP/s of the forward and backward pass of bert-base, on batches by length of the texts of a work
+tree, over those of the plain product that most of the time goes into, (tokens, 768) by (768, 3072),
+measured between the batches. A multiplication and an addition are two FLOP; weights count three
+products (forward, two backward), attention likewise; what is run again does not count.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -21,44 +22,60 @@ from transformers import BertConfig, BertModel
 from msabench import batches, training
 from msabench.batches import Padded
 from msabench.text import TextEncoder
+from msabench.utterances import Ragged
 
-BATCH_SIZE, REPEATS = 32, 16
+BATCH_SIZE, REPEATS, WIDTH, INNER = 32, 16, 768, 3072
 
 
-def main(threads: int) -> None:
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of some work, waiting for the device to end it."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
+
+
+def main(tree: str, threads: int = 2, name: training.Device = "cpu") -> None:
     training.settle(threads)
     torch.manual_seed(1)
+    device = training.choose_device(name)
     bert = BertModel(BertConfig(), add_pooling_layer=False)
-    encoder = TextEncoder(
-        768, layers=bert.encoder.layer, embeddings=bert.embeddings, pooling="cls"
-    ).train()
+    layers, embeddings = bert.encoder.layer, bert.embeddings
+    encoder = TextEncoder(WIDTH, layers=layers, embeddings=embeddings, pooling="cls")
+    encoder.to(device).train()
     weights = sum(p.numel() for p in encoder.layers.parameters() if p.dim() == 2)
-    lengths = np.load(Path("tree-small-True-2/data/features/train/tokens.offsets.npy"))
-    lengths = np.diff(lengths)
-    order = batches.shuffled(lengths, BATCH_SIZE, np.random.default_rng(1))
+    tokens = Ragged.load(Path(tree) / "data/features/train", "tokens")
+    order = batches.shuffled(tokens.lengths, BATCH_SIZE, np.random.default_rng(1))
 
     trained, limit = [], []
-    for index in [order[i % len(order)] for i in range(REPEATS)]:
-        b, t = len(index), int(lengths[index].max())
-        text = Padded(torch.randint(1000, 20000, (b, t)), torch.from_numpy(lengths[index]))
-        start = time.perf_counter()
-        encoder(text).sum().backward()
-        seconds = time.perf_counter() - start
-        attention = 2 * len(encoder.layers) * b * t * t * 768
+    for number in range(REPEATS):
+        values, lengths = tokens.padded(order[number % len(order)])
+        b, t = values.shape
+        text = Padded(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
+
+        def step(text: Padded = text) -> None:
+            encoder(text).sum().backward()
+
+        seconds = timed(step, device)
+        attention = 2 * len(layers) * b * t * t * WIDTH
         trained.append(6 * (weights * b * t + attention) / seconds)
 
-        left, right = torch.randn(b * t, 768), torch.randn(3072, 768)
-        products = []
-        for _ in range(10):
-            start = time.perf_counter()
-            torch.nn.functional.linear(left, right)
-            products.append(2 * b * t * 768 * 3072 / (time.perf_counter() - start))
-        limit.append(median(products))
-    used = trained[2:]  # the first ones warm up
-    result = {"train": median(used) / 1e9, "gemm": median(limit[2:]) / 1e9}
-    result["share"] = median(a / b for a, b in zip(used, limit[2:], strict=True))
-    print(json.dumps(result))
+        left = torch.randn(b * t, WIDTH, device=device)
+        right = torch.randn(INNER, WIDTH, device=device)
+
+        def product(left: torch.Tensor = left, right: torch.Tensor = right) -> torch.Tensor:
+            return torch.nn.functional.linear(left, right)
+
+        seconds = median(timed(product, device) for _ in range(10))
+        limit.append(2 * b * t * WIDTH * INNER / seconds)
+    del trained[:2], limit[:2]  # they warm up
+    share = median(a / b for a, b in zip(trained, limit, strict=True))
+    gigaflops = {"train": median(trained) / 1e9, "gemm": median(limit) / 1e9}
+    print(json.dumps({**gigaflops, "share": share}))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    tree, *rest = sys.argv[1:]
+    main(tree, int(rest[0]) if rest else 2, *rest[1:])  # type: ignore[arg-type]

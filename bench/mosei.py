@@ -75,13 +75,19 @@ def tree(folder: Path, file: Path, **changes: Any) -> Path:
         for part in path:
             block = block[part]
         block[name] = value
-    raw = folder / "data" / "raw" / file.name
+    raw = with_code(folder) / "data" / "raw" / file.name
     raw.parent.mkdir(parents=True)
     raw.symlink_to(file.resolve())
-    for code in ("src", "stages"):
-        (folder / code).symlink_to(ROOT / code)
     yaml.dump(params, folder / "params.yaml")
     stage(folder, "plan")
+    return folder
+
+
+def with_code(folder: Path) -> Path:
+    """Make a folder in which this tree's stages can run."""
+    folder.mkdir(parents=True)
+    for code in ("src", "stages"):
+        (folder / code).symlink_to(ROOT / code)
     return folder
 
 

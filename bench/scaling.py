@@ -4,7 +4,7 @@
 
 Simulated pickles of MOSEI's form and split, from 1,000 utterances to its 22,856; MiniLM; one
 thread; one epoch of each network. The exponent is fitted to what a stage takes beyond its start-up,
-which is the time that it takes for 60 utterances.
+which is the time that it takes for 60 utterances; null where that is too little at most sizes.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from bench.processes import ROOT, run, wait_until_idle  # noqa: E402
 from bench.results import record  # noqa: E402
 
 COUNTS = (60, 1000, 3000, 8000, 22856)
+NOISE = 0.2  # seconds beyond the start-up, below which they say nothing
 NETWORKS = ("cnn", "self_mm", "ours")
 
 
@@ -61,9 +62,12 @@ def main() -> None:
         print(count, took, flush=True)
     stages: dict[str, Any] = {}
     for name, (start, *values) in seconds.items():
-        beyond = np.log(np.maximum(np.array(values) - start, 0.01))
-        slope = np.polyfit(np.log(counts[1:]), beyond, 1)[0]
-        stages[name] = {"seconds": [start, *values], "exponent": round(float(slope), 2)}
+        grown = [(n, value - start) for n, value in zip(counts[1:], values, strict=True)]
+        grown = [(n, value) for n, value in grown if value > NOISE]
+        n_log, seconds_log = np.log(grown).reshape(-1, 2).T
+        slope = np.polyfit(n_log, seconds_log, 1)[0] if len(grown) > 1 else None
+        exponent = None if slope is None else round(float(slope), 2)
+        stages[name] = {"seconds": [start, *values], "exponent": exponent}
     record(
         "scaling",
         {

@@ -1,0 +1,126 @@
+"""results.json -> plots/speed.svg."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+
+from bench import results  # noqa: E402
+from msabench.figures import COLOURS, GREY, save, styled  # noqa: E402
+
+OURS, MMSA = COLOURS[0], GREY
+
+
+@styled
+def speed(figures: dict[str, Any]) -> Figure:
+    """Draw training speed and memory beside MMSA, the SVMs beside scikit-learn, and the growth."""
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    machine = figures["compare_mmsa"]["machine"]
+    figure.suptitle(f"Speed and memory, simulated data of MOSEI's form ({machine})")
+    (top_left, top_right), (bottom_left, bottom_right) = figure.subplots(2, 2)
+    samples(top_left, figures["compare_mmsa"])
+    memory(top_right, figures["compare_mmsa"])
+    machines(bottom_left, figures["svm"])
+    growth(bottom_right, figures["scaling"])
+    handles, labels = top_left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2)
+    return figure
+
+
+def pairs(axes: Axes, rows: dict[str, tuple[float, float]], ratio: str, unit: str) -> None:
+    """Draw two bars a row, MMSA above ours, with their values and their ratio."""
+    for y, (theirs, ours) in enumerate(rows.values()):
+        for offset, value, colour, label in (
+            (-0.2, theirs, MMSA, "MMSA 2.2.1"),
+            (0.2, ours, OURS, "msabench"),
+        ):
+            axes.barh(y + offset, value, height=0.36, color=colour, label=label if not y else None)
+            axes.text(value, y + offset, f" {value:.3g}{unit}", va="center", fontsize=8)
+        text = ratio.format(ours / theirs)
+        axes.text(0.985, y, text, va="center", ha="right", transform=axes.get_yaxis_transform())
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+
+
+def samples(axes: Axes, figures: dict[str, Any]) -> None:
+    measured = figures["samples_per_second"]
+    rows = {
+        f"{text}, {n} thread{'s' * (n > 1)}": (
+            measured[f"mmsa_{kind}_{n}_threads"],
+            measured[f"ours_{kind}_{n}_threads"],
+        )
+        for kind, text in (("finetuned", "BERT fine-tuned"), ("frozen", "BERT frozen"))
+        for n in (1, 2)
+    }
+    pairs(axes, rows, "x {:.3g}", "")
+    axes.set_xscale("log")
+    axes.set_xlim(right=40 * max(max(row) for row in rows.values()))
+    axes.set_title("Self-MM, BERT-base: training samples per second")
+
+
+def memory(axes: Axes, figures: dict[str, Any]) -> None:
+    size = figures["mosei_size"]
+    rows = {
+        label: (size[key]["mmsa"], size[key]["ours"])
+        for label, key in (
+            ("from start to end", "anonymous_gigabytes"),
+            ("once it trains", "anonymous_gigabytes_in_training"),
+        )
+    }
+    pairs(axes, rows, "x {:.2f}", " GB")
+    axes.set_xlim(right=1.45 * max(max(row) for row in rows.values()))
+    axes.set_title(f"Self-MM, BERT-base, {size['utterances']:,} utterances: peak of memory")
+
+
+def machines(axes: Axes, figures: dict[str, Any]) -> None:
+    seconds = figures["seconds"]
+    rows = {
+        "scikit-learn, 1 thread": ("plain", MMSA),
+        "msabench, 1 thread": ("ours_1_threads", OURS),
+        "msabench, 2 threads": ("ours_2_threads", OURS),
+    }
+    for y, (key, colour) in enumerate(rows.values()):
+        axes.barh(y, seconds[key], height=0.5, color=colour)
+        ratio = seconds["plain"] / seconds[key]
+        text = f" {seconds[key]:.0f} s" + (f", {ratio:.1f} times as fast" if y else "")
+        axes.text(seconds[key], y, text, va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.invert_yaxis()
+    axes.set_xlim(right=1.25 * seconds["plain"])
+    axes.set_xlabel("seconds")
+    axes.grid(visible=False, axis="y")
+    utterances, width = figures["training_utterances"], sum(figures["widths"])
+    axes.set_title(f"Table 2: seven SVMs, up to {utterances:,} x {width}")
+
+
+def growth(axes: Axes, figures: dict[str, Any]) -> None:
+    counts = figures["utterances"]
+    for number, (name, stage) in enumerate(figures["stages"].items()):
+        style: Any = {"color": COLOURS[number % len(COLOURS)], "ls": "-" if number < 7 else "--"}
+        exponent = stage["exponent"]
+        label = name if exponent is None else f"{name}: n^{exponent:.1f}"
+        axes.plot(counts, stage["seconds"], "o", ms=4, label=label, **style)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("utterances, of all splits")
+    axes.set_ylabel("seconds")
+    axes.set_title("Each stage, one thread (growth beyond its start-up)")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def main() -> None:
+    save(speed(results.read()), ROOT / "plots" / "speed.svg")
+
+
+if __name__ == "__main__":
+    main()
