@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 # What makes the run short: little data, one epoch, one seed; every stage and table stays.
@@ -78,6 +79,20 @@ def test_every_table_and_figure_is_made(clone):
     assert "simulated data" in (clone / "metrics/tables.md").read_text()
     for figure in FIGURES:
         assert "simulated data" in (clone / f"plots/{figure}.svg").read_text()
+
+
+def test_side_by_side_is_one_after_the_other(clone, tmp_path):
+    """The clone trained its runs in turn; two at once give the same bytes and the same lock."""
+    folder = tmp_path / "msabench"
+    run(clone, "git", "clone", "--quiet", ".", str(folder))
+    shutil.copy(clone / "params.yaml", folder)
+    run(folder, "dvc", "repro", "features")
+    run(folder, sys.executable, "-m", "stages", "--jobs", "2")
+    run(folder, "dvc", "repro")
+    for made in sorted((clone / "metrics").glob("*.*")):
+        assert (folder / "metrics" / made.name).read_bytes() == made.read_bytes()
+    locks = [YAML(typ="safe").load(side / "dvc.lock") for side in (clone, folder)]
+    assert locks[0] == locks[1]
 
 
 def test_the_ablation_has_every_model_on_every_subset(clone):
