@@ -68,6 +68,7 @@ bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or tw
 	rm -rf $(BENCH)/work/mmsa/*.pkl $(BENCH)/work/mmsa/tree-*
 	$(BIN)/python bench/svm.py --folder $(BENCH)/work/svm
 	$(BIN)/python bench/pipeline.py --folder $(BENCH)/work/pipeline
+	$(BIN)/python bench/batching.py --folder $(BENCH)/work/batching
 	$(BIN)/python bench/scaling.py --folder $(BENCH)/work/scaling
 	$(BIN)/python bench/draw.py
 	rm -rf $(BENCH)/work

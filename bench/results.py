@@ -36,7 +36,12 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """Return the commit that was measured, marked where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    folder = Path(__file__).parent
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip()
+    """Return the commit that was measured, marked where files differ from it, results apart."""
+    head = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--", ":/", f":(exclude,top)bench/{RESULTS.name}")
+    return f"{head}-dirty" if changed else head
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(RESULTS.parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
