@@ -65,6 +65,7 @@ BENCH := runs/bench
 bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or two; 45 GB of disk in runs/bench)
 	rm -rf $(BENCH)/work && mkdir -p $(BENCH)/work
 	$(BIN)/python bench/compare_mmsa.py --folder $(BENCH)/work/mmsa
+	$(BIN)/python bench/memory.py --folder $(BENCH)/work/mmsa
 	rm -rf $(BENCH)/work/mmsa/*.pkl $(BENCH)/work/mmsa/tree-*
 	$(BIN)/python bench/svm.py --folder $(BENCH)/work/svm
 	$(BIN)/python bench/pipeline.py --folder $(BENCH)/work/pipeline

@@ -25,7 +25,7 @@ def speed(figures: dict[str, Any]) -> Figure:
     figure.suptitle(f"Speed and memory, simulated data of MOSEI's form ({machine})")
     (top_left, top_right), (bottom_left, bottom_right) = figure.subplots(2, 2)
     samples(top_left, figures["compare_mmsa"])
-    memory(top_right, figures["compare_mmsa"])
+    memory(top_right, figures["memory"])
     machines(bottom_left, figures["svm"])
     growth(bottom_right, figures["scaling"])
     handles, labels = top_left.get_legend_handles_labels()
@@ -66,9 +66,8 @@ def samples(axes: Axes, figures: dict[str, Any]) -> None:
 
 
 def memory(axes: Axes, figures: dict[str, Any]) -> None:
-    size = figures["mosei_size"]
     rows = {
-        label: (size[key]["mmsa"], size[key]["ours"])
+        label: (figures[key]["mmsa"], figures[key]["ours"])
         for label, key in (
             ("from start to end", "anonymous_gigabytes"),
             ("once it trains", "anonymous_gigabytes_in_training"),
@@ -76,7 +75,7 @@ def memory(axes: Axes, figures: dict[str, Any]) -> None:
     }
     pairs(axes, rows, "x {:.2f}", " GB")
     axes.set_xlim(right=1.45 * max(max(row) for row in rows.values()))
-    axes.set_title(f"Self-MM, BERT-base, {size['utterances']:,} utterances: peak of memory")
+    axes.set_title(f"Self-MM, BERT-base, {figures['utterances']:,} utterances: peak of memory")
 
 
 def machines(axes: Axes, figures: dict[str, Any]) -> None:
