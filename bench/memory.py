@@ -2,9 +2,9 @@
 
     python bench/memory.py --folder /where/30/GB/are/free
 
-Both read the same simulated pickle of MOSEI's full shape (13.5 GB, which MMSA can still load in 24
-GB) and fine-tune the same BERT of bert-base's size on two threads, for the same number of batches of
-32 in two epochs. Ours reads what the stages `prepare` and `features` made of the pickle.
+Both read the same simulated pickle of MOSEI's full shape (13.5 GB; MMSA can still load it in 24
+GB) and fine-tune the same BERT of bert-base's size on two threads, for the same number of batches
+of 32 in two epochs. Ours reads what the stages `prepare` and `features` made of the pickle.
 """
 
 import argparse
