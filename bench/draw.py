@@ -20,7 +20,7 @@ OURS, MMSA = COLOURS[0], GREY
 @styled
 def speed(figures: dict[str, Any]) -> Figure:
     """Draw training speed and memory beside MMSA, the SVMs beside scikit-learn, and the growth."""
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    figure = Figure(figsize=(12, 8), layout="constrained")
     machine = figures["compare_mmsa"]["machine"]
     figure.suptitle(f"Speed and memory, simulated data of MOSEI's form ({machine})")
     (top_left, top_right), (bottom_left, bottom_right) = figure.subplots(2, 2)
@@ -28,12 +28,10 @@ def speed(figures: dict[str, Any]) -> Figure:
     memory(top_right, figures["memory"])
     machines(bottom_left, figures["svm"])
     growth(bottom_right, figures["scaling"])
-    handles, labels = top_left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2)
     return figure
 
 
-def pairs(axes: Axes, rows: dict[str, tuple[float, float]], ratio: str, unit: str) -> None:
+def pairs(axes: Axes, rows: dict[str, tuple[float, float]], unit: str) -> None:
     """Draw two bars a row, MMSA above ours, with their values and their ratio."""
     for y, (theirs, ours) in enumerate(rows.values()):
         for offset, value, colour, label in (
@@ -41,12 +39,17 @@ def pairs(axes: Axes, rows: dict[str, tuple[float, float]], ratio: str, unit: st
             (0.2, ours, OURS, "msabench"),
         ):
             axes.barh(y + offset, value, height=0.36, color=colour, label=label if not y else None)
-            axes.text(value, y + offset, f" {value:.3g}{unit}", va="center", fontsize=8)
-        text = ratio.format(ours / theirs)
+            axes.text(value, y + offset, f" {significant(value)}{unit}", va="center", fontsize=8)
+        text = f"{significant(ours / theirs)} times"
         axes.text(0.985, y, text, va="center", ha="right", transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(rows)), list(rows))
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
+
+
+def significant(value: float) -> str:
+    """Write a number with three digits at least, and no power of ten."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def samples(axes: Axes, figures: dict[str, Any]) -> None:
@@ -59,23 +62,22 @@ def samples(axes: Axes, figures: dict[str, Any]) -> None:
         for kind, text in (("finetuned", "BERT fine-tuned"), ("frozen", "BERT frozen"))
         for n in (1, 2)
     }
-    pairs(axes, rows, "x {:.3g}", "")
+    pairs(axes, rows, "")
     axes.set_xscale("log")
-    axes.set_xlim(right=40 * max(max(row) for row in rows.values()))
-    axes.set_title("Self-MM, BERT-base: training samples per second")
+    axes.set_xlim(1, 60 * max(max(row) for row in rows.values()))
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.set_title("Self-MM, BERT-base: samples per second")
 
 
 def memory(axes: Axes, figures: dict[str, Any]) -> None:
-    rows = {
-        label: (figures[key]["mmsa"], figures[key]["ours"])
-        for label, key in (
-            ("from start to end", "anonymous_gigabytes"),
-            ("once it trains", "anonymous_gigabytes_in_training"),
-        )
-    }
-    pairs(axes, rows, "x {:.2f}", " GB")
+    peaks = figures["anonymous_gigabytes_in_training"]
+    rows = {f"BERT fine-tuned,\n{figures['batches']} batches": (peaks["mmsa"], peaks["ours"])}
+    pairs(axes, rows, " GB")
+    axes.set_ylim(1, -1)
     axes.set_xlim(right=1.45 * max(max(row) for row in rows.values()))
-    axes.set_title(f"Self-MM, BERT-base, {figures['utterances']:,} utterances: peak of memory")
+    axes.set_xlabel("GB, anonymous, once it trains")
+    axes.legend(fontsize=8, loc="lower right")
+    axes.set_title(f"Self-MM, BERT-base, {figures['utterances']:,} utterances: memory")
 
 
 def machines(axes: Axes, figures: dict[str, Any]) -> None:
@@ -113,7 +115,7 @@ def growth(axes: Axes, figures: dict[str, Any]) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("utterances, of all splits")
     axes.set_ylabel("seconds")
-    axes.set_title("Each stage, one thread (growth beyond its start-up)")
+    axes.set_title("Each stage, one thread; growth beyond start-up")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 

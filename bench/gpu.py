@@ -11,6 +11,7 @@ matrix products, and the time of one seed of all that Tables 2 to 6 train.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,7 +26,6 @@ from bench.processes import ROOT, run  # noqa: E402
 from bench.results import record  # noqa: E402
 
 PROFILE = """
-import sys
 import torch
 from torch.profiler import ProfilerActivity, profile
 from msabench import training
@@ -77,7 +77,8 @@ def main() -> None:
 
     program = ROOT / "bench" / "gemm.py"
     gemm = run(sys.executable, program, tree.resolve(), 1, options.device, cwd=tree)
-    subprocess.run([sys.executable, "-c", PROFILE], cwd=tree, check=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    subprocess.run([sys.executable, "-c", PROFILE], cwd=tree, env=environment, check=True)
     record(
         "gpu" if options.device == "cuda" else "gpu_script_on_a_cpu",
         {
