@@ -11,7 +11,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from bench.processes import ROOT, Took, run
-from msabench import text
+from msabench import encoders, text
 from msabench.sources import simulated
 from msabench.utterances import SPLITS
 
@@ -39,7 +39,7 @@ def write(path: Path, counts: dict[str, int], *, text_dump: bool = True) -> None
 
 def _write(path: Path, counts: dict[str, int], text_dump: bool) -> None:
     data = simulated.simulate(full_length=True, **counts)  # type: ignore[arg-type]
-    tokenizer = text.load_tokenizer(text.MINILM)  # of the same vocabulary
+    tokenizer = text.load_tokenizer(encoders.MINILM)  # of the same vocabulary
     states = np.random.default_rng(0).normal(size=(PIECES, TEXT_WIDTH)).astype(np.float32)
     for split in SPLITS:
         tokens = text.cut(text.tokenize(tokenizer, data[split]["raw_text"]), PIECES)
@@ -111,5 +111,5 @@ def random_bert(folder: Path) -> Path:
 
     torch.manual_seed(1)
     BertModel(BertConfig()).save_pretrained(folder)
-    text.load_tokenizer(text.MINILM).save_pretrained(folder)
+    text.load_tokenizer(encoders.MINILM).save_pretrained(folder)
     return folder

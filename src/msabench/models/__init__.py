@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ValidationError
 
+from msabench.encoders import MINILM
 from msabench.params import ParamsError, Pooling, Strict, TextSettings, describe, settings_of
-from msabench.text import MINILM, build_encoder
+from msabench.text import build_encoder
 from msabench.training import Device, History, Network, NetworkRegressor, Schedule
 from msabench.utterances import DataError, Utterances
 
