@@ -80,4 +80,4 @@ def _dvc(
 
 
 if __name__ == "__main__":
-    run(main, *sys.argv[1:])
+    run(lambda: main(*sys.argv[1:]))

@@ -4,6 +4,7 @@ Off unless the params say `ablation.enabled: true`.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,26 +20,32 @@ def main(name: str) -> None:
     if not config["enabled"]:
         return
     # Here, because torch takes seconds to import, which a stage switched off does not need.
-    from msabench import runs, scratch, training
+    from msabench import interruption, runs, scratch, training
     from msabench.utterances import load_splits
 
     training.settle(config["threads"])
     reads = Path(f"data/features/runs/{name}.json")
     decisive = (plan, reads, Path("data/prepared/sha256.json"), Path("src/msabench"))
     array = json.loads(reads.read_text())["array"]
-    places = []
-    for subset, modalities in config["subsets"].items():
-        splits = load_splits(Path("data/prepared"), Path("data/features"), array, modalities)
-        if list(splits["train"].sequences) != modalities:
-            print(f"{subset}: left out, the data set lacks one of {', '.join(modalities)}")
-            continue
-        for seed in config["seeds"]:
-            outcome = out / f"{subset}-{seed}"
-            place = scratch.folder(Path("runs/scratch"), outcome.name, *decisive)
-            places.append(place)
-            runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
-    for place in places:  # at the end: interrupted, the stage repeats no finished training
-        scratch.remove(place)
+    with (
+        scratch.folder(Path("runs/scratch"), out.name, *decisive) as place,
+        interruption.after_step(),
+    ):
+        for subset, modalities in config["subsets"].items():
+            splits = load_splits(Path("data/prepared"), Path("data/features"), array, modalities)
+            if list(splits["train"].sequences) != modalities:
+                print(f"{subset}: left out, the data set lacks one of {', '.join(modalities)}")
+                continue
+            for seed in config["seeds"]:
+                kept = place / f"{subset}-{seed}"  # interrupted, the stage repeats no finished run
+                if not kept.exists():
+                    unfinished = place / "unfinished"
+                    runs.fit_and_predict(
+                        config, splits, seed, scratch=place / "training", outcome=unfinished
+                    )
+                    shutil.rmtree(place / "training", ignore_errors=True)
+                    unfinished.rename(kept)
+                shutil.copytree(kept, out / kept.name)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,9 @@
 
 import json
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from stages import run
-
-PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
 
 
 def main(name: str, seed: str) -> None:
@@ -23,7 +20,7 @@ def main(name: str, seed: str) -> None:
             (folder / "same_as.json").write_text(json.dumps(config) + "\n")
         return
     # Here, because torch takes seconds to import, which a row trained elsewhere does not need.
-    from msabench import runs, scratch, training
+    from msabench import interruption, runs, scratch, training
     from msabench.utterances import load_splits
 
     training.settle(config["threads"])
@@ -31,14 +28,17 @@ def main(name: str, seed: str) -> None:
     splits = load_splits(
         Path("data/prepared"), Path("data/features"), text["array"], config["modalities"]
     )
-    place = scratch.folder(Path("runs/scratch"), seed, plan, reads, data, Path("src/msabench"))
-    regressor = runs.fit_and_predict(config, splits, int(seed), scratch=place, outcome=outcome)
-    regressor.save(weights)
-    made = {"run": name, "seed": int(seed), **config, "text": text}
-    made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
-    made |= {"versions": {package: version(package) for package in PACKAGES}}
-    (weights / "run.json").write_text(json.dumps(made, indent=2) + "\n")
-    scratch.remove(place)
+    decisive = (plan, reads, data, Path("src/msabench"))
+    with (
+        scratch.folder(Path("runs/scratch"), f"{name}-{seed}", *decisive) as place,
+        interruption.after_step(),
+    ):
+        regressor = runs.fit_and_predict(config, splits, int(seed), scratch=place, outcome=outcome)
+        regressor.save(weights)
+        made = {"run": name, "seed": int(seed), **config, "text": text}
+        made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
+        made |= {"versions": scratch.versions()}
+        (weights / "run.json").write_text(json.dumps(made, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "msabench"
 LAYERS = [
     ["hashes", "utterances"],
     ["params", "predictions", "pickle_reader", "download", "scratch", "batches"],
-    ["encoders"],
+    ["checkpoints", "encoders", "interruption"],
     ["metrics", "statistics", "data_report"],
     ["tables", "layers"],
     ["figures", "markdown", "plot_data"],

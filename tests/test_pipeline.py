@@ -1,16 +1,27 @@
 """The real stages, end to end, on a few dozen simulated utterances in a fresh clone."""
 
+import getpass
+import hashlib
 import json
 import os
+import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from ruamel.yaml import YAML
+
+from msabench import interruption
+from msabench.checkpoints import SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 # What makes the run short: little data, one epoch, one seed; every stage and table stays.
@@ -29,16 +40,21 @@ SMALL = [
 FIGURES = ("learning", "predictions", "confusion", "comparison", "sweeps", "generated_labels")
 
 
-def run(folder, *command, check=True):
-    """Run a command in the clone with this Python's programs, one thread, no terminal."""
-    environment = os.environ | {
+def environment():
+    """This Python's programs, one thread, checkpoints after every step."""
+    return os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": "",
         "HF_HUB_OFFLINE": "1",
+        SECONDS: "0",
     }
+
+
+def run(folder, *command, check=True):
+    """Run a command in the clone, without a terminal."""
     made = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
     )
     if check and made.returncode:
         raise AssertionError(f"{command}\n{made.stdout[-4000:]}\n{made.stderr[-4000:]}")
@@ -128,6 +144,124 @@ def test_a_second_run_runs_nothing(clone):
     assert "up to date" in made.stdout + made.stderr
 
 
+@contextmanager
+def changed(clone, *changes):
+    """The clone with other params, planned, and as it was afterwards."""
+    params = (clone / "params.yaml").read_bytes()
+    lock = (clone / "dvc.lock").read_bytes()
+    try:
+        options = [part for change in changes for part in ("--set-param", change)]
+        run(clone, "dvc", "exp", "run", *options, "plan")
+        yield
+    finally:
+        (clone / "params.yaml").write_bytes(params)
+        (clone / "dvc.lock").write_bytes(lock)
+        run(clone, "dvc", "checkout")
+
+
+def trained_apart(clone, folder, model, seed):
+    """Train a run of the clone's plan in a tree of its own, uninterrupted; return its files."""
+    for name in ("src", "stages", "data/prepared", "data/features", "runs/plan"):
+        shutil.copytree(clone / name, folder / name)
+    run(folder, sys.executable, "-m", "stages.train", model, str(seed))
+    return outcome(folder, model, seed)
+
+
+def outcome(folder, model, seed):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for out in (f"runs/{model}-{seed}", f"predictions/{model}-{seed}")
+        for path in (folder / out).iterdir()
+    }
+
+
+def start(clone, *command):
+    """Start a command that has a process group of its own, as from a terminal."""
+    return subprocess.Popen(
+        command,
+        cwd=clone,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def trainings(process):
+    """Return the processes that train below a process, once a checkpoint of theirs is there."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        below = psutil.Process(process.pid).children(recursive=True)
+        found = [child for child in below if "stages.train" in child.cmdline()]
+        place = found and Path(found[0].cwd()) / "runs/scratch"
+        if place and any(place.glob("*/checkpoint.json")):
+            return found
+        time.sleep(0.01)
+    raise AssertionError("no training has begun")
+
+
+def kill_training(process):
+    for child in trainings(process):
+        child.kill()
+
+
+def press_ctrl_c(process):
+    trainings(process)
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def kill_dvc(process):
+    left = trainings(process)
+    process.kill()
+    assert psutil.wait_procs(left, timeout=8)[1] == []  # they end without it
+
+
+LONG = ("batch_size=8", "models.ours.epochs=4")  # 24 steps
+
+
+@pytest.mark.parametrize("end", [kill_training, press_ctrl_c, kill_dvc])
+def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path, end):
+    seed = {kill_training: 7, press_ctrl_c: 8, kill_dvc: 9}[end]
+    with changed(clone, *LONG, f"seeds=[{seed}]"):
+        command = ("dvc", "repro", "--single-item", f"train@ours-{seed}")
+        process = start(clone, *command)
+        end(process)
+        told, _ = process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert (interruption.MESSAGE in told) == (end != kill_training)
+        made = run(clone, *command)
+        assert "goes on from runs/scratch/ours-" in made.stderr
+        assert outcome(clone, "ours", seed) == trained_apart(clone, tmp_path, "ours", seed)
+        assert not any((clone / "runs/scratch").glob(f"ours-{seed}-*/"))
+
+
+def test_two_at_once_do_not_mix(clone, tmp_path):
+    """Two `dvc repro` of one run in the workspace, beside an experiment elsewhere of another."""
+    with changed(clone, *LONG, "seeds=[5]"):
+        command = ("dvc", "repro", "--single-item", "train@ours-5")
+        here = [start(clone, *command), start(clone, *command)]
+        elsewhere = ("dvc", "exp", "run", "--temp", "--set-param", "seeds=[6]", "train@ours-6")
+        there = start(clone, *elsewhere)
+        told = [process.communicate(timeout=120)[0] for process in (*here, there)]
+        statuses = [process.returncode for process in here]
+        assert 0 in statuses, told
+        assert all("Traceback" not in text for text in told)
+        assert there.returncode == 0, told[2]
+        run(clone, *command)
+        assert outcome(clone, "ours", 5) == trained_apart(clone, tmp_path / "a", "ours", 5)
+        (name,) = re.findall(r"Ran experiment\(s\): (\S+)", told[2])
+        lock = YAML(typ="safe").load(run(clone, "git", "show", f"{name}:dvc.lock").stdout)
+        found = {out["path"]: out["md5"] for out in lock["stages"]["train@ours-6"]["outs"]}
+    with changed(clone, *LONG, "seeds=[6]"):
+        expected = trained_apart(clone, tmp_path / "b", "ours", 6)
+        for path, digest in found.items():
+            stored = clone / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+            for file in json.loads(stored.read_text()):
+                content = expected[f"{path}/{file['relpath']}"]
+                assert hashlib.md5(content).hexdigest() == file["md5"]
+
+
 def test_the_base_value_changes_no_byte(clone):
     before = (clone / "params.yaml").read_bytes()
     made = run(clone, "dvc", "exp", "run", "--set-param", "lr=2e-4")
@@ -151,19 +285,12 @@ def test_the_base_value_changes_no_byte(clone):
 )
 def test_a_change_trains_what_depends_on_it_and_nothing_else(clone, change, trained):
     """Plan anew, then ask DVC what it would run."""
-    params = (clone / "params.yaml").read_bytes()
-    lock = (clone / "dvc.lock").read_bytes()
-    try:
-        run(clone, "dvc", "exp", "run", "--set-param", change, "plan")
+    with changed(clone, change):
         made = run(clone, "dvc", "repro", "--dry")
         listed = set(re.findall(r"Running stage '([^']+)'", made.stdout + made.stderr))
         assert {name for name in listed if name.startswith(("train@", "sweep@"))} == trained
         assert listed >= {"tables", "report"}
         assert not listed & {"download", "prepare", "modalities"}
-    finally:
-        (clone / "params.yaml").write_bytes(params)
-        (clone / "dvc.lock").write_bytes(lock)
-        run(clone, "dvc", "checkout")
 
 
 def test_nothing_but_what_git_keeps_is_left(clone):
@@ -171,6 +298,20 @@ def test_nothing_but_what_git_keeps_is_left(clone):
     listed = run(clone, "git", "status", "--porcelain").stdout.split("\n")
     left = {line[3:].split("/")[0] for line in listed if line}
     assert left <= {"dvc.lock", "params.yaml", "metrics", "plots"}
+
+
+def test_no_output_tells_when_or_where(clone):
+    """No date, host or path, which would make other bytes of the same run."""
+    words = [str(clone), platform.node(), f"{date.today()}", str(ROOT), getpass.getuser()]
+    telling = [word.encode() for word in words if len(word) > 5]
+    files = [
+        path
+        for folder in ("data", "metrics", "plots", "predictions", "runs")
+        for path in (clone / folder).rglob("*")
+        if path.is_file() and "scratch" not in path.parts
+    ]
+    assert len(files) > 100
+    assert [path for path in files if any(word in path.read_bytes() for word in telling)] == []
 
 
 @pytest.mark.parametrize("model", ["svm", "cnn", "self_mm", "ours"])

@@ -1,25 +1,98 @@
-"""A checkpoint belongs to one configuration, seed, code and data."""
+"""A checkpoint belongs to one configuration, seed, code, data and set of packages."""
+
+import contextlib
+import multiprocessing
+
+import pytest
 
 from msabench import scratch
 
 
-def test_the_folder_follows_what_decides_the_numbers(tmp_path):
+@pytest.fixture
+def decisive(tmp_path):
+    """Files that decide the numbers of a run."""
     plan, code = tmp_path / "plan.json", tmp_path / "code"
     plan.write_text("1")
     code.mkdir()
     (code / "model.py").write_text("a")
     (code / "model.pyc").write_text("compiled")
+    return plan, code
 
-    def place(name="ours-1"):
-        return scratch.folder(tmp_path, name, plan, code)
 
-    first = place()
-    assert place() == first
-    assert place("ours-2") != first
+def place(tmp_path, decisive, name="ours-1"):
+    with scratch.folder(tmp_path / "scratch", name, *decisive) as folder:
+        return folder
+
+
+def left_unfinished(tmp_path, decisive):
+    """Return the folder of a run that was broken off."""
+    with (
+        contextlib.suppress(InterruptedError),
+        scratch.folder(tmp_path, "ours-1", *decisive) as folder,
+    ):
+        folder.mkdir()
+        raise InterruptedError
+    return folder
+
+
+def test_the_folder_follows_what_decides_the_numbers(tmp_path, decisive, monkeypatch):
+    plan, code = decisive
+    first = place(tmp_path, decisive)
+    assert place(tmp_path, decisive) == first
+    assert place(tmp_path, decisive, "ours-2") != first
     (code / "model.pyc").write_text("compiled again")
-    assert place() == first
+    assert place(tmp_path, decisive) == first
     (code / "model.py").write_text("b")
-    assert place() != first
+    assert place(tmp_path, decisive) != first
     (code / "model.py").write_text("a")
     plan.write_text("2")
-    assert place() != first
+    assert place(tmp_path, decisive) != first
+    plan.write_text("1")
+    monkeypatch.setattr(scratch, "version", lambda package: f"another {package}")
+    assert place(tmp_path, decisive) != first
+
+
+def test_it_is_kept_until_the_run_has_succeeded(tmp_path, decisive):
+    folder = left_unfinished(tmp_path, decisive)
+    assert folder.is_dir()
+    with scratch.folder(tmp_path, "ours-1", *decisive):
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_a_checkpoint_of_other_settings_is_told_of(tmp_path, decisive, capsys):
+    folder = left_unfinished(tmp_path, decisive)
+    with scratch.folder(tmp_path, "ours-10", *decisive):
+        assert capsys.readouterr().err == ""
+    decisive[0].write_text("2")
+    with scratch.folder(tmp_path, "ours-1", *decisive) as other:
+        assert other != folder
+    told = f"{folder}: not continued, it is of other settings, data, code or packages\n"
+    assert capsys.readouterr().err == told
+
+
+def test_two_processes_never_share_it(tmp_path, decisive, monkeypatch):
+    """The second waits, and says so in one line if the first does not end."""
+    monkeypatch.setattr(scratch, "WAIT", 0.2)
+    context = multiprocessing.get_context("fork")
+    holds, may_end = context.Event(), context.Event()
+
+    def first():
+        with scratch.folder(tmp_path, "ours-1", *decisive):
+            holds.set()
+            may_end.wait(30)
+
+    process = context.Process(target=first)
+    process.start()
+    try:
+        assert holds.wait(30)
+        with (
+            pytest.raises(OSError, match="another process trains this run; wait for its end"),
+            scratch.folder(tmp_path, "ours-1", *decisive),
+        ):
+            pass
+    finally:
+        may_end.set()
+        process.join()
+    with scratch.folder(tmp_path, "ours-1", *decisive):
+        pass

@@ -1,15 +1,19 @@
-"""Runs side by side: how many, where, and what happens when some fail."""
+"""How stages fail, and runs side by side: how many, where, and what happens when some fail."""
 
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import stages
+from msabench import interruption
 from stages import __main__ as side_by_side
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ["plan", "features", "train@ours-1", "train@svm-1", "sweep@a-1", "ablation@svm", "tables"]
+NAMES = ["plan", "features", "train@ours-1", "train@svm-1", "sweep@a-1", "ablation@svm", "tables"]
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def ran(monkeypatch):
 
     def dvc(*arguments, place=None, **_):
         if arguments[0] == "stage":
-            return subprocess.CompletedProcess(arguments, 0, stdout="\n".join(STAGES))
+            return subprocess.CompletedProcess(arguments, 0, stdout="\n".join(NAMES))
         gpu = place.get("CUDA_VISIBLE_DEVICES", "")
         assert gpu == "" or gpu not in busy
         ran[arguments[-1]] = gpu
@@ -81,3 +85,46 @@ def test_the_driver_tells_the_gpus(script, expected, monkeypatch, tmp_path):
     assert side_by_side.visible_gpus() == expected
     program.unlink()
     assert side_by_side.visible_gpus() == []
+
+
+@pytest.mark.parametrize("error", [FloatingPointError, MemoryError, OSError])
+def test_an_error_names_the_run(error):
+    def main(*_):
+        raise error("what\nis wrong")
+
+    with pytest.raises(SystemExit) as stopped:
+        stages.run(main, "ours", "3")
+    assert stopped.value.code == "error: ours-3: what is wrong"
+
+
+def test_ctrl_c_is_one_line_and_the_status_of_a_shell(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        stages.run(main)
+    assert stopped.value.code == interruption.STATUS
+    assert capsys.readouterr().err == f"{interruption.MESSAGE}\n"
+
+
+def python(*arguments, **variables):
+    environment = os.environ | {"PYTHONPATH": ""} | variables
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_a_missing_package_is_one_line(tmp_path):
+    (tmp_path / "torch.py").write_text("import no_such_package\n")
+    made = python("-m", "stages.features", PYTHONPATH=str(tmp_path))
+    assert made.returncode == 1
+    assert made.stderr == (
+        "error: No module named 'no_such_package'; `make repro` installs what is needed\n"
+    )
+
+
+@pytest.mark.parametrize("version", ["(3, 10, 14)", "(3, 13, 0)"])
+def test_another_python_is_one_line(version):
+    made = python("-c", f"import sys; sys.version_info = {version}; import stages")
+    assert made.returncode == 1
+    number = ".".join(version.strip("()").split(", ")[:2])
+    assert made.stderr == f"error: Python {number}; 3.11 or 3.12 is needed\n"

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from msabench import training
-from msabench.training import BEST, CHECKPOINT, Network, NetworkRegressor, Schedule, write_history
+from msabench import checkpoints, training
+from msabench.training import Network, NetworkRegressor, Schedule, write_history
 from msabench.utterances import Ragged, Utterances
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -194,54 +194,70 @@ def test_train_loss_is_the_mean_per_utterance(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite(value, tmp_path):
-    """The run fails and names epoch and batch; the checkpoint is that of the epoch before."""
+def test_a_loss_that_is_not_finite(value, tmp_path, monkeypatch):
+    """The run fails and names epoch and batch; the checkpoint before is good."""
+    monkeypatch.setenv(checkpoints.SECONDS, "0")
 
     class Failing(Line):
         def training_loss(self, batch, epoch):
             return super().training_loss(batch, epoch) * (value if epoch == 2 else 1.0)
 
-    with pytest.raises(FloatingPointError, match=f"epoch 2, batch 1 of 8 is {value}"):
+    with pytest.raises(FloatingPointError, match=f"epoch 2, batch 1 of 8: the loss is {value}; "):
         fit(Failing, utterances(LABELS), tmp_path)
     _, resumed = fit(Line, utterances(LABELS), tmp_path)
     _, whole = fit(Line, utterances(LABELS), tmp_path / "whole")
     assert resumed == whole
 
 
-@pytest.mark.parametrize("broken_write", [1, 2, 3, 4])  # best weights, checkpoint, both again
-def test_a_broken_write_leaves_the_checkpoint_before(broken_write, tmp_path, monkeypatch):
-    """Half a file under another name is neither read nor in the way."""
+@pytest.mark.usefixtures("in_order")
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda data: data.sequences["audio"].values.__setitem__((9, 0, 1), np.inf), "audio of"),
+        (lambda data: data.labels.__setitem__(9, np.nan), "the label of"),
+    ],
+)
+def test_the_offending_input_is_named(spoil, told, tmp_path):
     data = utterances(LABELS)
-    whole, history = fit(Line, data, tmp_path / "whole")
-    broken = tmp_path / "broken"
-    write, written = training.save_file, []
-
-    def fail(tensors, path, metadata):
-        written.append(path)
-        if len(written) == broken_write:
-            path.write_bytes(b"half a file")
-            raise InterruptedError
-        write(tensors, path, metadata)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "save_file", fail)
-        with pytest.raises(InterruptedError):
-            fit(Line, data, broken)
-    assert b"half a file" in [path.read_bytes() for path in broken.iterdir()]
-    resumed, found = fit(Line, data, broken)
-    assert found == history
-    torch.testing.assert_close(
-        resumed.network.state_dict(), whole.network.state_dict(), rtol=0, atol=0
-    )
-    assert sorted(path.name for path in broken.iterdir()) == [BEST, CHECKPOINT]
+    data.sequences["audio"].values.shape = (32, 1, 2)
+    spoil(data)
+    with pytest.raises(FloatingPointError, match=rf"batch 3 of 8: .*{told} video9\$_\$0 "):
+        fit(Line, data, tmp_path)
 
 
-def test_a_finished_training_is_not_continued(tmp_path):
-    data = utterances(LABELS)
-    first, history = fit(Line, data, tmp_path)
-    again, same = fit(Line, data, tmp_path)
-    assert same == history
-    np.testing.assert_array_equal(again.predict(data), first.predict(data))
+def test_finite_inputs_say_that_the_weights_have_diverged(tmp_path):
+    class Steep(Line):
+        lr = 1e38
+
+    with pytest.raises(FloatingPointError, match=r"4 of 4 predictions.*a smaller learning rate"):
+        fit(Steep, utterances(LABELS), tmp_path)
+
+
+def test_predictions_on_valid_that_are_not_finite(tmp_path):
+    """They would be no worse than the best: a comparison with NaN is never true."""
+    data = utterances(np.zeros(4))
+    with pytest.raises(FloatingPointError, match="epoch 2: not all predictions are finite"):
+        fit(lambda: Given([1.0, float("nan")]), data, tmp_path, epochs=2)
+
+
+def test_without_memory_the_batch_size_to_try_is_told(tmp_path):
+    """A batch larger than any memory, asked for by the network."""
+
+    class Large(Line):
+        def training_loss(self, batch, epoch):
+            return super().training_loss(batch, epoch) + torch.empty(2**60).sum()
+
+    with pytest.raises(MemoryError, match=r"^epoch 1: out of memory with batch_size 4; try 2$"):
+        fit(Large, utterances(LABELS), tmp_path)
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(tmp_path):
+    class Broken(Line):
+        def training_loss(self, batch, epoch):
+            raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"):
+        fit(Broken, utterances(LABELS), tmp_path)
 
 
 @pytest.mark.parametrize("decoupled", [True, False])

@@ -1,30 +1,68 @@
 """Where an unfinished run keeps its checkpoint: outside the outputs, which DVC deletes first.
 
 The folder is named by a hash of everything that decides the numbers, so that a run never
-continues from a checkpoint of other code, settings, data or seed.
+continues from a checkpoint of other code, packages, settings, data or seed.
 """
 
 import hashlib
 import json
+import re
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EBUSY
+from importlib.metadata import version
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from msabench import hashes
 
+PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
+WAIT = 10.0  # seconds; a run whose `dvc` was killed ends within five
 
-def folder(root: Path, name: str, *decisive: Path) -> Path:
-    """Return the scratch folder of a run: under root, named by the decisive files' content.
 
-    decisive: files, or folders of Python files.
+@contextmanager
+def folder(root: Path, name: str, *decisive: Path) -> Iterator[Path]:
+    """Hold the scratch folder of a run: under root, named by what decides its numbers.
+
+    decisive: files, or folders of Python files; the packages that compute count too.
+    The folder is removed once what runs inside has succeeded, and kept if it has not.
+    Raises OSError where another process holds it.
     """
     content = [
         hashes.of_folder(path, "*.py") if path.is_dir() else hashes.of_file(path)
         for path in decisive
     ]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return root / f"{name}-{digest[:16]}"
+    digest = hashlib.sha256(json.dumps([content, versions()]).encode()).hexdigest()
+    place = root / f"{name}-{digest[:16]}"
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / f"{place.name}.lock", timeout=WAIT)
+    try:
+        lock.acquire()
+    except Timeout:
+        reason = "another process trains this run; wait for its end"
+        raise OSError(EBUSY, reason, str(place)) from None
+    try:
+        _tell_of_others(root, name, place)
+        yield place
+        shutil.rmtree(place, ignore_errors=True)
+    finally:
+        lock.release()
 
 
-def remove(place: Path) -> None:
-    """Remove the scratch folder of a run that has ended."""
-    shutil.rmtree(place, ignore_errors=True)
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide the numbers of a training."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def _tell_of_others(root: Path, name: str, place: Path) -> None:
+    """Say which unfinished trainings of the same run do not count, as what decides has changed."""
+    form = re.compile(re.escape(name) + "-[0-9a-f]{16}")
+    for other in sorted(root.iterdir()):
+        if other.is_dir() and other != place and form.fullmatch(other.name):
+            print(
+                f"{other}: not continued, it is of other settings, data, code or packages",
+                file=sys.stderr,
+            )

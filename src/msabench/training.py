@@ -5,9 +5,9 @@ accumulation, early stopping, the best weights, resume) is here, once, for all o
 """
 
 import csv
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveInt
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
+from msabench import checkpoints, interruption
 from msabench.batches import Batch, cost, in_order_of_length, shuffled
+from msabench.checkpoints import Checkpoints, History, Progress
 from msabench.params import Strict
 from msabench.utterances import DataError, Utterances
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-History = list[dict[str, int | float]]
 
-CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+_TRY = "so the weights have diverged: try a smaller learning rate"
 
 
 class Network(nn.Module):
@@ -155,37 +155,52 @@ class NetworkRegressor:
         Continues from the checkpoint in scratch, if there is one, with the very numbers of an
         uninterrupted training. Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae,
         and what the network observes.
-        Raises FloatingPointError for a loss that is not finite.
+        Raises FloatingPointError for a loss that is not finite, MemoryError with the batch size to
+        try, OSError where scratch cannot be written, KeyboardInterrupt after a checkpoint where
+        `interruption` asks for it. What the last checkpoint holds stays in scratch.
         """
         torch.manual_seed(seed)
         network = self.network = self.build()
         network.adapt(train)
         network.to(self.device)
         optimizer = self._optimizer(network)
-        history: History = []
-        if (scratch / CHECKPOINT).exists():
-            history = _resume(scratch / CHECKPOINT, network, optimizer)
+        kept = Checkpoints(scratch, network, optimizer)
+        progress = kept.resume()
+        history = progress.history
         while not self._finished(history):
             epoch = len(history) + 1
-            # Chance is a function of seed and epoch alone: resuming needs no generator state.
+            # Chance is a function of seed and epoch alone.
             rng = np.random.default_rng([seed, epoch])
             torch.manual_seed(int(rng.integers(2**63)))
             batches = shuffled(cost(train), self.schedule.batch_size, rng)
-            row = {
-                "epoch": epoch,
-                "train_loss": self._train_epoch(train, batches, epoch, optimizer),
-            }
-            predictions = self.predict(valid)
+            if progress.batches:
+                kept.restore_chance()
+            with _out_of_memory_says(f"epoch {epoch}", self.schedule.batch_size):
+                row = {
+                    "epoch": epoch,
+                    "train_loss": self._train_epoch(train, batches, progress, optimizer, kept),
+                }
+                predictions = self.predict(valid)
             row["valid_loss"] = self._validation_loss(predictions, valid, rng)
             row["valid_mae"] = _mae(predictions, valid.labels)
+            if not np.isfinite(row["valid_mae"]):
+                raise FloatingPointError(f"epoch {epoch}: not all predictions are finite, {_TRY}")
             row |= network.observe()
             history.append(row)
+            progress = Progress(history)
             if self._best_epoch(history) == epoch:
-                # On disk, not in memory; before the checkpoint, which counts on it.
-                _write(scratch / BEST, _weights(network))
-            _checkpoint(scratch / CHECKPOINT, network, optimizer, history)
-        network.load_state_dict(load_file(scratch / BEST))
+                kept.keep_best(epoch)  # before a checkpoint, which counts on it
+            self._checkpoint(kept, progress)
+        kept.restore_best()
         return history
+
+    def _checkpoint(self, kept: Checkpoints, progress: Progress) -> None:
+        """Write a checkpoint where one is due; the last one where the training is to end here."""
+        asked = interruption.asked()
+        if asked or kept.due():
+            kept.write(progress)
+        if asked:
+            raise KeyboardInterrupt
 
     def _optimizer(self, network: Network) -> torch.optim.Optimizer:
         # Fused: one pass over the memory, a fifth of the time of a step on a CPU.
@@ -199,31 +214,51 @@ class NetworkRegressor:
         self,
         train: Utterances,
         batches: list[np.ndarray],
-        epoch: int,
+        progress: Progress,
         optimizer: torch.optim.Optimizer,
+        kept: Checkpoints,
     ) -> float:
-        """Train on every batch once; return the mean loss per utterance."""
+        """Train on every batch once, but for those done; return the mean loss per utterance."""
         network = self._trained().train()
-        total = 0.0
+        epoch = len(progress.history) + 1
+        seen = sum(map(len, batches[: progress.batches]))
         optimizer.zero_grad()
-        seen = 0
-        bar = _progress(batches, epoch)
-        for number, index in enumerate(bar, start=1):
+        bar = _progress(batches[progress.batches :], epoch)
+        for number, index in enumerate(bar, start=progress.batches + 1):
             loss = network.training_loss(Batch.of(train, index, self.device), epoch)
             if not torch.isfinite(loss):
                 raise FloatingPointError(
-                    f"the loss of epoch {epoch}, batch {number} of {len(batches)} is {loss.item()}"
+                    f"epoch {epoch}, batch {number} of {len(batches)}: the loss is {loss.item()}; "
+                    + self._offending(train, index)
                 )
             loss.backward()
-            total += loss.item() * len(index)
+            progress.loss += loss.item() * len(index)
+            progress.batches = number
             seen += len(index)
-            bar.set_postfix(loss=f"{total / seen:.3f}", refresh=False)
+            bar.set_postfix(loss=f"{progress.loss / seen:.3f}", refresh=False)
             last = number == len(batches) and not self.schedule.drop_incomplete
             if number % self.schedule.accumulate == 0 or last:
                 self._decay(optimizer, epoch - 1 + (number - 1) / len(batches))
                 optimizer.step()
                 optimizer.zero_grad()
-        return total / len(train)
+                self._checkpoint(kept, progress)
+        return progress.loss / len(train)
+
+    def _offending(self, train: Utterances, index: np.ndarray) -> str:
+        """Say which utterances of a batch are to blame for a loss that is not finite."""
+        batch = train.take(index)
+        for row, id in enumerate(batch.ids):
+            for name, ragged in batch.sequences.items():
+                if not np.isfinite(ragged[row]).all():
+                    return f"{name} of {id} has a value that is not finite"
+            if not np.isfinite(batch.labels[row]):
+                return f"the label of {id} is {batch.labels[row]}"
+        wrong = ~np.isfinite(self.predict(batch))
+        blamed = batch.ids[int(wrong.argmax())]
+        return (
+            f"its inputs are finite, but {wrong.sum()} of {len(index)} predictions are not "
+            f"(that of {blamed} is the first), {_TRY}"
+        )
 
     def _decay(self, optimizer: torch.optim.Optimizer, epochs: float) -> None:
         """Set the learning rates for a step after so many epochs, whole and part."""
@@ -267,7 +302,7 @@ class NetworkRegressor:
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors."""
-        _write(folder / "weights.safetensors", _weights(self._trained()))
+        checkpoints.write(folder / "weights.safetensors", self._trained().state_dict())
 
     def load(self, folder: Path) -> None:
         """Read weights.safetensors into a newly built network."""
@@ -280,6 +315,21 @@ class NetworkRegressor:
         return self.network
 
 
+@contextmanager
+def _out_of_memory_says(where: str, batch_size: int) -> Iterator[None]:
+    """Name the batch size to try where a device has no memory left."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        words = ("can't allocate memory", "out of memory")  # of a CPU and of Apple's MPS
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if known or any(word in str(error) for word in words):
+            smaller = f"try {batch_size // 2}" if batch_size > 1 else "train fewer layers"
+            message = f"{where}: out of memory with batch_size {batch_size}; {smaller}"
+            raise MemoryError(message) from error
+        raise
+
+
 def _progress(batches: list[np.ndarray], epoch: int) -> "tqdm[np.ndarray]":
     """Show a bar with loss, rate and remaining time on a terminal, nothing elsewhere."""
     return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)
@@ -287,52 +337,6 @@ def _progress(batches: list[np.ndarray], epoch: int) -> "tqdm[np.ndarray]":
 
 def _mae(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(np.abs(predictions.astype(np.float64) - labels).mean())
-
-
-def _weights(network: Network) -> dict[str, Tensor]:
-    """Return what a trained network is made of: its parameters and persistent buffers."""
-    return dict(network.state_dict())
-
-
-def _state(network: Network) -> dict[str, Tensor]:
-    """Return all tensors that training changes: buffers that are no weights (label tables) too."""
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
-
-
-def _write(path: Path, tensors: dict[str, Tensor], **metadata: str) -> None:
-    """Write tensors as safetensors, complete or not at all, from where they lie: no copy."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(tensors, unfinished, metadata or None)
-    unfinished.replace(path)
-
-
-def _checkpoint(
-    path: Path, network: Network, optimizer: torch.optim.Optimizer, history: History
-) -> None:
-    """Write the state after an epoch."""
-    tensors = {f"network/{name}": value for name, value in _state(network).items()}
-    for number, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
-    _write(path, tensors, history=json.dumps(history))
-
-
-def _resume(path: Path, network: Network, optimizer: torch.optim.Optimizer) -> History:
-    """Read a checkpoint into network and optimizer and return the history."""
-    state: dict[int, dict[str, Tensor]] = {}
-    with safe_open(path, framework="pt") as file, torch.no_grad():
-        history = json.loads(file.metadata()["history"])
-        for name, value in _state(network).items():
-            value.copy_(file.get_tensor(f"network/{name}"))
-        for name in file.keys():  # noqa: SIM118
-            part, _, rest = name.partition("/")
-            if part == "optimizer":
-                number, _, moment = rest.partition("/")
-                state.setdefault(int(number), {})[moment] = file.get_tensor(name)
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return history
 
 
 def write_history(path: Path, history: History) -> None:

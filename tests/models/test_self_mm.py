@@ -12,6 +12,7 @@ from torch import nn
 
 from msabench import training
 from msabench.batches import Batch, Padded
+from msabench.checkpoints import Checkpoints, Progress
 from msabench.models.self_mm import Outputs, SelfMM, UnimodalLabels
 from msabench.text import TextEncoder, build_encoder
 from msabench.training import NetworkRegressor, Schedule
@@ -177,7 +178,7 @@ def recorded(function, record):
     ],
 )
 def test_training_equals_the_published_method(
-    accumulate, drop_incomplete, exclude_zero, labels, monkeypatch
+    accumulate, drop_incomplete, exclude_zero, labels, monkeypatch, tmp_path
 ):
     """Losses, outputs, gradients, labels, features, centres and weights over three epochs."""
     torch.manual_seed(0)
@@ -206,6 +207,7 @@ def test_training_equals_the_published_method(
         SimpleNamespace(of=lambda data, index, device: noisy_batch(utterances, labels, index, rng)),  # noqa: ARG005
     )
     optimizer = regressor._optimizer(network)
+    kept = Checkpoints(tmp_path, network, optimizer)
     losses: list[torch.Tensor] = []
     outputs: list[Outputs] = []
     gradients: list[dict[str, torch.Tensor]] = []
@@ -222,7 +224,8 @@ def test_training_equals_the_published_method(
     for epoch, order in enumerate(EPOCHS, start=1):
         for record in (losses, outputs, gradients):
             record.clear()
-        regressor._train_epoch(data, [np.array(index) for index in order], epoch, optimizer)
+        progress = Progress(history=[{}] * (epoch - 1))
+        regressor._train_epoch(data, list(map(np.array, order)), progress, optimizer, kept)
         batches = [(index, [utterances[i] for i in index]) for index in order]
         expected = list(published.train_epoch(epoch, batches, accumulate, drop_incomplete))
         for batch, record in enumerate(expected):

@@ -1,0 +1,120 @@
+"""Ctrl-C, SIGTERM and a parent that is gone, on real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from msabench import interruption
+from msabench.checkpoints import NAME
+from tests.test_training import LABELS, Line, fit, utterances
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from msabench import interruption
+from stages import run
+from tests.test_training import LABELS, Line, fit, utterances
+
+folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+
+class Slow(Line):
+    def training_loss(self, batch, epoch):
+        (folder / "started").touch()
+        time.sleep(seconds)  # as a long computation, it is not broken off by a signal's handler
+        return super().training_loss(batch, epoch)
+
+def main():
+    with interruption.after_step():
+        fit(Slow, utterances(LABELS), folder / "scratch")
+    (folder / "ended").touch()
+
+run(main)
+"""
+
+
+def start(folder, seconds, *before):
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    command = [*before, sys.executable, "-c", PROGRAM, str(folder), str(seconds)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    until(lambda: (folder / "started").exists())
+    return process
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_training_after_its_step(number, tmp_path):
+    """With a checkpoint, from which it ends as if nothing had happened."""
+    process = start(tmp_path, 0.2)
+    process.send_signal(number)
+    start_of_end = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    assert time.monotonic() - start_of_end < 3
+    assert process.returncode == interruption.STATUS
+    assert told.splitlines()[-1] == interruption.MESSAGE
+    assert (tmp_path / "scratch" / NAME).exists()
+    _, history = fit(Line, utterances(LABELS), tmp_path / "scratch")
+    _, expected = fit(Line, utterances(LABELS), tmp_path / "whole")
+    assert history == expected
+
+
+def test_a_step_that_takes_too_long_is_broken_off(tmp_path):
+    process = start(tmp_path, 30)
+    process.send_signal(signal.SIGINT)
+    start_of_end = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    assert 3 < time.monotonic() - start_of_end < 5
+    assert process.returncode == interruption.STATUS
+    assert told.splitlines()[-1] == interruption.MESSAGE
+
+
+def test_without_its_parent_the_training_ends(tmp_path):
+    """A shell starts it and is killed, as `dvc` may be."""
+    shell = 'trap "" INT; "$@" & echo $! > "$0"; wait'
+    process = start(tmp_path, 0.2, "sh", "-c", shell, str(tmp_path / "number"))
+    process.kill()
+    child = int((tmp_path / "number").read_text())
+    until(lambda: not running(child), 10)
+    assert (tmp_path / "scratch" / NAME).exists()
+    assert not (tmp_path / "ended").exists()
+    process.stderr.close()
+    process.wait()
+
+
+def running(process):
+    """Whether a process is there; one that has ended and waits for its parent is not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def asked_and_ended():
+    """A signal comes, and what runs ends by itself."""
+    with interruption.after_step():
+        os.kill(os.getpid(), signal.SIGTERM)
+        until(interruption.asked, 2)
+
+
+def test_the_handlers_before_are_back_afterwards():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with interruption.after_step():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+        assert not interruption.asked()
+    with pytest.raises(KeyboardInterrupt):
+        asked_and_ended()
+    assert not interruption.asked()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
