@@ -12,7 +12,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread for each run; runs side by side would otherwise wait for each other's threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help repro test check real hash bench clean
+.PHONY: help repro test check soak audit real hash bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -60,6 +60,14 @@ check: $(VENV)/installed ## format, lint and types
 test: check ## checks, then the whole test suite (JOBS=2: two files at once)
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadfile --no-loadscope-reorder
 
+KILLS := 20
+soak: $(VENV)/installed ## kill each network's training KILLS=20 times; all must end the same (a quarter of an hour)
+	PYTHONPATH=src $(BIN)/python -m tests.soak --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+audit: $(VENV)/installed ## ask PyPI's advisories about every pinned package
+	$(BIN)/python -m pip install --quiet pip-audit==2.10.1
+	$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip
+
 # In this order: each measures alone, on an idle machine.
 BENCH := runs/bench
 bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or two; 45 GB of disk in runs/bench)
@@ -71,6 +79,7 @@ bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or tw
 	$(BIN)/python bench/pipeline.py --folder $(BENCH)/work/pipeline
 	$(BIN)/python bench/batching.py --folder $(BENCH)/work/batching
 	$(BIN)/python bench/scaling.py --folder $(BENCH)/work/scaling
+	$(BIN)/python bench/checkpoints.py --folder $(BENCH)/work/checkpoints
 	$(BIN)/python bench/draw.py
 	rm -rf $(BENCH)/work
 

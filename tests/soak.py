@@ -1,0 +1,235 @@
+"""Kill trainings again and again; each must end as if nothing had happened.
+
+    python -m tests.soak --kills 20 [--seed 7]
+
+Each network of params.yaml is trained on a few simulated utterances, with a checkpoint after every
+step, by its real stage in a process of its own. It is killed at random moments, every second time
+in the middle of the writing of a checkpoint, and started again: weights, history and predictions
+must be those of the training that was left alone, byte for byte. Then its disk is full, and then
+read-only (both need root). The last line tells how many cases passed and failed.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from math import inf
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from msabench import models
+from msabench.checkpoints import SECONDS
+from msabench.training import Schedule
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = {"train": 320, "valid": 24, "test": 24}
+# Most are SIGKILL, which no program can answer.
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+class Training:
+    """One network in a work tree of its own."""
+
+    def __init__(self, tree: Path, model: str) -> None:
+        self.tree, self.model = tree, model
+        self.scratch = tree / "runs/scratch"
+        self.outs = [tree / f"runs/{model}-1", tree / f"predictions/{model}-1"]
+        process = self.start()
+        self.writes, self.seconds = self._watch(process)
+        _, told = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"error: {model} does not train: {told}")
+        self.expected = self.made()
+
+    def start(self) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "stages.train", self.model, "1"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", SECONDS: "0", "PYTHONPATH": ""}
+        return subprocess.Popen(
+            command, cwd=self.tree, env=environment, text=True, stderr=subprocess.PIPE
+        )
+
+    def finish(self) -> None:
+        """Train to the end. Raises RuntimeError with what the stage said if it fails."""
+        process = self.start()
+        _, told = process.communicate()
+        if process.returncode:
+            raise RuntimeError(told)
+
+    def made(self) -> dict[str, bytes]:
+        return {
+            path.relative_to(self.tree).as_posix(): path.read_bytes()
+            for out in self.outs
+            for path in sorted(out.iterdir())
+        }
+
+    def clear(self) -> None:
+        for folder in self.outs:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def kill(self, chance: random.Random, number: int) -> str:
+        """Kill it once, at a moment by chance; tell when and how."""
+        self.clear()
+        how = chance.choice(SIGNALS)
+        process = self.start()
+        if number % 2:
+            write = chance.randrange(self.writes)
+            when = f"within write {write + 1} of {self.writes}"
+            self._watch(process, writes=write)
+        else:
+            seconds = chance.uniform(0, self.seconds)
+            when = f"after {seconds:.2f} of {self.seconds:.2f} s"
+            self._watch(process, seconds=seconds)
+        ended = process.poll() is not None
+        process.send_signal(how)
+        process.communicate()
+        left = sorted(path.name for path in self.scratch.glob("*/*"))
+        where = "after its end" if ended else f"which left {', '.join(left) or 'nothing'}"
+        return f"{how.name} {when}, {where}"
+
+    def _watch(
+        self, process: "subprocess.Popen[str]", writes: float = inf, seconds: float = inf
+    ) -> tuple[int, float]:
+        """Watch a training until so many of its files have been written and one more is begun, or
+        for so many seconds, but at most to its end; return how many and how long.
+        """
+        count, start, before = 0, None, False
+        while process.poll() is None:
+            now = False
+            with suppress(FileNotFoundError):  # the folder goes when the training ends
+                now = any(self.scratch.glob("*/*.unfinished"))
+                if start is None and any(self.scratch.glob("*/")):
+                    start = time.monotonic()
+            if now and not before:
+                if count >= writes:
+                    break
+                count += 1
+            if start is not None and time.monotonic() - start >= seconds:
+                break
+            before = now
+            time.sleep(0.0005)
+        return count, time.monotonic() - (start or time.monotonic())
+
+    @contextmanager
+    def small_disk(self, kilobytes: int) -> Iterator[None]:
+        """Let the checkpoints lie on a file system of that size."""
+        shutil.rmtree(self.scratch)
+        self.scratch.mkdir()
+        options = f"size={kilobytes}k"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.scratch], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", self.scratch], check=True)
+
+    def remount(self, options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", self.scratch], check=True)
+
+    def fails_in_one_line(self, words: str) -> str | None:
+        """Train and tell what is wrong with how it fails."""
+        process = self.start()
+        _, told = process.communicate()
+        lines = [line for line in told.splitlines() if not line.startswith("goes on from ")]
+        if process.returncode and len(lines) == 1 and words in lines[0].lower():
+            return None
+        return f"it should have failed in one line with {words!r}: {told}"
+
+
+def check(training: Training) -> str | None:
+    """Finish a training and tell what differs from the one that was left alone."""
+    try:
+        training.finish()
+    except RuntimeError as error:
+        return f"it fails: {error}"
+    made, expected = training.made(), training.expected
+    differing = [name for name in expected if made.get(name) != expected[name]]
+    return (
+        f"other bytes: {', '.join(differing)}" if differing or len(made) > len(expected) else None
+    )
+
+
+def cases(training: Training, kills: int, seed: int) -> Iterator[tuple[str, str | None]]:
+    """Yield what was done to a training, and what is wrong afterwards."""
+    chance = random.Random(f"{seed} {training.model}")
+    for number in range(kills):
+        told = training.kill(chance, number)
+        yield told, check(training)
+    if os.geteuid() != 0:
+        return
+    weights = training.outs[0] / "weights.safetensors"
+    size = weights.stat().st_size // 1000
+    training.clear()
+    # The best weights and a checkpoint fit; the checkpoint after it does not fit beside them.
+    with training.small_disk(6 * size + 100):
+        wrong = training.fails_in_one_line("no space left")
+        training.remount("size=90%")
+        yield "full disk", wrong or check(training)
+    training.clear()
+    with training.small_disk(100 * size):
+        training.kill(chance, 1)
+        training.remount("ro")
+        wrong = training.fails_in_one_line("read-only file system")
+        training.remount("rw")
+        yield "read-only disk", wrong or check(training)
+
+
+def prepare(folder: Path) -> list[str]:
+    """Make a work tree with prepared data; return its networks."""
+    for name in ("src", "stages"):
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
+    yaml = YAML()
+    settings = yaml.load(ROOT / "params.yaml")
+    settings["datasets"]["simulated"]["settings"].update(SIZES)
+    networks = [name for name in settings["models"] if Schedule in models.accepted_settings(name)]
+    for name in networks:
+        settings["models"][name]["epochs"] = 3
+    settings["batch_size"] = 32
+    yaml.dump(settings, folder / "params.yaml")
+    for stage in ("plan", "download", "prepare", "features"):
+        command = [sys.executable, "-m", f"stages.{stage}"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return networks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20, help="of each network")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        first = Path(folder) / "first"
+        networks = prepare(first)
+
+        def soak(model: str) -> list[str | None]:
+            tree = Path(folder) / model
+            shutil.copytree(first, tree)
+            outcomes = []
+            for told, wrong in cases(Training(tree, model), options.kills, options.seed):
+                print(f"{model}: {told}: {wrong or 'same bytes'}", flush=True)
+                outcomes.append(wrong)
+            return outcomes
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for outcomes in pool.map(soak, networks):
+                passed += outcomes.count(None)
+                failed += len(outcomes) - outcomes.count(None)
+    if os.geteuid() != 0:
+        print("full and read-only disks were not tried: mounting them needs root")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""The soak, short: `make soak` is the long one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_killed_trainings_end_as_if_nothing_had_happened():
+    """Each network once at any moment and once while a checkpoint is written; then its disk."""
+    environment = os.environ | {"PYTHONPATH": "src"}
+    command = [sys.executable, "-m", "tests.soak", "--kills", "2", "--seed", "1"]
+    made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    passed, _, failed = made.stdout.splitlines()[-1].partition(" passed, ")
+    each = 4 if os.geteuid() == 0 else 2
+    assert failed == "0 failed"
+    assert int(passed) >= 3 * each
