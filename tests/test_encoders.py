@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -116,14 +117,35 @@ def test_without_a_network_it_is_one_line(hub, tmp_path, variables):
     assert "Traceback" not in made.stderr
 
 
+def located(name):
+    with encoders.folder(name) as folder:
+        return folder
+
+
+def test_only_verified_files_are_in_reach(tmp_path, tiny_bert, monkeypatch):
+    """What another program has put beside them is not."""
+    package = tmp_path / "package"
+    shutil.copytree(tiny_bert, package / "model")
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(encoders, "MINILM_PACKAGE", "package")
+    files = {path.name: path.read_bytes() for path in Path(tiny_bert).iterdir()}
+    monkeypatch.setitem(PUBLISHED, MINILM, encoders.Published("", published(files)))
+    (package / "model/added_tokens.json").write_text("{}")
+    with encoders.folder(MINILM) as folder:
+        assert sorted(path.name for path in folder.iterdir()) == sorted(published(files))
+        assert all(path.read_bytes() == files[path.name] for path in folder.iterdir())
+    assert not folder.exists()
+
+
 def test_a_folder_is_taken_as_it_is(tiny_bert):
-    assert encoders.locate(tiny_bert) == Path(tiny_bert)
+    assert located(tiny_bert) == Path(tiny_bert)
 
 
 @pytest.mark.parametrize("name", ["roberta-base", "/nowhere", "someone/bert-base-uncased"])
 def test_what_is_not_known_is_refused(name):
     with pytest.raises(DataError) as caught:
-        encoders.locate(name)
+        located(name)
     assert str(caught.value) == (
         f"text_encoder: no BERT at '{name}'; permitted: a folder, or of the hub {MINILM}, "
         "bert-base-uncased, bert-base-chinese, whose SHA-256 are known"
@@ -133,13 +155,13 @@ def test_what_is_not_known_is_refused(name):
 def test_a_damaged_minilm_is_refused(monkeypatch):
     monkeypatch.setitem(PUBLISHED[MINILM].sha256, "vocab.txt", "0" * 64)
     with pytest.raises(DataError, match=r"vocab\.txt: SHA-256 07eced.*expected 0000"):
-        encoders.locate(MINILM)
+        located(MINILM)
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(encoders, "MINILM_PACKAGE", "no_such_package")
     with pytest.raises(DataError, match="package no_such_package is missing; `make repro` has it"):
-        encoders.locate(MINILM)
+        located(MINILM)
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-chinese"])

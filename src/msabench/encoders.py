@@ -1,11 +1,14 @@
 """Where the files of a text encoder come from, and which they are.
 
-A folder of the user's, taken as it is; the package that MiniLM comes in; or the Hugging Face hub,
-from which only files whose SHA-256 stands here are read.
+A folder of yours, taken as it is; or the package that MiniLM comes in, or the Hugging Face hub,
+of which only files are read whose SHA-256 stands here.
 """
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from msabench import hashes
@@ -27,7 +30,15 @@ PUBLISHED = {
     MINILM: Published(
         "",
         {
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
             "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            "special_tokens_map.json": (
+                "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3"
+            ),
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "tokenizer_config.json": (
+                "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"
+            ),
             "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         },
     ),
@@ -56,25 +67,30 @@ PUBLISHED = {
 }
 
 
-def locate(name: str) -> Path:
-    """Return the folder of an encoder's files, fetched from the hub where they are not here.
+@contextmanager
+def folder(name: str) -> Iterator[Path]:
+    """Yield a folder of an encoder's files, fetched from the hub where they are not here.
 
-    Raises DataError where there is none, or where a file is not the one that was published.
+    Of a published encoder it holds the files that were verified, and no other that may lie beside
+    them. Raises DataError where there is none, or where a file is not the one that was published.
     """
     if Path(name).is_dir():
-        return Path(name)
+        yield Path(name)
+        return
     published = PUBLISHED.get(name.removeprefix("google-bert/"))
     if published is None:
         raise DataError(
             f"text_encoder: no BERT at {name!r}; permitted: a folder, or of the hub "
             f"{', '.join(PUBLISHED)}, whose SHA-256 are known"
         )
-    folder = _of_package() if name == MINILM else _from_hub(name, published)
-    for file, expected in published.sha256.items():
-        found = hashes.of_file(folder / file)
-        if found != expected:
-            raise DataError(f"{folder / file}: SHA-256 {found}; expected {expected}")
-    return folder
+    source = _of_package() if name == MINILM else _from_hub(name, published)
+    with TemporaryDirectory() as verified:
+        for file, expected in published.sha256.items():
+            found = hashes.of_file(source / file)
+            if found != expected:
+                raise DataError(f"{source / file}: SHA-256 {found}; expected {expected}")
+            (Path(verified) / file).symlink_to((source / file).absolute())
+        yield Path(verified)
 
 
 def _of_package() -> Path:

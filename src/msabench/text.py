@@ -130,29 +130,31 @@ def transformers() -> Any:
 
 def load_bert(name: str) -> Any:
     """Load a BERT by name (on the hub) or folder. Raises DataError where there is none."""
-    folder = encoders.locate(name)
     try:
-        kind = transformers().AutoConfig.from_pretrained(folder).model_type
-        if kind != "bert":
-            raise DataError(f"text_encoder: {name} is a {kind}; only a BERT is supported")
-        # float32 whatever the file holds; eager masks are not needed: sdpa takes a boolean mask.
-        # Weights as pickle (pytorch_model.bin) are not read.
-        return transformers().BertModel.from_pretrained(
-            folder,
-            add_pooling_layer=False,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-            use_safetensors=True,
-        )
+        with encoders.folder(name) as folder:
+            config = transformers().AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            if config.model_type != "bert":
+                raise DataError(
+                    f"text_encoder: {name} is a {config.model_type}; only a BERT is supported"
+                )
+            # float32 whatever the file holds; eager masks are not needed: sdpa takes a boolean
+            # mask. Weights as pickle (pytorch_model.bin) are not read.
+            return transformers().BertModel.from_pretrained(
+                folder,
+                add_pooling_layer=False,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                use_safetensors=True,
+            )
     except OSError as error:
         raise _not_found(name, error) from error
 
 
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a text encoder. Raises DataError where there is none."""
-    folder = encoders.locate(name)
     try:
-        return transformers().AutoTokenizer.from_pretrained(folder)
+        with encoders.folder(name) as folder:
+            return transformers().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except OSError as error:
         raise _not_found(name, error) from error
 
