@@ -1,5 +1,6 @@
 """The stages of the pipeline: thin programs, run by DVC as `python -m stages.<name>`."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,8 @@ from types import TracebackType
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 12):
     sys.exit("error: Python {}.{}; 3.11 or 3.12 is needed".format(*sys.version_info))
+
+PARENT = os.getppid()  # as early as can be: it may end while this process starts
 
 # The package of this very tree, not an installed one: a queued experiment runs its own code.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))

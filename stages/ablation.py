@@ -6,9 +6,10 @@ Off unless the params say `ablation.enabled: true`.
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
-from stages import run
+from stages import PARENT, run
 
 
 def main(name: str) -> None:
@@ -27,9 +28,10 @@ def main(name: str) -> None:
     reads = Path(f"data/features/runs/{name}.json")
     decisive = (plan, reads, Path("data/prepared/sha256.json"), Path("src/msabench"))
     array = json.loads(reads.read_text())["array"]
+    machine = training.machine(config["device"])
     with (
-        scratch.folder(Path("runs/scratch"), out.name, *decisive) as place,
-        interruption.after_step(),
+        scratch.folder(Path("runs/scratch"), out.name, *decisive, machine=machine) as place,
+        interruption.after_step(PARENT),
     ):
         for subset, modalities in config["subsets"].items():
             splits = load_splits(Path("data/prepared"), Path("data/features"), array, modalities)
@@ -37,15 +39,15 @@ def main(name: str) -> None:
                 print(f"{subset}: left out, the data set lacks one of {', '.join(modalities)}")
                 continue
             for seed in config["seeds"]:
-                kept = place / f"{subset}-{seed}"  # interrupted, the stage repeats no finished run
-                if not kept.exists():
-                    unfinished = place / "unfinished"
-                    runs.fit_and_predict(
-                        config, splits, seed, scratch=place / "training", outcome=unfinished
-                    )
-                    shutil.rmtree(place / "training", ignore_errors=True)
-                    unfinished.rename(kept)
-                shutil.copytree(kept, out / kept.name)
+                one = f"{subset}-{seed}"
+                training_place = place / f"training-{one}"
+                train = partial(runs.fit_and_predict, config, splits, seed, scratch=training_place)
+                try:  # interrupted, the stage repeats no finished run
+                    scratch.once(place / one, train)
+                except (FloatingPointError, MemoryError) as error:
+                    raise type(error)(f"{one}: {error}") from error
+                shutil.rmtree(training_place, ignore_errors=True)
+                shutil.copytree(place / one, out / one, ignore=scratch.ignore_manifest)
 
 
 if __name__ == "__main__":

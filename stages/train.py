@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from stages import run
+from stages import PARENT, run
 
 
 def main(name: str, seed: str) -> None:
@@ -29,9 +29,10 @@ def main(name: str, seed: str) -> None:
         Path("data/prepared"), Path("data/features"), text["array"], config["modalities"]
     )
     decisive = (plan, reads, data, Path("src/msabench"))
+    machine = training.machine(config["device"])
     with (
-        scratch.folder(Path("runs/scratch"), f"{name}-{seed}", *decisive) as place,
-        interruption.after_step(),
+        scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=machine) as place,
+        interruption.after_step(PARENT),
     ):
         regressor = runs.fit_and_predict(config, splits, int(seed), scratch=place, outcome=outcome)
         regressor.save(weights)

@@ -43,6 +43,7 @@ class Training:
         self.tree, self.model = tree, model
         self.scratch = tree / "runs/scratch"
         self.outs = [tree / f"runs/{model}-1", tree / f"predictions/{model}-1"]
+        self.went_on = 0  # how often it went on from a checkpoint
         process = self.start()
         self.writes, self.seconds = self._watch(process)
         _, told = process.communicate()
@@ -58,11 +59,13 @@ class Training:
         )
 
     def finish(self) -> None:
-        """Train to the end. Raises RuntimeError with what the stage said if it fails."""
+        """Train to the end, from the checkpoint if there is one. Raises RuntimeError if not."""
+        there = any(self.scratch.glob("*/checkpoint.json"))
         process = self.start()
         _, told = process.communicate()
-        if process.returncode:
-            raise RuntimeError(told)
+        if process.returncode or there != ("goes on from " in told):
+            raise RuntimeError(f"checkpoint {there}, status {process.returncode}: {told}")
+        self.went_on += there
 
     def made(self) -> dict[str, bytes]:
         return {
@@ -215,10 +218,14 @@ def main() -> None:
         def soak(model: str) -> list[str | None]:
             tree = Path(folder) / model
             shutil.copytree(first, tree)
+            training = Training(tree, model)
             outcomes = []
-            for told, wrong in cases(Training(tree, model), options.kills, options.seed):
+            for told, wrong in cases(training, options.kills, options.seed):
                 print(f"{model}: {told}: {wrong or 'same bytes'}", flush=True)
                 outcomes.append(wrong)
+            print(f"{model}: went on from a checkpoint {training.went_on} times", flush=True)
+            if training.went_on == 0:
+                outcomes.append("no checkpoint was met")
             return outcomes
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:

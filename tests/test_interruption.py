@@ -18,7 +18,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from msabench import interruption
-from stages import run
+from stages import PARENT, run
 from tests.test_training import LABELS, Line, fit, utterances
 
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
@@ -30,7 +30,7 @@ class Slow(Line):
         return super().training_loss(batch, epoch)
 
 def main():
-    with interruption.after_step():
+    with interruption.after_step(PARENT):
         fit(Slow, utterances(LABELS), folder / "scratch")
     (folder / "ended").touch()
 
@@ -100,16 +100,23 @@ def running(process):
         return False
 
 
-def asked_and_ended():
+def test_a_parent_that_ended_before_is_noticed():
+    """It may have been killed while PyTorch was imported."""
+    with pytest.raises(KeyboardInterrupt):
+        asked_and_ended(parent=os.getppid() + 1, send=())
+
+
+def asked_and_ended(parent=None, send=(signal.SIGTERM,)):
     """A signal comes, and what runs ends by itself."""
-    with interruption.after_step():
-        os.kill(os.getpid(), signal.SIGTERM)
+    with interruption.after_step(parent or os.getppid()):
+        for number in send:
+            os.kill(os.getpid(), number)
         until(interruption.asked, 2)
 
 
 def test_the_handlers_before_are_back_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with interruption.after_step():
+    with interruption.after_step(os.getppid()):
         assert signal.getsignal(signal.SIGINT) != before[0]
         assert not interruption.asked()
     with pytest.raises(KeyboardInterrupt):

@@ -19,8 +19,8 @@ def decisive(tmp_path):
     return plan, code
 
 
-def place(tmp_path, decisive, name="ours-1"):
-    with scratch.folder(tmp_path / "scratch", name, *decisive) as folder:
+def place(tmp_path, decisive, name="ours-1", machine="cpu"):
+    with scratch.folder(tmp_path / "scratch", name, *decisive, machine=machine) as folder:
         return folder
 
 
@@ -28,7 +28,7 @@ def left_unfinished(tmp_path, decisive):
     """Return the folder of a run that was broken off."""
     with (
         contextlib.suppress(InterruptedError),
-        scratch.folder(tmp_path, "ours-1", *decisive) as folder,
+        scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu") as folder,
     ):
         folder.mkdir()
         raise InterruptedError
@@ -48,6 +48,7 @@ def test_the_folder_follows_what_decides_the_numbers(tmp_path, decisive, monkeyp
     plan.write_text("2")
     assert place(tmp_path, decisive) != first
     plan.write_text("1")
+    assert place(tmp_path, decisive, machine="cuda") != first
     monkeypatch.setattr(scratch, "version", lambda package: f"another {package}")
     assert place(tmp_path, decisive) != first
 
@@ -55,20 +56,22 @@ def test_the_folder_follows_what_decides_the_numbers(tmp_path, decisive, monkeyp
 def test_it_is_kept_until_the_run_has_succeeded(tmp_path, decisive):
     folder = left_unfinished(tmp_path, decisive)
     assert folder.is_dir()
-    with scratch.folder(tmp_path, "ours-1", *decisive):
+    with scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu"):
         assert folder.is_dir()
     assert not folder.exists()
 
 
 def test_a_checkpoint_of_other_settings_is_told_of(tmp_path, decisive, capsys):
     folder = left_unfinished(tmp_path, decisive)
-    with scratch.folder(tmp_path, "ours-10", *decisive):
+    with scratch.folder(tmp_path, "ours-10", *decisive, machine="cpu"):
         assert capsys.readouterr().err == ""
     decisive[0].write_text("2")
-    with scratch.folder(tmp_path, "ours-1", *decisive) as other:
+    with scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu") as other:
         assert other != folder
-    told = f"{folder}: not continued, it is of other settings, data, code or packages\n"
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == (
+        f"{folder}: not continued, it is of other settings, data, code, packages or another "
+        "device; rm -r it to free its room\n"
+    )
 
 
 def test_two_processes_never_share_it(tmp_path, decisive, monkeypatch):
@@ -78,7 +81,7 @@ def test_two_processes_never_share_it(tmp_path, decisive, monkeypatch):
     holds, may_end = context.Event(), context.Event()
 
     def first():
-        with scratch.folder(tmp_path, "ours-1", *decisive):
+        with scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu"):
             holds.set()
             may_end.wait(30)
 
@@ -88,11 +91,43 @@ def test_two_processes_never_share_it(tmp_path, decisive, monkeypatch):
         assert holds.wait(30)
         with (
             pytest.raises(OSError, match="another process trains this run; wait for its end"),
-            scratch.folder(tmp_path, "ours-1", *decisive),
+            scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu"),
         ):
             pass
     finally:
         may_end.set()
         process.join()
-    with scratch.folder(tmp_path, "ours-1", *decisive):
+    with scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu"):
         pass
+
+
+def test_what_is_made_once_is_made_again_when_damaged(tmp_path, capsys):
+    made = []
+
+    def make(outcome):
+        made.append(outcome)
+        outcome.mkdir()
+        (outcome / "test.csv").write_text("content")
+        if len(made) == 1:
+            raise InterruptedError
+
+    place = tmp_path / "t-1"
+    with pytest.raises(InterruptedError):
+        scratch.once(place, make)
+    assert not place.exists()
+    scratch.once(place, make)
+    scratch.once(place, make)
+    assert len(made) == 2
+    assert capsys.readouterr().err == ""
+    for damage in (
+        lambda: (place / "test.csv").write_text(""),
+        lambda: (place / "test.csv").unlink(),
+        lambda: (place / scratch.MANIFEST).write_text("{"),
+        lambda: (place / scratch.MANIFEST).unlink(),
+    ):
+        before = len(made)
+        damage()
+        scratch.once(place, make)
+        assert len(made) == before + 1
+        assert (place / "test.csv").read_text() == "content"
+        assert capsys.readouterr().err == f"{place}: damaged, made again\n"

@@ -233,10 +233,22 @@ def test_finite_inputs_say_that_the_weights_have_diverged(tmp_path):
         fit(Steep, utterances(LABELS), tmp_path)
 
 
+def test_a_loss_alone_that_is_not_finite_blames_no_utterance(tmp_path):
+    class Lost(Line):
+        def training_loss(self, batch, epoch):
+            return super().training_loss(batch, epoch) * float("nan")
+
+    told = r"batch 1 of 8: the loss is nan; the inputs and predictions of its 4 utterances are fin"
+    with pytest.raises(FloatingPointError, match=told):
+        fit(Lost, utterances(LABELS), tmp_path)
+
+
 def test_predictions_on_valid_that_are_not_finite(tmp_path):
     """They would be no worse than the best: a comparison with NaN is never true."""
     data = utterances(np.zeros(4))
-    with pytest.raises(FloatingPointError, match="epoch 2: not all predictions are finite"):
+    with pytest.raises(
+        FloatingPointError, match=r"epoch 2: not all predictions on valid.*of video0\$"
+    ):
         fit(lambda: Given([1.0, float("nan")]), data, tmp_path, epochs=2)
 
 
@@ -247,7 +259,7 @@ def test_without_memory_the_batch_size_to_try_is_told(tmp_path):
         def training_loss(self, batch, epoch):
             return super().training_loss(batch, epoch) + torch.empty(2**60).sum()
 
-    with pytest.raises(MemoryError, match=r"^epoch 1: out of memory with batch_size 4; try 2$"):
+    with pytest.raises(MemoryError, match=r"^out of memory with batch_size 4; try 2$"):
         fit(Large, utterances(LABELS), tmp_path)
 
 

@@ -1,5 +1,7 @@
 """Checkpoints of a training: complete or not there, verified, and a hundredth of its time.
 
+The best weights, which a training needs in any case, come on top.
+
 checkpoint.json is replaced last and in one step. It names the two files that it counts on, with
 their SHA-256: state-<epoch>-<batch>.safetensors, all that training changes, and
 best-<epoch>.safetensors, the weights of the best epoch.
@@ -73,13 +75,8 @@ class Checkpoints:
         """
         start = time.monotonic()
         epoch = len(progress.history) + 1
+        self._check(f"epoch {epoch}, after {progress.batches} batches")
         tensors = {f"network/{name}": value for name, value in _changing(self.network).items()}
-        for name, value in tensors.items():
-            if not torch.isfinite(value).all():
-                raise FloatingPointError(
-                    f"epoch {epoch}, after {progress.batches} batches: {name} is not finite; "
-                    "try a smaller learning rate"
-                )
         for number, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
         tensors |= {f"generator/{name}": value for name, value in _generators().items()}
@@ -109,7 +106,8 @@ class Checkpoints:
         self._wait(time.monotonic() - start)
 
     def keep_best(self, epoch: int) -> None:
-        """Keep the weights of this epoch: on disk, not in memory."""
+        """Keep the weights of this epoch: on disk, not in memory. Raises as write does."""
+        self._check(f"epoch {epoch}")
         before, self.best = self.best, self.folder / f"best-{epoch}.safetensors"
         write(self.best, self.network.state_dict())
         if before is not None and before not in (self.best, self.counted_on):
@@ -144,6 +142,13 @@ class Checkpoints:
         """Set the generators of random numbers to where the checkpoint found them."""
         for name, state in self.generators.items():
             _GENERATORS[name][1](state)
+
+    def _check(self, when: str) -> None:
+        for name, value in _changing(self.network).items():
+            if not torch.isfinite(value).all():
+                raise FloatingPointError(
+                    f"{when}: {name} is not finite; try a smaller learning rate"
+                )
 
     def _load(self, path: Path) -> None:
         state: dict[int, dict[str, Tensor]] = {}

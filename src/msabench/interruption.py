@@ -21,11 +21,12 @@ def asked() -> bool:
 
 
 @contextmanager
-def after_step() -> Iterator[None]:
+def after_step(parent: int) -> Iterator[None]:
     """Keep SIGINT and SIGTERM from breaking off what runs inside, for GRACE seconds.
 
-    Then the process ends as it is. It is also asked to end where the program that started it has
-    ended: nobody waits for the result, and the next run would meet this one. In the main thread.
+    Then the process ends as it is. It is also asked to end where parent, the process that started
+    it, has ended: nobody waits for the result, and the next run would meet this one.
+    For the main thread.
     Raises KeyboardInterrupt where what runs inside has ended by itself meanwhile: the pipeline
     that runs it is to end too.
     """
@@ -36,7 +37,7 @@ def after_step() -> Iterator[None]:
     before = {number: signal.signal(number, lambda *_: None) for number in signals}
     wakeup = signal.set_wakeup_fd(writer)
     done = threading.Event()
-    watch = threading.Thread(target=_watch, args=(reader, os.getppid(), done), daemon=True)
+    watch = threading.Thread(target=_watch, args=(reader, parent, done), daemon=True)
     watch.start()
     try:
         yield
@@ -56,7 +57,7 @@ def after_step() -> Iterator[None]:
 
 def _watch(reader: int, parent: int, done: threading.Event) -> None:
     """Ask to end after a signal, or without the parent; end the process if that takes too long."""
-    while not select([reader], [], [], 1.0)[0] and os.getppid() == parent:
+    while os.getppid() == parent and not select([reader], [], [], 1.0)[0]:
         pass
     if done.is_set():
         return

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EBUSY
 from importlib.metadata import version
@@ -20,14 +20,16 @@ from filelock import FileLock, Timeout
 from msabench import hashes
 
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
+MANIFEST = "sha256.json"
 WAIT = 10.0  # seconds; a run whose `dvc` was killed ends within five
 
 
 @contextmanager
-def folder(root: Path, name: str, *decisive: Path) -> Iterator[Path]:
+def folder(root: Path, name: str, *decisive: Path, machine: str) -> Iterator[Path]:
     """Hold the scratch folder of a run: under root, named by what decides its numbers.
 
     decisive: files, or folders of Python files; the packages that compute count too.
+    machine: what computes, as one kind may go on with other numbers than another.
     The folder is removed once what runs inside has succeeded, and kept if it has not.
     Raises OSError where another process holds it.
     """
@@ -35,7 +37,7 @@ def folder(root: Path, name: str, *decisive: Path) -> Iterator[Path]:
         hashes.of_folder(path, "*.py") if path.is_dir() else hashes.of_file(path)
         for path in decisive
     ]
-    digest = hashlib.sha256(json.dumps([content, versions()]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([content, versions(), machine]).encode()).hexdigest()
     place = root / f"{name}-{digest[:16]}"
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / f"{place.name}.lock", timeout=WAIT)
@@ -52,6 +54,34 @@ def folder(root: Path, name: str, *decisive: Path) -> Iterator[Path]:
         lock.release()
 
 
+def once(place: Path, make: Callable[..., object]) -> None:
+    """Call make(outcome=folder) for a folder of files, unless an earlier try has made it whole.
+
+    sha256.json, beside the files, tells whether it is; `ignore_manifest` leaves that out of a copy.
+    """
+    if place.exists() and not _is_whole(place):
+        print(f"{place}: damaged, made again", file=sys.stderr)
+        shutil.rmtree(place)
+    if not place.exists():
+        unfinished = place.with_name(f"{place.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        make(outcome=unfinished)
+        (unfinished / MANIFEST).write_text(json.dumps(hashes.of_folder(unfinished)))
+        unfinished.rename(place)
+
+
+ignore_manifest = shutil.ignore_patterns(MANIFEST)
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        expected = json.loads((place / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    found = hashes.of_folder(place)
+    return expected == {name: digest for name, digest in found.items() if name != MANIFEST}
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide the numbers of a training."""
     return {package: version(package) for package in PACKAGES}
@@ -62,7 +92,5 @@ def _tell_of_others(root: Path, name: str, place: Path) -> None:
     form = re.compile(re.escape(name) + "-[0-9a-f]{16}")
     for other in sorted(root.iterdir()):
         if other.is_dir() and other != place and form.fullmatch(other.name):
-            print(
-                f"{other}: not continued, it is of other settings, data, code or packages",
-                file=sys.stderr,
-            )
+            reason = "it is of other settings, data, code, packages or another device"
+            print(f"{other}: not continued, {reason}; rm -r it to free its room", file=sys.stderr)

@@ -28,8 +28,6 @@ from msabench.utterances import DataError, Utterances
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
-_TRY = "so the weights have diverged: try a smaller learning rate"
-
 
 class Network(nn.Module):
     """What the loop needs to know of a network, beside `forward(batch) -> (b,)`.
@@ -114,6 +112,13 @@ def choose_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
+def machine(device: Device) -> str:
+    """Return in words what will compute: equal numbers are promised on the same alone."""
+    kind = choose_device(device).type
+    names = {"cuda": torch.cuda.get_device_name, "cpu": torch.backends.cpu.get_cpu_capability}
+    return f"{kind} {names.get(kind, str)()}"
+
+
 def settle(threads: int) -> None:
     """Make this process deterministic and keep it to its share of the machine."""
     torch.set_num_threads(threads)
@@ -159,6 +164,10 @@ class NetworkRegressor:
         try, OSError where scratch cannot be written, KeyboardInterrupt after a checkpoint where
         `interruption` asks for it. What the last checkpoint holds stays in scratch.
         """
+        with _out_of_memory_says(self.schedule.batch_size):
+            return self._fit(train, valid, seed, scratch)
+
+    def _fit(self, train: Utterances, valid: Utterances, seed: int, scratch: Path) -> History:
         torch.manual_seed(seed)
         network = self.network = self.build()
         network.adapt(train)
@@ -175,16 +184,18 @@ class NetworkRegressor:
             batches = shuffled(cost(train), self.schedule.batch_size, rng)
             if progress.batches:
                 kept.restore_chance()
-            with _out_of_memory_says(f"epoch {epoch}", self.schedule.batch_size):
-                row = {
-                    "epoch": epoch,
-                    "train_loss": self._train_epoch(train, batches, progress, optimizer, kept),
-                }
-                predictions = self.predict(valid)
+            row: dict[str, int | float] = {
+                "epoch": epoch,
+                "train_loss": self._train_epoch(train, batches, progress, optimizer, kept),
+            }
+            predictions = self._predict(valid)
             row["valid_loss"] = self._validation_loss(predictions, valid, rng)
             row["valid_mae"] = _mae(predictions, valid.labels)
             if not np.isfinite(row["valid_mae"]):
-                raise FloatingPointError(f"epoch {epoch}: not all predictions are finite, {_TRY}")
+                raise FloatingPointError(
+                    f"epoch {epoch}: not all predictions on valid are finite; "
+                    + self._offending(valid, np.arange(len(valid)))
+                )
             row |= network.observe()
             history.append(row)
             progress = Progress(history)
@@ -253,11 +264,13 @@ class NetworkRegressor:
                     return f"{name} of {id} has a value that is not finite"
             if not np.isfinite(batch.labels[row]):
                 return f"the label of {id} is {batch.labels[row]}"
-        wrong = ~np.isfinite(self.predict(batch))
-        blamed = batch.ids[int(wrong.argmax())]
+        wrong = ~np.isfinite(self._predict(batch))
+        if not wrong.any():
+            return f"the inputs and predictions of its {len(index)} utterances are finite"
         return (
-            f"its inputs are finite, but {wrong.sum()} of {len(index)} predictions are not "
-            f"(that of {blamed} is the first), {_TRY}"
+            f"the inputs are finite, but {wrong.sum()} of {len(index)} predictions are not (that "
+            f"of {batch.ids[int(wrong.argmax())]} is the first), so the weights have diverged: "
+            "try a smaller learning rate"
         )
 
     def _decay(self, optimizer: torch.optim.Optimizer, epochs: float) -> None:
@@ -291,9 +304,13 @@ class NetworkRegressor:
         waited = len(history) - self._best_epoch(history)
         return len(history) >= self.schedule.epochs or waited >= self.schedule.patience
 
-    @torch.inference_mode()
     def predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
-        """Predict each utterance, in the order of the data."""
+        """Predict each utterance, in the order of the data. Raises MemoryError as fit does."""
+        with _out_of_memory_says(self.schedule.batch_size):
+            return self._predict(data)
+
+    @torch.inference_mode()
+    def _predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
         network = self._trained().eval()
         predictions = np.empty(len(data), dtype=np.float32)
         for index in in_order_of_length(cost(data), self.schedule.batch_size):
@@ -316,7 +333,7 @@ class NetworkRegressor:
 
 
 @contextmanager
-def _out_of_memory_says(where: str, batch_size: int) -> Iterator[None]:
+def _out_of_memory_says(batch_size: int) -> Iterator[None]:
     """Name the batch size to try where a device has no memory left."""
     try:
         yield
@@ -325,8 +342,7 @@ def _out_of_memory_says(where: str, batch_size: int) -> Iterator[None]:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if known or any(word in str(error) for word in words):
             smaller = f"try {batch_size // 2}" if batch_size > 1 else "train fewer layers"
-            message = f"{where}: out of memory with batch_size {batch_size}; {smaller}"
-            raise MemoryError(message) from error
+            raise MemoryError(f"out of memory with batch_size {batch_size}; {smaller}") from error
         raise
 
 
