@@ -236,6 +236,46 @@ def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path, en
         assert not any((clone / "runs/scratch").glob(f"ours-{seed}-*/"))
 
 
+def test_an_interrupted_ablation_goes_on(clone, tmp_path):
+    """It repeats no run that it has finished, and ends with the same files."""
+    out = "predictions/ablation-cnn"
+
+    def made(folder):
+        files = (folder / out).rglob("*.*")
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    with changed(clone, "seeds=[7]"):
+        command = ("dvc", "repro", "--single-item", "ablation@cnn")
+        process = start(clone, *command)
+        (finished,) = until_there(clone / "runs/scratch", "ablation-cnn-*/t-7/sha256.json")
+        kill_group(process)
+        times = finished.stat().st_mtime_ns
+        again = start(clone, *command)
+        until_there(clone / "runs/scratch", "ablation-cnn-*/a-7/sha256.json")
+        assert finished.stat().st_mtime_ns == times
+        again.communicate(timeout=120)
+        assert again.returncode == 0
+        for name in ("src", "stages", "data/prepared", "data/features", "runs/plan"):
+            shutil.copytree(clone / name, tmp_path / name)
+        run(tmp_path, sys.executable, "-m", "stages.ablation", "cnn")
+        assert made(clone) == made(tmp_path)
+        assert len(made(clone)) > 6 * 3
+
+
+def kill_group(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def until_there(folder, pattern):
+    """Wait for files and return them."""
+    end = time.monotonic() + 120
+    while not (found := list(folder.glob(pattern))):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
+
+
 def test_two_at_once_do_not_mix(clone, tmp_path):
     """Two `dvc repro` of one run in the workspace, beside an experiment elsewhere of another."""
     with changed(clone, *LONG, "seeds=[5]"):
@@ -251,7 +291,9 @@ def test_two_at_once_do_not_mix(clone, tmp_path):
         run(clone, *command)
         assert outcome(clone, "ours", 5) == trained_apart(clone, tmp_path / "a", "ours", 5)
         (name,) = re.findall(r"Ran experiment\(s\): (\S+)", told[2])
-        lock = YAML(typ="safe").load(run(clone, "git", "show", f"{name}:dvc.lock").stdout)
+        named = run(clone, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}")
+        shown = run(clone, "git", "show", f"{named.stdout.strip()}:dvc.lock")
+        lock = YAML(typ="safe").load(shown.stdout)
         found = {out["path"]: out["md5"] for out in lock["stages"]["train@ours-6"]["outs"]}
     with changed(clone, *LONG, "seeds=[6]"):
         expected = trained_apart(clone, tmp_path / "b", "ours", 6)
