@@ -114,6 +114,15 @@ def asked_and_ended(parent=None, send=(signal.SIGTERM,)):
         until(interruption.asked, 2)
 
 
+@pytest.fixture
+def heard():
+    """SIGINT is heard here, which a shell lets what it starts in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_the_handlers_before_are_back_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with interruption.after_step(os.getppid()):

@@ -9,12 +9,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_killed_trainings_end_as_if_nothing_had_happened():
-    """Each network once at any moment and once while a checkpoint is written; then its disk."""
+    """Each network once at any moment and once while a checkpoint is written.
+
+    Full and read-only disks are in test_checkpoints.py.
+    """
     environment = os.environ | {"PYTHONPATH": "src"}
-    command = [sys.executable, "-m", "tests.soak", "--kills", "2", "--seed", "1"]
+    command = [sys.executable, "-m", "tests.soak", "--kills", "2", "--seed", "1", "--no-disks"]
     made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
     passed, _, failed = made.stdout.splitlines()[-1].partition(" passed, ")
-    each = 4 if os.geteuid() == 0 else 2
     assert failed == "0 failed"
-    assert int(passed) >= 3 * each
+    assert int(passed) >= 3 * 2
