@@ -8,7 +8,6 @@ plain shuffle. Both of a pair run at the same time, one thread each.
 """
 
 import argparse
-import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("src", "")]
 
 from bench import mosei  # noqa: E402
-from bench.processes import ROOT, run, wait_until_idle  # noqa: E402
+from bench.processes import run, wait_until_idle  # noqa: E402
 from bench.results import record  # noqa: E402
 from msabench.batches import POOL  # noqa: E402
 from msabench.predictions import Predictions  # noqa: E402
@@ -38,12 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder to work in")
     options = parser.parse_args()
-    trees = {}
-    for way in WAYS:
-        tree = trees[way] = mosei.with_code(options.folder / way)
-        shutil.copy(ROOT / "params.yaml", tree)
-        for name in ("plan", "download", "prepare", "features"):
-            mosei.stage(tree, name)
+    trees = {way: mosei.default_tree(options.folder / way) for way in WAYS}
     load = wait_until_idle()
 
     figures: dict[str, dict[str, object]] = {}

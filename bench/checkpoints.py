@@ -9,17 +9,15 @@ what one costs; it is not counted.
 """
 
 import argparse
-import json
-import shutil
 import sys
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("src", "")]
 
 from bench import mosei  # noqa: E402
-from bench.processes import ROOT, run, wait_until_idle  # noqa: E402
+from bench.processes import run, wait_until_idle  # noqa: E402
 from bench.results import record  # noqa: E402
-from msabench import models  # noqa: E402
+from msabench import models, params  # noqa: E402
 from msabench.training import Schedule  # noqa: E402
 
 TRAIN = """
@@ -66,18 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder to work in")
     options = parser.parse_args()
-    tree = mosei.with_code(options.folder)
-    shutil.copy(ROOT / "params.yaml", tree)
-    for name in ("plan", "download", "prepare", "features"):
-        mosei.stage(tree, name)
-    plans = {
-        path.stem: json.loads(path.read_text()) for path in (tree / "runs/plan").glob("*.json")
-    }
-    networks = [
-        name
-        for name, plan in sorted(plans.items())
-        if name == plan.get("model") and Schedule in models.accepted_settings(name)
-    ]
+    tree = mosei.default_tree(options.folder)
+    named = params.load(tree / "params.yaml").models
+    networks = [name for name in named if Schedule in models.accepted_settings(name)]
     load = wait_until_idle()
     figures = {name: run(sys.executable, "-c", TRAIN, name, cwd=tree).last for name in networks}
     record(

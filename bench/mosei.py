@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import sys
 from multiprocessing import get_context
 from pathlib import Path
@@ -88,6 +89,15 @@ def with_code(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for code in ("src", "stages"):
         (folder / code).symlink_to(ROOT / code)
+    return folder
+
+
+def default_tree(folder: Path) -> Path:
+    """Make a work tree of the default settings and data, as far as the features."""
+    with_code(folder)
+    shutil.copy(ROOT / "params.yaml", folder)
+    for name in ("plan", "download", "prepare", "features"):
+        stage(folder, name)
     return folder
 
 

@@ -1,6 +1,7 @@
 """What the tests share: one thread, small random data, a small random BERT on disk."""
 
 import os
+import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -59,6 +60,15 @@ def assert_same(found, expected):
     assert list(found.unimodal_labels) == list(expected.unimodal_labels)
     for name, labels in expected.unimodal_labels.items():
         np.testing.assert_array_equal(found.unimodal_labels[name], labels)
+
+
+def until(condition, seconds=60):
+    """Wait until something is true of another process, and return it."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
 
 
 def anonymous_megabytes() -> float:

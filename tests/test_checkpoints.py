@@ -93,6 +93,13 @@ def test_it_goes_on_and_does_not_begin_again(tmp_path, capsys):
     assert f"goes on from {tmp_path / NAME}: epoch 2, after 3 batches" in capsys.readouterr().err
 
 
+def test_a_finished_training_is_not_continued(tmp_path):
+    first, history = fit(Line, DATA, tmp_path)
+    again, same = fit(broken_off(Line, 0), DATA, tmp_path)
+    assert same == history
+    np.testing.assert_array_equal(again.predict(DATA), first.predict(DATA))
+
+
 @pytest.mark.parametrize("broken_write", [1, 2, 8, 9, 10, 11, 20, 28, 30])  # of about 30
 def test_a_broken_write_leaves_the_checkpoint_before(broken_write, tmp_path, monkeypatch):
     """Half a file under another name is neither read nor in the way."""

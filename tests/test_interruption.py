@@ -11,6 +11,7 @@ import pytest
 
 from msabench import interruption
 from msabench.checkpoints import NAME
+from tests.conftest import until
 from tests.test_training import LABELS, Line, fit, utterances
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,13 +45,6 @@ def start(folder, seconds, *before):
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     until(lambda: (folder / "started").exists())
     return process
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 
 from msabench import interruption
 from msabench.checkpoints import SECONDS
+from tests.conftest import until
 
 ROOT = Path(__file__).resolve().parents[1]
 # What makes the run short: little data, one epoch, one seed; every stage and table stays.
@@ -159,10 +160,15 @@ def changed(clone, *changes):
         run(clone, "dvc", "checkout")
 
 
-def trained_apart(clone, folder, model, seed):
-    """Train a run of the clone's plan in a tree of its own, uninterrupted; return its files."""
+def copy_tree(clone, folder):
+    """Copy what a stage that trains needs into a folder."""
     for name in ("src", "stages", "data/prepared", "data/features", "runs/plan"):
         shutil.copytree(clone / name, folder / name)
+
+
+def trained_apart(clone, folder, model, seed):
+    """Train a run of the clone's plan in a tree of its own, uninterrupted; return its files."""
+    copy_tree(clone, folder)
     run(folder, sys.executable, "-m", "stages.train", model, str(seed))
     return outcome(folder, model, seed)
 
@@ -190,16 +196,16 @@ def start(clone, *command):
 
 def trainings(process):
     """Return the processes that train below a process, once they have written a checkpoint."""
-    begun, end = time.time_ns(), time.monotonic() + 60
-    while time.monotonic() < end:
+    begun = time.time_ns()
+
+    def found():
         below = psutil.Process(process.pid).children(recursive=True)
-        found = [child for child in below if "stages.train" in child.cmdline()]
-        place = found and Path(found[0].cwd()) / "runs/scratch"
-        written = list(place.glob("*/checkpoint.json")) if place else []
-        if any(path.stat().st_mtime_ns > begun for path in written):
-            return found
-        time.sleep(0.01)
-    raise AssertionError("no training has begun")
+        training = [child for child in below if "stages.train" in child.cmdline()]
+        places = [Path(child.cwd()) / "runs/scratch" for child in training]
+        written = [path for place in places for path in place.glob("*/checkpoint.json")]
+        return training if any(path.stat().st_mtime_ns > begun for path in written) else None
+
+    return until(found)
 
 
 def kill_training(process):
@@ -248,16 +254,16 @@ def test_an_interrupted_ablation_goes_on(clone, tmp_path):
     with changed(clone, "seeds=[7]"):
         command = ("dvc", "repro", "--single-item", "ablation@cnn")
         process = start(clone, *command)
-        (finished,) = until_there(clone / "runs/scratch", "ablation-cnn-*/t-7/sha256.json")
+        places = clone / "runs/scratch"
+        (finished,) = until(lambda: list(places.glob("ablation-cnn-*/t-7/sha256.json")))
         kill_group(process)
         times = finished.stat().st_mtime_ns
         again = start(clone, *command)
-        until_there(clone / "runs/scratch", "ablation-cnn-*/a-7/sha256.json")
+        until(lambda: list(places.glob("ablation-cnn-*/a-7/sha256.json")))
         assert finished.stat().st_mtime_ns == times
         again.communicate(timeout=120)
         assert again.returncode == 0
-        for name in ("src", "stages", "data/prepared", "data/features", "runs/plan"):
-            shutil.copytree(clone / name, tmp_path / name)
+        copy_tree(clone, tmp_path)
         run(tmp_path, sys.executable, "-m", "stages.ablation", "cnn")
         assert made(clone) == made(tmp_path)
         assert len(made(clone)) > 6 * 3
@@ -266,15 +272,6 @@ def test_an_interrupted_ablation_goes_on(clone, tmp_path):
 def kill_group(process):
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-
-
-def until_there(folder, pattern):
-    """Wait for files and return them."""
-    end = time.monotonic() + 120
-    while not (found := list(folder.glob(pattern))):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
 
 
 def test_two_at_once_do_not_mix(clone, tmp_path):
@@ -360,8 +357,7 @@ def test_no_output_tells_when_or_where(clone):
 @pytest.mark.parametrize("model", ["svm", "cnn", "self_mm", "ours"])
 def test_the_test_split_changes_no_trained_weight(clone, tmp_path, model):
     """Train again on the same data but for a test split of other labels, frames and texts."""
-    for name in ("src", "stages", "data/prepared", "data/features", "runs/plan"):
-        shutil.copytree(clone / name, tmp_path / name)
+    copy_tree(clone, tmp_path)
     for file in [*tmp_path.glob("data/*/test/*.npy")]:
         if "offsets" not in file.name:
             values = np.load(file)
