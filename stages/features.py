@@ -40,6 +40,7 @@ def main() -> None:
     (OUT / "runs").mkdir()
     for name, reads in config["runs"].items():
         files = {split: OUT / split / f"{reads['array']}.npy" for split in SPLITS}
+        reads["max_tokens"] = config["max_tokens"]
         reads["sha256"] = {split: hashes.of_file(file) for split, file in files.items()}
         (OUT / "runs" / f"{name}.json").write_text(json.dumps(reads, indent=2) + "\n")
 

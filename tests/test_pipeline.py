@@ -225,12 +225,13 @@ def kill_dvc(process):
 
 
 LONG = ("batch_size=8", "models.ours.epochs=4")  # 24 steps
+LONGER = ("batch_size=2", "models.ours.epochs=4")  # 96: none must end by itself meanwhile
 
 
 def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path):
     """One training, interrupted in three ways, each of which leaves it some steps further."""
     command = ("dvc", "repro", "--single-item", "train@ours-7")
-    with changed(clone, *LONG, "seeds=[7]"):
+    with changed(clone, *LONGER, "seeds=[7]"):
         for end in (kill_training, kill_dvc, press_ctrl_c):
             process = start(clone, *command)
             end(process)

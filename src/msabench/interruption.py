@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from select import select
 
 GRACE = 4.0  # seconds; a batch of a large encoder can take longer on a CPU
+LOOK = 0.2  # seconds between two looks at whether the parent lives
 STATUS = 130  # what a shell reports of a command that Ctrl-C ended
 MESSAGE = "interrupted: `dvc repro` goes on from the last checkpoint"
 
@@ -57,7 +58,7 @@ def after_step(parent: int) -> Iterator[None]:
 
 def _watch(reader: int, parent: int, done: threading.Event) -> None:
     """Ask to end after a signal, or without the parent; end the process if that takes too long."""
-    while os.getppid() == parent and not select([reader], [], [], 1.0)[0]:
+    while os.getppid() == parent and not select([reader], [], [], LOOK)[0]:
         pass
     if done.is_set():
         return

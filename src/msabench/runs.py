@@ -1,5 +1,6 @@
-"""One run: a model, its settings and a seed, from prepared data to predictions on disk."""
+"""One run: a model, its settings and a seed, from prepared data to predictions, and back again."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 from msabench import models
 from msabench.models import Regressor
 from msabench.predictions import Predictions
-from msabench.training import write_history
-from msabench.utterances import Utterances
+from msabench.training import Device, write_history
+from msabench.utterances import DataError, Utterances
 
 
 def fit_and_predict(
@@ -39,3 +40,22 @@ def fit_and_predict(
         found.write(outcome / f"{split}.csv")
     write_history(outcome / "history.csv", history)
     return regressor
+
+
+def restore(folder: Path, device: Device = "auto") -> tuple[dict[str, Any], Regressor]:
+    """Return what run.json of a saved run says, and its trained model.
+
+    Raises DataError for a folder that holds no whole run.
+    """
+    if not all((folder / name).is_file() for name in ("run.json", "weights.safetensors")):
+        raise DataError(f"{folder}: holds no trained run (run.json and weights.safetensors)")
+    config = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    regressor = models.build(
+        config["model"],
+        config["settings"],
+        config["widths"],
+        text_encoder=config["text_encoder"],
+        device=device,
+    )
+    regressor.load(folder)
+    return config, regressor

@@ -13,6 +13,7 @@ needs to know which of the three it has.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -242,3 +243,31 @@ def encode(
                 arrays[name][start:end] = row[: end - start]
     for array in arrays.values():
         array.flush()
+
+
+class Reader:
+    """Texts as a saved run reads them: tokenized, cut, and run through the frozen layers.
+
+    encoder: the name of the run's text encoder. reads: `text` of its run.json.
+    Raises DataError where there is no such encoder.
+    """
+
+    def __init__(self, encoder: str, reads: Mapping[str, Any], device: torch.device) -> None:
+        self.tokenizer = load_tokenizer(encoder)
+        self.reads = reads
+        self.device = device
+        self.bert = None if reads["array"] == "tokens" else load_bert(encoder)
+
+    def tokens(self, texts: list[str]) -> Ragged:
+        """Return the token ids of each text, cut as in training."""
+        return cut(tokenize(self.tokenizer, texts), self.reads["max_tokens"])
+
+    def read(self, tokens: Ragged) -> Ragged:
+        """Return what the model reads as its text: these token ids, hidden states or a vector."""
+        if self.bert is None:
+            return tokens
+        array, how = self.reads["array"], (self.reads["trainable_layers"], self.reads["pooling"])
+        with TemporaryDirectory() as place:
+            encode(self.bert, tokens, {array: how}, Path(place), device=self.device)
+            made = Ragged.load(Path(place), array)
+            return Ragged(np.array(made.values), made.offsets)
