@@ -39,7 +39,8 @@ def main(name: str, seed: str) -> None:
         made = {"run": name, "seed": int(seed), **config, "text": text}
         made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
         made |= {"versions": scratch.versions()}
-        (weights / "run.json").write_text(json.dumps(made, indent=2) + "\n")
+        for folder in (weights, outcome):  # what made the weights made the predictions
+            (folder / "run.json").write_text(json.dumps(made, indent=2) + "\n")
 
 
 if __name__ == "__main__":
