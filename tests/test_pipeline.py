@@ -21,63 +21,19 @@ import pytest
 from ruamel.yaml import YAML
 
 from msabench import interruption
-from msabench.checkpoints import SECONDS
+from tests import clones
+from tests.clones import ROOT, SMALL, environment, run
 from tests.conftest import until
 
-ROOT = Path(__file__).resolve().parents[1]
-# What makes the run short: little data, one epoch, one seed; every stage and table stays.
-SMALL = [
-    "seeds=[1]",
-    "ablation.enabled=true",
-    "datasets.simulated.settings.train=48",
-    "datasets.simulated.settings.valid=24",
-    "datasets.simulated.settings.test=24",
-    "models.ours.epochs=1",
-    "models.cnn.epochs=1",
-    "models.self_mm.epochs=2",
-]
-
-
 FIGURES = ("learning", "predictions", "confusion", "comparison", "sweeps", "generated_labels")
-
-
-def environment():
-    """This Python's programs, one thread, checkpoints after every step."""
-    return os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": "",
-        "HF_HUB_OFFLINE": "1",
-        SECONDS: "0",
-    }
-
-
-def run(folder, *command, check=True):
-    """Run a command in the clone, without a terminal."""
-    made = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=900
-    )
-    if check and made.returncode:
-        raise AssertionError(f"{command}\n{made.stdout[-4000:]}\n{made.stderr[-4000:]}")
-    return made
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """This tree as a repository of its own, run once with small settings."""
     folder = tmp_path_factory.mktemp("clone") / "msabench"
-    listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout
-    for name in listed.splitlines():
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    run(folder, "git", "init", "--quiet")
-    run(folder, "git", "config", "user.email", "test@example.org")
-    run(folder, "git", "config", "user.name", "test")
-    run(folder, "git", "add", "--all")
-    run(folder, "git", "commit", "--quiet", "--message", "start")
-    changes = [part for change in SMALL for part in ("--set-param", change)]
-    run(folder, "dvc", "exp", "run", *changes)
+    clones.clone(folder)
+    run(folder, "dvc", "exp", "run", *clones.options([*SMALL, "ablation.enabled=true"]))
     return folder
 
 
@@ -151,8 +107,7 @@ def changed(clone, *changes):
     params = (clone / "params.yaml").read_bytes()
     lock = (clone / "dvc.lock").read_bytes()
     try:
-        options = [part for change in changes for part in ("--set-param", change)]
-        run(clone, "dvc", "exp", "run", *options, "plan")
+        run(clone, "dvc", "exp", "run", *clones.options(changes), "plan")
         yield
     finally:
         (clone / "params.yaml").write_bytes(params)

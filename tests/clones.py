@@ -1,0 +1,70 @@
+"""A copy of this tree as a repository of its own, in which commands run as a user runs them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from msabench.checkpoints import SECONDS
+
+ROOT = Path(__file__).resolve().parents[1]
+# What makes a run short: little data, one epoch, one seed; every stage and table stays.
+SMALL = (
+    "seeds=[1]",
+    "datasets.simulated.settings.train=48",
+    "datasets.simulated.settings.valid=24",
+    "datasets.simulated.settings.test=24",
+    "models.ours.epochs=1",
+    "models.cnn.epochs=1",
+    "models.self_mm.epochs=2",
+)
+
+
+def environment() -> dict[str, str]:
+    """This Python's programs, one thread, checkpoints after every step."""
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": "",
+        "HF_HUB_OFFLINE": "1",
+        SECONDS: "0",
+    }
+
+
+def run(
+    folder: Path, *command: str | Path, check: bool = True
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command in a folder, without a terminal; an AssertionError tells what it printed."""
+    made = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    if check and made.returncode:
+        raise AssertionError(f"{command}\n{made.stdout[-4000:]}\n{made.stderr[-4000:]}")
+    return made
+
+
+def clone(folder: Path) -> None:
+    """Copy this tree, what git does not know yet included, and commit it as `main`."""
+    listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout
+    for name in listed.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    run(folder, "git", "init", "--quiet", "--initial-branch=main")
+    run(folder, "git", "config", "user.email", "test@example.org")
+    run(folder, "git", "config", "user.name", "test")
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "--message", "start")
+
+
+def options(changes: Sequence[str]) -> list[str]:
+    """Return changes of params.yaml as options of `dvc exp run`."""
+    return [part for change in changes for part in ("--set-param", change)]
