@@ -1,47 +1,45 @@
-"""Tables, predictions and histories -> the figures in plots/ and their data in plots/data/."""
+"""Tables and predictions -> the figures in plots/, their data, and all of it on one page."""
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from msabench import figures, plot_data
-from msabench.metrics import class_names, confusion
-from msabench.tables import PUBLISHED, SWEEPS, Runs
+from msabench import exhibits, figures, markdown, page, plot_data, provenance, tables
 from stages import run
 
-PREDICTIONS, PLOTS, DATA = Path("predictions"), Path("plots"), Path("plots/data")
+STAGES, PREPARED, PREDICTIONS = Path("runs/plan/stages"), Path("data/prepared"), Path("predictions")
+METRICS, PLOTS = Path("metrics"), Path("plots")
 
 
 def main() -> None:
-    plan = json.loads(Path("runs/plan/stages/tables.json").read_text(encoding="utf-8"))
-    table = {n: json.loads(Path(f"metrics/table{n}.json").read_text()) for n in (*SWEEPS, "6")}
-    kind, title, facts, on = plan["metrics"], plan["title"], PUBLISHED["tables"], PUBLISHED["data"]
+    plan, source = _read(STAGES / "tables.json"), _read(STAGES / "download.json")
+    table = {number: _read(METRICS / f"table{number}.json") for number in "123456"}
+    comparison, ablation, generated = (
+        _read(METRICS / f"{name}.json") for name in ("comparison", "ablation", "generated_labels")
+    )
     runs = {
-        model: Runs.read([PREDICTIONS / f"{model}-{seed}" for seed in plan["seeds"]])
+        model: tables.Runs.read([PREDICTIONS / f"{model}-{seed}" for seed in plan["seeds"]])
         for model in plan["models"]
     }
-    shutil.rmtree(DATA, ignore_errors=True)
-    plot_data.write(DATA, runs, table["6"], kind)
+    shutil.rmtree(PLOTS / "data", ignore_errors=True)
+    plot_data.write(PLOTS / "data", runs, table["6"], plan["metrics"])
+    drawn = exhibits.draw(plan, runs, table)
+    for name, exhibit in drawn.items():
+        figures.save(exhibit.figure, PLOTS / f"{name}.svg")
 
-    named = {PUBLISHED["names"].get(model, model): seeds for model, seeds in runs.items()}
-    tested = {name: seeds for name, seeds in named.items() if seeds.test}
-    histories = {name: seeds.histories for name, seeds in named.items()}
-    counts = {name: confusion(*seeds.pooled(), kind) for name, seeds in tested.items()}
-    means = {name: seeds.mean() for name, seeds in tested.items()}
-    results = {PUBLISHED["names"].get(name, name): row for name, row in table["6"].items()}
-    report = {PUBLISHED["names"][name]: row for name, row in facts["6"]["rows"].items()}
-    sweeps = {facts[n]["title"]: table[n] for n in SWEEPS}
-    published = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
-    drawn = {
-        "learning": figures.learning_curves(histories, title),
-        "generated_labels": figures.generated_labels(histories, title),
-        "predictions": figures.predictions_against_labels(means, title, plan["label_range"]),
-        "confusion": figures.confusions(counts, title, class_names(kind)),
-        "comparison": figures.comparison(results, report, title, on),
-        "sweeps": figures.sweeps(sweeps, published, title, on),
-    }
-    for name, figure in drawn.items():
-        figures.save(figure, PLOTS / f"{name}.svg")
+    modalities = ["text", *tables.load_data(PREPARED)["train"].sequences]
+    rows = tables.rows_of(plan, modalities)
+    behind = rows | tables.ablation_rows(plan, modalities)
+    told = markdown.sections(plan, rows, table, comparison, ablation, generated)
+    told += provenance.sections(plan, behind, source, PREPARED, PREDICTIONS)
+    missing = tables.missing_files(behind, PREDICTIONS)
+    text = page.render(plan, told, drawn, comparison, missing)
+    (PLOTS / "report.html").write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

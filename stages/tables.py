@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from msabench import data_report, tables
-from msabench.markdown import markdown
+from msabench.markdown import markdown, sections
 from stages import run
 
 PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
@@ -25,7 +25,7 @@ def main() -> None:
     comparison = tables.compare_models(rows["6"], PREDICTIONS)
     ablation = tables.measure_ablation(plan, subsets, data, PREDICTIONS)
     generated = tables.measure_generated_labels(plan, PREDICTIONS)
-    text = markdown(plan, rows, measured, comparison, ablation, generated)
+    text = markdown(sections(plan, rows, measured, comparison, ablation, generated))
 
     METRICS.mkdir(exist_ok=True)
     for number, table in measured.items():

@@ -20,6 +20,8 @@ LAYERS = [
     ["metrics", "statistics", "data_report"],
     ["tables", "layers"],
     ["figures", "markdown", "plot_data"],
+    ["exhibits", "provenance"],
+    ["page"],
     ["sources", "text"],
     ["training"],
     ["models"],
@@ -97,7 +99,7 @@ BY_NAME = {
     "ablation": {"src/msabench/models/${item.run}.py"},
     "modalities": {"src/msabench/models/svm.py"},
     "tables": {"src/msabench/published.json"},
-    "report": {"src/msabench/published.json"},
+    "report": {"src/msabench/published.json", "src/msabench/page.html"},
 }
 
 

@@ -6,6 +6,7 @@ mapping, so that it keeps it from figure to figure: a model without data stays i
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from io import StringIO
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,19 @@ def save(figure: Figure, path: Path) -> None:
     """Write the figure, byte for byte the same in every run."""
     with matplotlib.rc_context(STYLE):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})
+
+
+def as_text(figure: Figure) -> str:
+    """Return the figure as SVG for a page that brings its title, background and font.
+
+    Its words are text there, not outlines.
+    """
+    written, title = StringIO(), figure.get_suptitle()
+    figure.suptitle("")
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "none"}):
+        figure.savefig(written, format="svg", metadata={"Date": None}, transparent=True)
+    figure.suptitle(title)
+    return written.getvalue()
 
 
 @styled

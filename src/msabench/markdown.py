@@ -1,7 +1,10 @@
-"""The tables as text: markdown that lines up, every figure beside that of the report."""
+"""The tables as text: sections of words and grids, every figure beside that of the report.
+
+`markdown` draws them so that they line up; the page shows the same sections as HTML.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msabench import statistics
 from msabench.metrics import HEADLINE, METRICS
@@ -12,18 +15,83 @@ DATA = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "labe
 VALID = ("valid_mae", "valid_corr")
 
 
-def markdown(
+class Grid(NamedTuple):
+    """A table as it is shown: the columns in `left` are words, all others numbers.
+
+    caption: what it holds, where it does not stand right below its section's title.
+    """
+
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    left: Sequence[int] = (0,)
+    caption: str = ""
+
+
+class Section(NamedTuple):
+    """A title, and what stands below it: paragraphs of markdown, and grids."""
+
+    name: str
+    title: str
+    blocks: list[str | Grid]
+    level: int = 2
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """Write the sections as markdown that is readable as plain text too."""
+    text = []
+    for section in sections:
+        text.append(f"{'#' * section.level} {section.title}")
+        text += [block if isinstance(block, str) else _drawn(block) for block in section.blocks]
+    return "\n\n".join(text) + "\n"
+
+
+def sections(
     plan: Mapping[str, Any],
     rows: Mapping[str, Mapping[str, list[str]]],
     tables: Mapping[str, Table],
     comparison: Mapping[str, Mapping[str, Row]],
     ablation: Mapping[str, Mapping[str, Table]],
     generated: Mapping[str, Table],
-) -> str:
-    """Write every table beside the report's figures, readable as plain text too."""
+) -> list[Section]:
+    """Lay out every table beside the report's figures.
+
+    Sections are named `tables` (what holds for all), `table1` to `table6`, `data`, and like the
+    files in metrics/ that they show.
+    """
     title, kind = plan["title"], plan["metrics"]
+    found = [Section("tables", f"Tables: {title}", [*_preface(title)], level=1)]
+    for number, table in tables.items():
+        facts = PUBLISHED["tables"][number]
+        blocks: list[str | Grid] = []
+        if number == "1":
+            blocks.append(_data_grid(table, facts["rows"]))
+        else:
+            blocks.append(_result_grid(number, table, rows[number], facts["rows"]))
+            if number in ("2", "6"):
+                blocks.append(_further_grid(table, kind))
+        if number in SWEEPS:
+            if not plan["sweep_seeds"]:
+                blocks.append("Left out: `sweep_seeds` is empty.")
+            blocks.append("`*` marks the row chosen: the lowest MAE on the validation split.")
+        blocks += facts["notes"]
+        found.append(
+            Section(f"table{number}", f"Table {number}, {title}: {facts['title']}", blocks)
+        )
+        if number == "1":
+            found.append(_report_section(table, title))
+    found.append(_comparison_section(comparison, title))
+    found += _ablation_sections(ablation, title) + _generated_sections(generated, title)
+    quoted = [
+        [entry["name"], *(_number(entry[metric]) for metric in HEADLINE), entry["source"]]
+        for entry in PUBLISHED["quoted"]
+    ]
+    grid = Grid(["", *HEADLINE, "source"], quoted, left=(0, 5))
+    found.append(Section("published", f"Published on {PUBLISHED['data']}", [grid]))
+    return found
+
+
+def _preface(title: str) -> list[str]:
     text = [
-        f"# Tables: {title}",
         "Measured values are means over seeds ± their sample standard deviation. `report` is "
         f"the figure of the report, measured on {PUBLISHED['data']}; `diff` is measured minus "
         f"report. {PUBLISHED['source']}.",
@@ -33,36 +101,10 @@ def markdown(
             f"**The data are {title}: what is measured here says nothing about "
             f"{PUBLISHED['data']}**, and `diff` is no error of reproduction."
         )
-    for number, table in tables.items():
-        facts = PUBLISHED["tables"][number]
-        text.append(f"## Table {number}, {title}: {facts['title']}")
-        if number == "1":
-            text.append(_data_grid(table, facts["rows"]))
-        else:
-            text.append(_result_grid(number, table, rows[number], facts["rows"]))
-            if number in ("2", "6"):
-                text.append(_further_grid(table, kind))
-        notes = list(facts["notes"])
-        if number in SWEEPS:
-            notes.insert(0, "`*` marks the row chosen: the lowest MAE on the validation split.")
-            if not plan["sweep_seeds"]:
-                notes.insert(0, "Left out: `sweep_seeds` is empty.")
-        text += notes
-        if number == "1":
-            text += _report_text(table, title)
-    text.append(f"## Differences between the models of Table 6, {title}")
-    text += _comparison_text(comparison)
-    text += _ablation_text(ablation, title) + _generated_text(generated, title)
-    text.append(f"## Published on {PUBLISHED['data']}")
-    quoted = [
-        [entry["name"], *(_number(entry[metric]) for metric in HEADLINE), entry["source"]]
-        for entry in PUBLISHED["quoted"]
-    ]
-    text.append(_grid(["", *HEADLINE, "source"], quoted, left=(0, 5)))
-    return "\n\n".join(text) + "\n"
+    return text
 
 
-def _data_grid(table: Table, published: Mapping[str, Row]) -> str:
+def _data_grid(table: Table, published: Mapping[str, Row]) -> Grid:
     lines = []
     for name, row in table.items():
         report = published[name]["utterances"]
@@ -70,10 +112,10 @@ def _data_grid(table: Table, published: Mapping[str, Row]) -> str:
         lines.append(
             [name, *map(str, (row["utterances"], report, row["utterances"] - report)), *numbers]
         )
-    return _grid(["", "utterances", "report", "diff", *DATA], lines)
+    return Grid(["", "utterances", "report", "diff", *DATA], lines)
 
 
-def _report_text(table: Table, title: str) -> list[str]:
+def _report_section(table: Table, title: str) -> Section:
     """Lay out what Table 1 leaves: a line for each quantity, a column for each split."""
     lines = []
     for key, value in next(iter(table.values())).items():
@@ -86,9 +128,8 @@ def _report_text(table: Table, title: str) -> list[str]:
             ]
         else:
             lines.append([key, *(_count(row[key]) for row in table.values())])
-    return [
-        f"### Data report, {title}",
-        _grid(["", *table], lines),
+    blocks: list[str | Grid] = [
+        Grid(["", *table], lines),
         "label: utterances by label, rounded to the nearest of these. repeated: utterances whose "
         "text is not theirs alone; shared: between splits. tokens_cut: texts longer than "
         "`max_tokens`; tokens_differ: texts whose token ids in the data are not the text encoder's "
@@ -96,11 +137,12 @@ def _report_text(table: Table, title: str) -> list[str]:
         "lengths: utterances whose length contradicted the padding; front: utterances padded at "
         "the front. Other counts are the source's own: see src/msabench/sources.",
     ]
+    return Section("data", f"Data report, {title}", blocks, level=3)
 
 
 def _result_grid(
     number: str, table: Table, rows: Mapping[str, list[str]], published: Mapping[str, Row]
-) -> str:
+) -> Grid:
     """Lay the four metrics on test beside the report's, after those on the validation split."""
     header = ["", *VALID, *(c for metric in HEADLINE for c in (metric, "report", "diff"))]
     lines = []
@@ -117,7 +159,7 @@ def _result_grid(
             absent = "absent" if number == "2" else "left out"
             line[1] = "missing" if rows[name] else absent
         lines.append(line)
-    return _grid(header, lines)
+    return Grid(header, lines)
 
 
 def _beside(row: Row, metric: str, report: float | None, marked: bool) -> list[str]:
@@ -131,15 +173,15 @@ def _beside(row: Row, metric: str, report: float | None, marked: bool) -> list[s
     return [shown + (" †" if marked else ""), _number(report), difference]
 
 
-def _further_grid(table: Table, kind: str) -> str:
+def _further_grid(table: Table, kind: str) -> Grid:
     columns = [metric for metric in METRICS[kind] if metric not in ("mae", "corr")]
     lines = [
         [name, *(_beside(row, c, None, False)[0] for c in columns)] for name, row in table.items()
     ]
-    return _grid(["", *columns], lines)
+    return Grid(["", *columns], lines, caption="Every metric on test")
 
 
-def _comparison_text(comparison: Mapping[str, Mapping[str, Row]]) -> list[str]:
+def _comparison_section(comparison: Mapping[str, Mapping[str, Row]], title: str) -> Section:
     level = f"{statistics.LEVEL:.0%}"
     models = [
         [name, _number(row["mae"]), _number(row["low"]), _number(row["high"])]
@@ -149,16 +191,18 @@ def _comparison_text(comparison: Mapping[str, Mapping[str, Row]]) -> list[str]:
         [name, *(f"{row[c]:+z.3f}" for c in BOUNDS), *(f"{row[c]:.4f}" for c in ("p", "p_holm"))]
         for name, row in comparison["pairs"].items()
     ]
-    return [
+    blocks: list[str | Grid] = [
         f"Absolute error on test averaged over seeds; low and high bound the {level} confidence "
         f"interval of a paired bootstrap that draws videos, {statistics.DRAWS} draws. p is "
         "two-sided; p_holm is adjusted for the number of pairs.",
-        _grid(["", "mae", "low", "high"], models),
-        _grid(["", "difference", "low", "high", "p", "p_holm"], pairs),
+        Grid(["", "mae", "low", "high"], models),
+        Grid(["", "difference", "low", "high", "p", "p_holm"], pairs, caption="Paired differences"),
     ]
+    name = f"Differences between the models of Table 6, {title}"
+    return Section("comparison", name, blocks)
 
 
-def _ablation_text(ablation: Mapping[str, Mapping[str, Table]], title: str) -> list[str]:
+def _ablation_sections(ablation: Mapping[str, Mapping[str, Table]], title: str) -> list[Section]:
     if not ablation:
         return []
     lines = []
@@ -171,15 +215,16 @@ def _ablation_text(ablation: Mapping[str, Mapping[str, Table]], title: str) -> l
             tested += ["-" if c not in pair else f"{pair[c]:.4f}" for c in ("p", "p_holm")]
             lines.append([model, subset, *shown, *tested])
     header = ["", "", *VALID, *HEADLINE, *BOUNDS, "p", "p_holm"]
-    return [
-        f"## Modality ablation, {title}: every model on every subset",
+    blocks: list[str | Grid] = [
         f"difference: MAE minus that of {FULL} of the same model, with interval and p as above; "
         "p_holm is adjusted for the subsets of one model.",
-        _grid(header, lines, left=(0, 1)),
+        Grid(header, lines, left=(0, 1)),
     ]
+    name = f"Modality ablation, {title}: every model on every subset"
+    return [Section("ablation", name, blocks)]
 
 
-def _generated_text(generated: Mapping[str, Table], title: str) -> list[str]:
+def _generated_sections(generated: Mapping[str, Table], title: str) -> list[Section]:
     if not generated:
         return []
     columns = ("multimodal", "generated", "shift_corr", "shift_ratio")
@@ -188,14 +233,15 @@ def _generated_text(generated: Mapping[str, Table], title: str) -> list[str]:
         for model, table in generated.items()
         for name, row in table.items()
     ]
-    return [
-        f"## Generated unimodal labels against the true ones, {title}",
+    blocks: list[str | Grid] = [
         "multimodal, generated: the correlation of the multimodal label and of the generated one "
         "(last epoch) with the true unimodal label of the training utterances. shift_corr: the "
         "correlation of what was added to the multimodal label with what would have been right; "
         "shift_ratio: the standard deviation of the former over that of the latter.",
-        _grid(["", "", *columns], lines, left=(0, 1)),
+        Grid(["", "", *columns], lines, left=(0, 1)),
     ]
+    name = f"Generated unimodal labels against the true ones, {title}"
+    return [Section("generated_labels", name, blocks)]
 
 
 def _signed(value: float | None) -> str:
@@ -219,8 +265,9 @@ def _number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:z.3f}" if isinstance(value, float) else str(value)
 
 
-def _grid(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+def _drawn(grid: Grid) -> str:
     """Draw a markdown table whose columns also line up as plain text."""
+    header, lines, left, _ = grid
     widths = [max(3, *(len(line[i]) for line in (header, *lines))) for i in range(len(header))]
 
     def drawn(cells: Sequence[str]) -> str:

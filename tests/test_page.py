@@ -1,0 +1,525 @@
+"""The page says what metrics/ holds, to everyone, and needs nothing beside it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from msabench import encoders, page
+from msabench.markdown import Grid
+from msabench.metrics import HEADLINE
+from msabench.tables import PUBLISHED
+from stages import report as report_stage
+from stages import tables as tables_stage
+from tests.chromium import PROGRAM, Chromium
+from tests.test_tables import SUBSETS, Tree, tree, undrawn
+
+__all__ = ["tree", "undrawn"]  # fixtures
+
+VOID = {"meta", "img", "br", "hr", "input", "link"}
+Element = tuple[str, dict[str, str | None], list[str]]
+
+
+class Read(HTMLParser):
+    """A page as elements: tag, attributes, text; rows as the text of their cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[Element] = []
+        self.open: list[Element] = []
+        self.rows: list[list[list[str]]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        element: Element = (tag, dict(attrs), [])
+        self.elements.append(element)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append(element[2])
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs), []))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for element in self.open:
+            element[2].append(data)
+
+    def all(self, *tags: str) -> list[tuple[str, dict[str, str | None], str]]:
+        return [(t, a, "".join(text).strip()) for t, a, text in self.elements if t in tags]
+
+    @property
+    def cells(self) -> list[tuple[str, ...]]:
+        """Each row, in the characters of markdown."""
+        plain = str.maketrans({page.MINUS: "-", page.DASH: "-", "†": None})
+        return [tuple("".join(cell).translate(plain).strip() for cell in row) for row in self.rows]
+
+
+def made(tree: Tree) -> Read:
+    tables_stage.main()
+    report_stage.main()
+    return Read(text_of(tree))
+
+
+def text_of(tree: Tree) -> str:
+    return (tree.root / "plots/report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A tree with all that a page can show, its page, and where it lies."""
+    folder = tmp_path_factory.mktemp("full")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        whole = Tree(folder)
+        whole.plan["ablation"] = {"ours": "t+a+v"}
+        whole.write()
+        for subset in SUBSETS[:-1]:
+            for seed in whole.plan["seeds"]:
+                whole.predict(f"ablation-ours/{subset}-{seed}", 0.9)
+        history = folder / "predictions/self_mm-1/history.csv"
+        history.write_text(
+            "epoch,train_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text\n"
+            "1,1,0.9,0.9,0,0\n2,1,0.8,0.625,0.2,0.5\n"
+        )
+        shutil.copy(history, folder / "predictions/self_mm-2/history.csv")
+        yield whole, made(whole), folder / "plots/report.html"
+
+
+def test_every_row_of_every_table_stands_on_the_page(full):
+    """As tables.md has it; the intervals of Table 6 show the spread over seeds as well."""
+    tree, read, _ = full
+    lines = [line for line in tree.markdown.splitlines() if line.startswith("| ")]
+    found = set(read.cells)
+    count = 0
+    for line in lines:
+        cells = tuple(cell.replace("†", "").strip() for cell in line.strip("|").split("|"))
+        if set("".join(cells)) <= {"-", ":"} or cells[0] == "":
+            continue
+        name, second, *rest = cells
+        merged = (f"{name} {second}", *rest)
+        if not {cells, merged} & found:
+            assert (name, *rest) in {(row[0], *row[2:]) for row in found if len(row) == 4}
+        count += 1
+    assert count > 70
+
+
+def test_every_figure_of_table_6_occurs(full):
+    tree, read, _ = full
+    rows = [row for row in read.cells if row and row[0] in tree.read("table6")]
+    for model, values in tree.read("table6").items():
+        shown = " ".join(" ".join(row) for row in rows if row[0] == model)
+        for metric in HEADLINE:
+            assert f"{values[metric]:.3f}" in shown or (metric, values[metric]) == ("corr", 0)
+            if values[f"{metric}_std"] is not None:
+                assert f"{values[metric]:.3f} ± {values[f'{metric}_std']:.3f}" in shown
+        for metric, figure in PUBLISHED["tables"]["6"]["rows"].get(model, {}).items():
+            assert f"{figure:.3f}" in shown
+            assert f"{values[metric] - figure:+z.3f}" in shown
+
+
+def test_the_intervals_have_the_spread_beside_them(full):
+    tree, read, _ = full
+    for model, row in tree.read("comparison")["models"].items():
+        std = tree.read("table6")[model]["mae_std"]
+        interval = (f"{row['low']:.3f}", f"{row['high']:.3f}")
+        assert (model, f"{row['mae']:.3f} ± {std:.3f}", *interval) in read.cells
+    for pair, row in tree.read("comparison")["pairs"].items():
+        assert any(cells[0] == pair and f"{row['p_holm']:.4f}" in cells for cells in read.cells)
+
+
+def test_marks_of_the_tables(full):
+    """The dagger of the SVM's own metric, the row chosen, the columns grouped under a metric."""
+    tree, read, _ = full
+    text = text_of(tree)
+    assert text.count('<span class="mark"> †</span>') == 2 * (7 + 1)  # Table 2, and the SVM's row
+    chosen = re.findall(r'<tr class="chosen">\s*<th scope="row">([^<]+) \*</th>', text)
+    assert len(chosen) == 3
+    groups = [text for _, attributes, text in read.all("th") if attributes["scope"] == "colgroup"]
+    assert groups == ["utterances", *HEADLINE * 5]
+
+
+def test_every_title_says_that_the_data_are_simulated(full):
+    _, read, _ = full
+    titles = [text for _, _, text in read.all("title", "h1", "h3")]
+    own = {"Published on MOSEI", "Settings", "Versions", "Data set", "Text encoder"}
+    own.add("Hashes of the predictions")
+    assert len(titles) > 15
+    assert [t for t in titles if "simulated data" not in t] == [t for t in titles if t in own]
+    assert all("simulated data" in caption for _, _, caption in read.all("figcaption"))
+    (note,) = [text for _, a, text in read.all("div") if a.get("class") == "note"]
+    assert "says nothing about MOSEI" in note
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_real_data_need_no_such_words(tree):
+    tree.plan["title"] = "CMU-MOSEI, text only"
+    tree.write()
+    read = made(tree)
+    assert "says nothing" not in text_of(tree)
+    assert "simulated" not in " ".join(text for _, _, text in read.all("title", "h1", "h2", "h3"))
+
+
+def test_nothing_is_fetched(full):
+    tree, read, _ = full
+    for tag, attributes, _ in read.elements:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "xlink:href", "srcset", "action"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:image/png;")), (tag, value)
+    text = text_of(tree)
+    assert "@import" not in text
+    assert re.findall(r"url\((?!#)", text) == []
+    assert len(text.encode()) < 1_500_000
+
+
+def test_what_the_data_and_the_models_are_called_is_only_text(tree):
+    name = 'fi<i>fth&"'
+    tree.plan["models"].append(name)
+    tree.plan["title"] = 'simulated data <script>alert("1")</script> & </svg>'
+    tree.write()
+    read = made(tree)
+    assert len(read.all("script")) == 1
+    assert not read.all("i")
+    assert tree.plan["title"] in read.all("h1")[0][2]
+    assert name in [text for _, _, text in read.all("th")]
+    labels = [attributes["aria-label"] for _, attributes, _ in read.all("svg")]
+    assert any(name in (label or "") for label in labels)
+
+
+def test_two_runs_give_the_same_bytes(full):
+    tree, _, path = full
+    before = path.read_bytes()
+    report_stage.main()
+    assert path.read_bytes() == before
+    assert str(tree.root).encode() not in before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_missing_is_said(tree):
+    tree.write()
+    for name in ("cnn-2", "self_mm-1", "batch_32-1"):
+        shutil.rmtree(tree.root / "predictions" / name)
+    with pytest.raises(SystemExit):
+        tables_stage.main()
+    report_stage.main()
+    read = Read(text_of(tree))
+    (told,) = [text for _, attributes, text in read.all("div") if attributes.get("id") == "missing"]
+    assert "Missing: 6 files of predictions." in told
+    assert "predictions/cnn-2/test.csv" in told
+    assert ("cnn-2", "train@cnn-2", "missing") in read.cells
+    assert ("Table 3", "32", "batch_32", "missing") in read.cells
+    assert next(row[1] for row in read.cells if row and row[0] == "cnn") == "missing"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_any_predictions_there_is_a_page(tree):
+    tree.write()
+    shutil.rmtree(tree.root / "predictions")
+    with pytest.raises(SystemExit):
+        tables_stage.main()
+    report_stage.main()
+    text = text_of(tree)
+    assert "No model has been measured." in text
+    assert "No run has left its settings." in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_data_set_without_frames_says_what_is_absent(tree):
+    tree.write(modalities=())
+    read = made(tree)
+    assert ("a", "absent") in [row[:2] for row in read.cells]
+    assert not [attributes for _, attributes, _ in read.all("div") if "id" in attributes]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_ablation_that_was_not_made_says_how_to(tree):
+    tree.write()
+    made(tree)
+    assert "<code>dvc exp run -S ablation.enabled=true</code>" in text_of(tree)
+
+
+def test_an_ablation_is_shown(full):
+    _, read, _ = full
+    assert {f"ours {subset}" for subset in SUBSETS} <= {row[0] for row in read.cells if row}
+    assert "ablation.enabled" not in "".join(text for _, _, text in read.all("p"))
+
+
+def test_headings_are_in_order(full):
+    _, read, _ = full
+    levels = [int(tag[1]) for tag, _, _ in read.all("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(lower <= upper + 1 for upper, lower in pairwise(levels))
+
+
+def test_every_figure_says_in_numbers_what_it_shows(full):
+    tree, read, _ = full
+    labels = [attributes["aria-label"] or "" for _, attributes, _ in read.all("svg")]
+    assert len(labels) == 6 == len(read.all("figcaption"))
+    assert all(re.search(r"\d\.\d", label) for label in labels)
+    assert all(attributes["role"] == "img" for _, attributes, _ in read.all("svg"))
+    assert f"Ours {tree.read('table6')['ours']['mae']:.3f} (report 0.563)" in " ".join(labels)
+    assert "Self-MM's text 0.625 (multimodal 0.900)" in " ".join(labels)
+    assert "Self-MM 0.800 (epoch 2 of 2)" in " ".join(labels)
+
+
+def test_links_lead_somewhere_and_names_are_unique(full):
+    _, read, _ = full
+    names = [attributes["id"] for _, attributes, _ in read.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    targets = [
+        (attributes.get("href") or attributes.get("xlink:href") or "").removeprefix("#")
+        for tag, attributes, _ in read.elements
+        if tag in ("a", "use")
+    ]
+    used = re.findall(r"url\(#([^)]+)\)", text_of(full[0]))
+    labels = [a["aria-labelledby"] for _, a, _ in read.elements if "aria-labelledby" in a]
+    assert len(targets) > 50
+    assert {*targets, *used, *labels} <= set(names)
+
+
+def test_tables_are_for_everyone(full):
+    tree, read, _ = full
+    assert len(read.all("table")) == len(read.all("caption")) > 15
+    assert all(attributes.get("scope") for _, attributes, _ in read.all("th"))
+    assert all(text for _, _, text in read.all("caption"))
+    assert '<html lang="en">' in text_of(tree)
+
+
+def test_settings_versions_and_hashes(full):
+    tree, read, _ = full
+    rows = read.cells
+    assert ("", "self_mm", "svm", "cnn", "ours") in rows
+    assert ("lr", "text 5e-05", "0.001", "0.001", "0.001") in rows
+    assert ("Table 3", "64", "batch_64", "that of ours: trained once") in rows
+    assert ("Table 3", "32", "batch_32", "width batch_32 (-)") in rows
+    assert ("numpy", "2.0") in rows
+    prepared = json.loads((tree.root / "data/prepared/sha256.json").read_text())
+    assert set(prepared.items()) <= set(rows)
+    stages = {row[0]: row[1] for row in rows if len(row) == 3}
+    assert stages["ours-1"] == "train@ours-1"
+    assert stages["d_64-1"] == "sweep@d_64-1"
+    assert stages["modalities/t+a"] == "modalities"
+    assert stages["ablation-ours/a-2"] == "ablation@ours"
+    assert encoders.PUBLISHED["bert-base-uncased"].commit in text_of(tree)
+    assert set(encoders.PUBLISHED["bert-base-uncased"].sha256.items()) <= set(rows)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_file_of_data_has_its_hash_and_how_to_print_it(tree):
+    tree.sha256 = "5" * 64
+    tree.write()
+    read = made(tree)
+    assert ("made_up.pkl", "5" * 64) in read.cells
+    assert any("make hash DATA=" in text for _, _, text in read.all("pre"))
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
+def test_the_hashes_can_be_verified_as_the_page_says(full):
+    tree, read, _ = full
+    blocks = [text for _, _, text in read.all("pre")]
+    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def shell(command):
+        options = {"cwd": tree.root, "capture_output": True, "text": True}
+        return subprocess.run(["sh", "-c", command], env=os.environ | path, **options)
+
+    (check,) = [text for text in blocks if "--check" in text]
+    assert shell(check).returncode == 0
+    labels = tree.root / "data/prepared/test/labels.npy"
+    content = labels.read_bytes()
+    try:
+        labels.write_bytes(content + b" ")
+        assert "test/labels.npy: FAILED" in shell(check).stdout
+    finally:
+        labels.write_bytes(content)
+    (command,) = [line for text in blocks for line in text.splitlines() if "predictions/" in line]
+    digest, file = shell(command).stdout.split()
+    assert (file.split("/")[1], "train@self_mm-1", digest) in read.cells
+
+
+def compared(p: float, **models: float) -> dict:
+    best, *others = models or ("none",)
+    return {
+        "models": {
+            m: {"mae": mae, "low": mae - 0.1, "high": mae + 0.1} for m, mae in models.items()
+        },
+        "pairs": {f"{best} - {other}": {"p_holm": p} for other in others},
+    }
+
+
+@pytest.mark.parametrize(
+    ("comparison", "words"),
+    [
+        (compared(0.5), "No model has been measured."),
+        (
+            compared(0.5, ours=0.5),
+            "Ours has the lowest MAE on test, 0.500 (95% confidence interval 0.400 to 0.600).",
+        ),
+        (
+            compared(0.001, ours=0.5, cnn=0.6),
+            "; it beats CNN by more than chance (p 0.0010, Holm).",
+        ),
+        (
+            compared(0.3, ours=0.5, cnn=0.6, fifth=0.7),
+            "; it differs by no more than chance from CNN and fifth (p at least 0.30).",
+        ),
+    ],
+)
+def test_the_verdict_claims_no_more_than_was_tested(comparison, words):
+    assert page.verdict(comparison).endswith(words)
+
+
+def test_a_grid_with_two_columns_of_names_has_one():
+    shown = page.table(Grid(["", "", "mae"], [["ours", "t", "0.500 ± 0.010 †"]], left=(0, 1)), "x")
+    assert [column.name for column in shown.columns] == ["", "mae"]
+    (cells, chosen), *_ = shown.lines
+    assert not chosen
+    assert [tuple(cell) for cell in cells] == [("ours t", "", ""), ("0.500", " ± 0.010", " †")]
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_colours_have_contrast_in_both_schemes():
+    """WCAG AA: 4.5 to 1."""
+    schemes = re.findall(r"--paper:.*?--edge", page.TEMPLATE.read_text(), re.DOTALL)
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--(\w+): (#\w{6});", scheme))
+        for name in ("ink", "soft", "accent"):
+            for ground in ("paper", "tint"):
+                low, high = sorted(luminance(colours[key]) for key in (name, ground))
+                assert (high + 0.05) / (low + 0.05) > 4.5, (name, ground)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if PROGRAM is None:
+        pytest.skip("no chromium on PATH")
+    browser = Chromium(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+TABLE_6 = "document.querySelector('section[aria-labelledby=table6] table')"
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_the_page_fits_and_tells_the_console_nothing(browser, full, width, dark):
+    browser.open(full[2], width=width, dark=dark)
+    root = "document.documentElement"
+    assert browser.run(f"{root}.scrollWidth <= {root}.clientWidth")
+    browser.run("scrollTo(99, 0)")
+    assert browser.run("scrollX") == 0
+    assert browser.faults == []
+
+
+def test_every_internal_link_moves_to_its_target(browser, full):
+    browser.open(full[2])
+    lost = browser.run(
+        "[...document.querySelectorAll('a')].filter(a => { a.click();"
+        " return !document.querySelector(':target'); }).map(a => a.hash)"
+    )
+    assert lost == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_word_of_a_figure_is_cut_off(browser, full, width):
+    """The page's font is another than the one that the figures were laid out with."""
+    browser.open(full[2], width=width)
+    cut = browser.run(
+        "[...document.querySelectorAll('figure svg text')].filter(text => {"
+        " const [inner, outer] = [text, text.closest('svg')].map(e => e.getBoundingClientRect());"
+        " return inner.left < outer.left - 1 || inner.right > outer.right + 1"
+        " || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1; })"
+        ".map(text => text.textContent)"
+    )
+    assert cut == []
+    smallest = browser.run(
+        "Math.min(...[...document.querySelectorAll('figure svg text')]"
+        ".map(text => text.getBoundingClientRect().height))"
+    )
+    assert smallest > 7
+
+
+def column(browser, place: int) -> list[str]:
+    return browser.run(f"[...{TABLE_6}.tBodies[0].rows].map(r => r.cells[{place}].textContent)")
+
+
+def test_a_click_sorts_by_number_and_what_is_none_comes_last(browser, full):
+    browser.open(full[2])
+    place = 6  # the correlation, which the mean of the training labels does not have
+    heading = f"{TABLE_6}.querySelector('th[data-column=\"{place}\"]')"
+    as_it_was = column(browser, place)
+    *numbers, none = sorted(as_it_was, key=lambda text: (text == page.DASH, text))
+    assert none == page.DASH
+    assert as_it_was != [*numbers, none]
+    for order, expected in (
+        ("ascending", [*numbers, none]),
+        ("descending", [*numbers[::-1], none]),
+        (None, as_it_was),
+    ):
+        browser.run(f"{heading}.querySelector('button').click()")
+        assert browser.run(f"{heading}.getAttribute('aria-sort')") == order
+        assert column(browser, place) == expected
+
+
+def test_differences_sort_by_their_sign_too(browser, full):
+    browser.open(full[2])
+    browser.run(f"{TABLE_6}.querySelector('th[data-column=\"5\"] button').click()")
+    found = [text.replace(page.MINUS, "-") for text in column(browser, 5) if text != page.DASH]
+    assert found == sorted(found, key=float)
+    assert found[0].startswith("-") != found[-1].startswith("-")
+
+
+def test_the_keyboard_sorts(browser, full):
+    browser.open(full[2])
+    browser.run(f"{TABLE_6}.querySelector('th[data-column=\"0\"] button').focus()")
+    browser.press("Enter")
+    assert column(browser, 0) == sorted(column(browser, 0))
+    assert browser.run("document.activeElement.closest('th').getAttribute('aria-sort')")
+    browser.press("Tab")
+    assert browser.run("document.activeElement.textContent") == "valid_mae"
+
+
+def test_the_scheme_is_the_systems_and_can_be_changed(browser, full):
+    seen = []
+    for dark in (False, True):
+        browser.open(full[2], dark=dark)
+        seen.append(browser.run(BACKGROUND))
+        browser.run("document.getElementById('theme').click()")
+        seen.append(browser.run(BACKGROUND))
+    light, dark, also_dark, also_light = seen
+    assert light != dark
+    assert (light, dark) == (also_light, also_dark)
+
+
+def test_without_scripts_there_is_all_but_what_needs_them(browser, full):
+    browser.ask("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(full[2])
+        assert browser.run("document.querySelectorAll('table').length") > 15
+        assert browser.run("document.querySelectorAll('th button').length") == 0
+        assert browser.run("document.getElementById('theme').offsetWidth") == 0
+    finally:
+        browser.ask("Emulation.setScriptExecutionDisabled", value=False)
