@@ -30,6 +30,8 @@ def main() -> None:
     means = {name: seeds.mean() for name, seeds in tested.items()}
     results = {PUBLISHED["names"].get(name, name): row for name, row in table["6"].items()}
     report = {PUBLISHED["names"][name]: row for name, row in facts["6"]["rows"].items()}
+    robust = json.loads(Path("metrics/robustness.json").read_text())
+    corrupted = {PUBLISHED["names"].get(name, name): curves for name, curves in robust.items()}
     sweeps = {facts[n]["title"]: table[n] for n in SWEEPS}
     published = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
     drawn = {
@@ -38,6 +40,7 @@ def main() -> None:
         "predictions": figures.predictions_against_labels(means, title, plan["label_range"]),
         "confusion": figures.confusions(counts, title, class_names(kind)),
         "comparison": figures.comparison(results, report, title, on),
+        "robustness": figures.robustness(corrupted, table["6"]["train_mean"]["mae"], title),
         "sweeps": figures.sweeps(sweeps, published, title, on),
     }
     for name, figure in drawn.items():

@@ -5,6 +5,7 @@ from typing import Any
 
 from msabench import statistics
 from msabench.metrics import HEADLINE, METRICS
+from msabench.robustness import LEVELS
 from msabench.tables import FULL, PUBLISHED, SWEEPS, Row, Table
 
 BOUNDS = ("difference", "low", "high")
@@ -19,6 +20,7 @@ def markdown(
     comparison: Mapping[str, Mapping[str, Row]],
     ablation: Mapping[str, Mapping[str, Table]],
     generated: Mapping[str, Table],
+    robustness: Mapping[str, Mapping[str, Table]],
 ) -> str:
     """Write every table beside the report's figures, readable as plain text too."""
     title, kind = plan["title"], plan["metrics"]
@@ -52,7 +54,9 @@ def markdown(
             text += _report_text(table, title)
     text.append(f"## Differences between the models of Table 6, {title}")
     text += _comparison_text(comparison)
-    text += _ablation_text(ablation, title) + _generated_text(generated, title)
+    text += _ablation_text(ablation, title)
+    text += _robustness_text(robustness, tables["6"]["train_mean"], title)
+    text += _generated_text(generated, title)
     text.append(f"## Published on {PUBLISHED['data']}")
     quoted = [
         [entry["name"], *(_number(entry[metric]) for metric in HEADLINE), entry["source"]]
@@ -176,6 +180,29 @@ def _ablation_text(ablation: Mapping[str, Mapping[str, Table]], title: str) -> l
         f"difference: MAE minus that of {FULL} of the same model, with interval and p as above; "
         "p_holm is adjusted for the subsets of one model.",
         _grid(header, lines, left=(0, 1)),
+    ]
+
+
+def _robustness_text(
+    robustness: Mapping[str, Mapping[str, Table]], baseline: Row, title: str
+) -> list[str]:
+    if not robustness:
+        return []
+    # One grid for each scale of levels, the models of a kind together.
+    grids: dict[tuple[str, ...], list[list[str]]] = {}
+    for kind in LEVELS:
+        for model, measured in robustness.items():
+            if row := measured.get(kind):
+                shown = [_beside(level, "mae", None, False)[0] for level in row.values()]
+                grids.setdefault(tuple(row), []).append([kind.replace("_", ", "), model, *shown])
+    return [
+        f"## Robustness, {title}: MAE on corrupted test data",
+        "missing: a share of each utterance's tokens is [UNK], or of its frames zeros. noise: a "
+        "share of its tokens is taken from other texts, or its frames have Gaussian noise, in "
+        "standard deviations of each feature over the frames of train. No model was trained for "
+        "it; with one seed, all have the same corrupted data. The mean of the training labels has "
+        f"{_number(baseline['mae'])}.",
+        *(_grid(["", "", *levels], lines, left=(0, 1)) for levels, lines in grids.items()),
     ]
 
 
