@@ -18,7 +18,8 @@ import joblib
 from msabench import params
 from stages import run
 
-INDEPENDENT = ("train", "sweep", "ablation", "modalities")  # none of these needs another
+# One round after the other: no stage of a round needs another of it.
+ROUNDS = (("train", "sweep", "ablation", "modalities"), ("robustness",))
 
 
 def main(*arguments: str) -> None:
@@ -47,13 +48,14 @@ def main(*arguments: str) -> None:
             places.put(place)
 
     named = _dvc("stage", "list", "--name-only", stdout=subprocess.PIPE).stdout.split()
-    stages = [name for name in named if name.partition("@")[0] in INDEPENDENT]
+    rounds = [[s for s in named if s.partition("@")[0] in programs] for programs in ROUNDS]
     pool = ThreadPoolExecutor(jobs)
     try:
-        statuses = list(pool.map(reproduce, stages))
+        statuses = [status for stages in rounds for status in list(pool.map(reproduce, stages))]
     except KeyboardInterrupt:
         pool.shutdown(cancel_futures=True)
         raise
+    stages = [stage for stages in rounds for stage in stages]
     failed = [stage for stage, status in zip(stages, statuses, strict=True) if status]
     if failed:
         sys.exit(f"error: {len(failed)} of {len(stages)} failed: {', '.join(failed)}")

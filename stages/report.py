@@ -15,23 +15,22 @@ METRICS, PLOTS = Path("metrics"), Path("plots")
 def main() -> None:
     plan, source = _read(STAGES / "tables.json"), _read(STAGES / "download.json")
     table = {number: _read(METRICS / f"table{number}.json") for number in "123456"}
-    comparison, ablation, generated = (
-        _read(METRICS / f"{name}.json") for name in ("comparison", "ablation", "generated_labels")
-    )
+    names = ("comparison", "ablation", "generated_labels", "robustness")
+    comparison, ablation, generated, robustness = (_read(METRICS / f"{n}.json") for n in names)
     runs = {
         model: tables.Runs.read([PREDICTIONS / f"{model}-{seed}" for seed in plan["seeds"]])
         for model in plan["models"]
     }
     shutil.rmtree(PLOTS / "data", ignore_errors=True)
     plot_data.write(PLOTS / "data", runs, table["6"], plan["metrics"])
-    drawn = exhibits.draw(plan, runs, table)
+    drawn = exhibits.draw(plan, runs, table, robustness)
     for name, exhibit in drawn.items():
         figures.save(exhibit.figure, PLOTS / f"{name}.svg")
 
     modalities = ["text", *tables.load_data(PREPARED)["train"].sequences]
     rows = tables.rows_of(plan, modalities)
     behind = rows | tables.ablation_rows(plan, modalities)
-    told = markdown.sections(plan, rows, table, comparison, ablation, generated)
+    told = markdown.sections(plan, rows, table, comparison, ablation, generated, robustness)
     told += provenance.sections(plan, behind, source, PREPARED, PREDICTIONS)
     missing = tables.missing_files(behind, PREDICTIONS)
     text = page.render(plan, told, drawn, comparison, missing)

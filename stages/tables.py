@@ -18,14 +18,17 @@ def main() -> None:
     data = tables.load_data(Path("data/prepared"))
     rows = tables.rows_of(plan, ["text", *data["train"].sequences])
     subsets = tables.ablation_rows(plan, ["text", *data["train"].sequences])
+    corrupted = tables.robustness_files(plan, ["text", *data["train"].sequences], PREDICTIONS)
     missing = tables.missing_files(rows | subsets, PREDICTIONS)
+    missing += [str(path) for paths in corrupted.values() for path in paths if not path.exists()]
 
     measured = {"1": data_report.describe(data, Path("data/features"), plan["label_range"])}
     measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
     comparison = tables.compare_models(rows["6"], PREDICTIONS)
     ablation = tables.measure_ablation(plan, subsets, data, PREDICTIONS)
     generated = tables.measure_generated_labels(plan, PREDICTIONS)
-    text = markdown(sections(plan, rows, measured, comparison, ablation, generated))
+    robustness = tables.measure_robustness(corrupted, data["test"])
+    told = sections(plan, rows, measured, comparison, ablation, generated, robustness)
 
     METRICS.mkdir(exist_ok=True)
     for number, table in measured.items():
@@ -33,8 +36,9 @@ def main() -> None:
     tables.write_json(METRICS / "comparison.json", comparison)
     tables.write_json(METRICS / "ablation.json", ablation)
     tables.write_json(METRICS / "generated_labels.json", generated)
+    tables.write_json(METRICS / "robustness.json", robustness)
     tables.write_json(METRICS / "summary.json", tables.summary(measured["6"]))
-    (METRICS / "tables.md").write_text(text, encoding="utf-8")
+    (METRICS / "tables.md").write_text(markdown(told), encoding="utf-8")
     if missing:
         raise SystemExit(f"tables: {len(missing)} missing, rows left empty: {', '.join(missing)}")
 

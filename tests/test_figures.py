@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from msabench import figures
 from msabench.metrics import class_names, confusion
+from msabench.robustness import LEVELS
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.choice(np.arange(-9, 10) / 3, 80)
@@ -27,6 +28,11 @@ SETTINGS = {
 }
 REPORT = {"64": {"mae": 0.563}, "32": {"mae": 0.577}}
 TOLD = HISTORY | {"label_corr_text": [0.9, 0.8, 0.7], "shift_corr_text": [0.0, 0.1, -0.4]}
+CURVE = {
+    "0": {"mae": 0.4, "mae_std": 0.01},
+    "0.5": {"mae": None, "mae_std": None},
+    "1": {"mae": 0.7, "mae_std": None},
+}
 DRAWN = {
     "generated labels": lambda: figures.generated_labels(
         {"A": [TOLD, TOLD], "B": [HISTORY], "C": []}, "simulated data"
@@ -58,6 +64,14 @@ DRAWN = {
         "simulated data",
         "MOSEI",
     ),
+    "robustness": lambda: figures.robustness(
+        {"A": dict.fromkeys(LEVELS, CURVE), "B": {"text_noise": CURVE, "text_missing": {}}},
+        *(0.8, "simulated data"),
+    ),
+    "robustness of text": lambda: figures.robustness(
+        {"A": {"text_missing": CURVE, "text_noise": CURVE}}, 0.8, "simulated data"
+    ),
+    "robustness of nothing": lambda: figures.robustness({}, 0.8, "simulated data"),
     "sweeps": lambda: figures.sweeps(
         {"batch size": SETTINGS, "width": {"32": SETTINGS["32"]}},
         {"batch size": REPORT, "width": REPORT},
@@ -125,3 +139,21 @@ def test_confusion_is_in_per_cent_of_the_label():
     first, second = (np.ma.filled(share, np.nan).reshape(7, 7) for share in shares)
     assert first.sum(axis=1) == pytest.approx(np.full(7, 100.0))
     assert np.isnan(second).all(axis=1).sum() == 6  # one label only
+
+
+def test_robustness_has_a_panel_for_each_kind_with_every_model_in_its_colour():
+    panels = DRAWN["robustness"]().axes
+    assert len(panels) == len(LEVELS)
+    wrong_words = panels[3]
+    colours = {line.get_label(): line.get_color() for line in wrong_words.lines}
+    assert (colours["A"], colours["B"]) == figures.COLOURS[:2]
+    dashed = next(line for line in wrong_words.lines if line.get_linestyle() == "--")
+    np.testing.assert_array_equal(dashed.get_ydata(), 0.8)
+    curve = next(line for line in wrong_words.lines if line.get_label() == "A")
+    np.testing.assert_array_equal(curve.get_ydata(), [0.4, np.nan, 0.7])
+    assert len(DRAWN["robustness of text"]().axes) == 2
+
+
+def test_robustness_says_how_to_measure_it():
+    (told,) = [text for text in DRAWN["robustness of nothing"]().texts if "not" in text.get_text()]
+    assert told.get_text() == "not measured: dvc exp run -S 'robustness_seeds=[1,2,3]'"

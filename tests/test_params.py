@@ -38,6 +38,11 @@ def test_rates_are_numbers():
         ("\ndataset: simulated", "\ndataset: mosie", r"dataset: 'mosie'; there are: simulated, "),
         ("- 3", "- 1", r"seeds: \[1, 2, 1\] names a seed twice"),
         (
+            "robustness_seeds: []",
+            "robustness_seeds: [3, 4]",
+            r"robustness_seeds: \[3, 4\]; permitted: some of seeds, \[1, 2, 3\]",
+        ),
+        (
             "    path:\n",
             "    path: label.csv\n",
             r"path: 'label.csv' is relative",

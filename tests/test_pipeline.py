@@ -21,11 +21,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from msabench import interruption
+from msabench.predictions import Predictions
+from msabench.robustness import LEVELS
 from tests import clones
 from tests.clones import ROOT, SMALL, environment, run
 from tests.conftest import until
 
-FIGURES = ("learning", "predictions", "confusion", "comparison", "sweeps", "generated_labels")
+FIGURES = (
+    *("learning", "predictions", "confusion", "comparison", "sweeps"),
+    *("generated_labels", "robustness"),
+)
+# What is off by default.
+ALL = ("ablation.enabled=true", "robustness_seeds=[1]")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +40,7 @@ def clone(tmp_path_factory):
     """This tree as a repository of its own, run once with small settings."""
     folder = tmp_path_factory.mktemp("clone") / "msabench"
     clones.clone(folder)
-    run(folder, "dvc", "exp", "run", *clones.options([*SMALL, "ablation.enabled=true"]))
+    run(folder, "dvc", "exp", "run", *clones.options([*SMALL, *ALL]))
     return folder
 
 
@@ -76,6 +83,20 @@ def test_the_ablation_has_every_model_on_every_subset(clone):
         assert all(row["mae"] > 0 for row in measured["rows"].values())
     table = json.loads((clone / "metrics/table2.json").read_text())
     assert ablation["svm"]["rows"]["t+a"]["mae"] == table["t+a"]["mae"]
+
+
+def test_robustness_has_every_model_and_kind(clone):
+    """Nothing corrupted, it is the run of Table 6."""
+    robustness = json.loads((clone / "metrics/robustness.json").read_text())
+    table = json.loads((clone / "metrics/table6.json").read_text())
+    assert list(robustness) == ["self_mm", "svm", "cnn", "ours"]
+    for model, measured in robustness.items():
+        assert list(measured) == list(LEVELS)
+        for kind, curve in measured.items():
+            assert curve["0"]["mae"] == pytest.approx(table[model]["mae"], abs=1e-4)
+            test = Predictions.read(clone / f"predictions/{model}-1/test.csv")
+            made = Predictions.read(clone / f"predictions/robustness-{model}-1/{kind}/0.csv")
+            np.testing.assert_allclose(made.predictions, test.predictions, atol=1e-5)
 
 
 def test_generated_labels_are_held_against_the_true_ones(clone):

@@ -171,6 +171,16 @@ def test_no_sweep_seeds_no_sweep():
     assert configs["stages/tables"]["sweep"] == []
 
 
+def test_robustness_is_off_and_then_of_what_each_model_reads():
+    assert planned()["stages/tables"]["robustness"] == {}
+    configs = planned(robustness_seeds=[2], models=with_model("cnn", modalities=["text"]))
+    tables = configs["stages/tables"]
+    assert tables["robustness_seeds"] == [2]
+    assert tables["robustness"] == {
+        model: ["text"] if model == "cnn" else ["text", "audio", "vision"] for model in BASE.models
+    }
+
+
 def test_row_names_are_those_of_the_report():
     rows = [(row["table"], row["row"]) for row in planned()["stages/tables"]["sweep"]]
     assert rows == [

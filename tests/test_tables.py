@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from msabench import figures, hashes, metrics, tables
 from msabench.predictions import Predictions
+from msabench.robustness import LEVELS
 from msabench.tables import PUBLISHED
 from msabench.utterances import DataError, Ragged, Utterances
 from stages import report as report_stage
@@ -41,6 +43,7 @@ class Tree:
             ],
             "subsets": {name: [LETTERS[c] for c in name.split("+")] for name in SUBSETS},
             "ablation": {},
+            **{"robustness_seeds": [], "robustness": {}},
         }
         self.data: dict[str, Utterances] = {}
         self.sha256: str | None = None
@@ -265,6 +268,7 @@ def test_outputs_are_the_same_byte_for_byte(tree):
     assert tree.outputs() == first
     names = {str(Path(name).relative_to(tree.root)) for name in first}
     drawn = ("learning", "predictions", "confusion", "comparison", "sweeps", "generated_labels")
+    drawn = (*drawn, "robustness")
     assert names >= {"plots/report.html", *(f"plots/{name}.svg" for name in drawn)}
     assert names >= {f"plots/data/{name}.csv" for name in ("table6", "learning/cnn")}
     assert "plots/data/predictions/svm.csv" in names
@@ -410,3 +414,47 @@ def test_a_model_of_some_modalities_is_its_own_row_of_the_ablation(tree):
     rows = tree.read("ablation")["ours"]["rows"]
     assert rows["t"]["mae"] == tree.read("table6")["ours"]["mae"]
     assert rows["t+a+v"]["mae"] < rows["t"]["mae"]
+
+
+def test_robustness_is_left_out_until_seeds_are_asked_for(tree):
+    tree.write()
+    tables_stage.main()
+    assert tree.read("robustness") == {}
+    assert "obustness" not in tree.markdown
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_robustness_is_the_mae_by_level_over_the_seeds_asked_for(tree):
+    """The data lack vision, and svm reads the text alone."""
+    tree.plan |= {
+        "robustness_seeds": [1, 2],
+        "robustness": {"svm": ["text"], "ours": ["text", "audio", "vision"]},
+    }
+    tree.write(modalities=("audio",))
+    kinds = {"svm": ["text_missing", "text_noise"]}
+    kinds["ours"] = ["text_missing", "audio_missing", "text_noise", "audio_noise"]
+    test = tree.data["test"]
+    for seed, (model, names) in product((1, 2), kinds.items()):
+        for kind in names:
+            folder = Path(f"predictions/robustness-{model}-{seed}/{kind}")
+            folder.mkdir(parents=True)
+            for level in LEVELS[kind]:
+                wrong = Predictions(test.ids, test.labels, test.labels + 0.1 * seed + level)
+                wrong.write(folder / f"{level:g}.csv")
+    tables_stage.main()
+    measured = tree.read("robustness")
+    assert {model: list(found) for model, found in measured.items()} == kinds
+    assert measured["ours"]["audio_noise"] == {
+        level: {"mae": pytest.approx(0.15 + float(level)), "mae_std": 0.0707}
+        for level in ("0", "0.5", "1", "2", "4")
+    }
+    assert "## Robustness, simulated data" in tree.markdown
+    line = "| text, noise    | svm  | 0.150 ± 0.071 | 0.350 ± 0.071 | 0.550 ± 0.071 |"
+    assert line in tree.markdown
+    report_stage.main()
+
+    Path("predictions/robustness-ours-2/audio_noise/4.csv").unlink()
+    with pytest.raises(SystemExit, match=r"1 missing.*robustness-ours-2/audio_noise/4.csv"):
+        tables_stage.main()
+    assert tree.read("robustness")["ours"]["audio_noise"]["4"] == {"mae": None, "mae_std": None}
+    report_stage.main()

@@ -25,9 +25,16 @@ class Exhibit:
 
 
 def draw(
-    plan: Mapping[str, Any], runs: Mapping[str, Runs], tables: Mapping[str, Table]
+    plan: Mapping[str, Any],
+    runs: Mapping[str, Runs],
+    tables: Mapping[str, Table],
+    robustness: Mapping[str, Mapping[str, Table]],
 ) -> dict[str, Exhibit]:
-    """Draw every figure. runs: of each model of Table 6; tables: by number, those of the report."""
+    """Draw every figure.
+
+    runs: of each model of Table 6; tables: by number, those of the report. robustness: by model
+    and kind of corruption.
+    """
     kind, title, facts, on = plan["metrics"], plan["title"], PUBLISHED["tables"], PUBLISHED["data"]
     named = {_name(model): seeds for model, seeds in runs.items()}
     tested = {name: seeds for name, seeds in named.items() if seeds.test}
@@ -38,6 +45,8 @@ def draw(
     report = {_name(model): row for model, row in facts["6"]["rows"].items()}
     sweeps = {facts[n]["title"]: tables[n] for n in SWEEPS}
     published = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
+    corrupted = {_name(model): kinds for model, kinds in robustness.items()}
+    baseline = tables["6"]["train_mean"]["mae"]
     curves = {name: mean_history(found) for name, found in histories.items() if found}
     return {
         "learning": Exhibit(
@@ -78,6 +87,13 @@ def draw(
             f"MAE by setting, {title}",
             "The three sweeps of Tables 3 to 5; the ring marks the row chosen.",
             _of_sweeps(sweeps),
+        ),
+        "robustness": Exhibit(
+            figures.robustness(corrupted, baseline, title),
+            f"Robustness, {title}",
+            "MAE on test data of which a share is missing or wrong; bands are the standard "
+            "deviation over seeds.",
+            _of_robustness(corrupted),
         ),
     }
 
@@ -151,3 +167,15 @@ def _of_sweeps(sweeps: Mapping[str, Table]) -> str:
         if row["chosen"]
     }
     return _listed("Lowest validation MAE", found, "Not measured.")
+
+
+def _of_robustness(corrupted: Mapping[str, Mapping[str, Table]]) -> str:
+    found = {}
+    for name, kinds in corrupted.items():
+        worst = {kind: list(levels.values())[-1]["mae"] for kind, levels in kinds.items()}
+        known = {kind: mae for kind, mae in worst.items() if mae is not None}
+        if known:
+            kind = max(known, key=lambda kind: known[kind])
+            modality, _, how = kind.partition("_")
+            found[name] = f"{modality} ({how}), MAE {known[kind]:.3f}"
+    return _listed("What hurts most at its highest level", found, "Not measured.")

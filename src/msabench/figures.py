@@ -51,6 +51,19 @@ STYLE: Any = {
     "svg.hashsalt": "msabench",  # the ids in the file are random without it
 }
 DIAMOND: Any = {"mfc": "white", "mec": INK, "mew": 1.2, "ms": 6, "zorder": 5}  # the report
+# The panels of the robustness figure, in two rows: heading and scale of each kind of corruption.
+CORRUPTED = (
+    {
+        "text_missing": ("missing words", "share of tokens that are [UNK]"),
+        "audio_missing": ("missing audio", "share of frames that are zeros"),
+        "vision_missing": ("missing vision", "share of frames that are zeros"),
+    },
+    {
+        "text_noise": ("wrong words", "share of tokens that are random ones"),
+        "audio_noise": ("noisy audio", "noise in standard deviations"),
+        "vision_noise": ("noisy vision", "noise in standard deviations"),
+    },
+)
 TITLES = {"mae": "MAE", "corr": "Corr", "acc_2": "Acc-2", "f1": "F1"}
 
 
@@ -297,6 +310,46 @@ def sweeps(
     if len(panels):
         panels[0].set_ylabel("MAE")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+@styled
+def robustness(
+    measured: Mapping[str, Mapping[str, Mapping[str, Row]]], baseline: float, title: str
+) -> Figure:
+    """Draw each model's MAE on corrupted test data by level, one panel for each kind.
+
+    Bands: std over seeds. baseline: the MAE of a prediction that reads nothing.
+    """
+    found = {kind for kinds in measured.values() for kind in kinds}
+    rows = [{kind: row[kind] for kind in row if kind in found} for row in CORRUPTED]
+    width = max(1, *map(len, rows))
+    figure = Figure(figsize=(max(7, 0.8 + 3.2 * width), 6.6), layout="constrained")
+    figure.suptitle(f"Robustness, {title}: MAE on corrupted test data")
+    if not found:
+        text = "not measured: dvc exp run -S 'robustness_seeds=[1,2,3]'"
+        figure.text(0.5, 0.5, text, ha="center", color=GREY)
+        return figure
+    panels = figure.subplots(len(rows), width, sharey=True, squeeze=False)
+    headings = {kind: heading for row in rows for kind, heading in row.items()}
+    for axes, (kind, (heading, scale)) in zip(panels.flat, headings.items(), strict=True):
+        for (name, curves), colour in zip(measured.items(), _colours(len(measured)), strict=True):
+            curve = curves.get(kind, {})
+            levels = [float(level) for level in curve]
+            mae, std = (
+                np.array([row[column] for row in curve.values()], dtype=float)
+                for column in ("mae", "mae_std")
+            )
+            axes.fill_between(levels, mae - std, mae + std, color=colour, alpha=0.2, lw=0)
+            axes.plot(levels, mae, "o-", color=colour, lw=1.8, ms=4, label=name)
+            if curve:
+                axes.set_xticks(levels, list(curve))
+        axes.axhline(baseline, color=INK, ls="--", lw=1.2, label="mean of the training labels")
+        axes.set(title=heading, xlabel=scale)
+    for first in panels[:, 0]:
+        first.set_ylabel("MAE")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 

@@ -42,6 +42,17 @@ def segment_means(sequence: Padded, steps: int) -> Float[Tensor, "b d steps"]:
     return (weights @ values).transpose(1, 2)
 
 
+def mean_and_std(frames: Ragged) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
+    """Return the mean and the standard deviation of each feature over all frames, in float64."""
+    values = frames.values
+    # In chunks, because the values are mapped from disk and need not fit into memory.
+    chunks = [slice(start, start + 100_000) for start in range(0, len(values), 100_000)]
+    sums = [np.sum(values[chunk], axis=0, dtype=np.float64) for chunk in chunks]
+    mean = np.sum(sums, axis=0) / len(values)
+    squares = [np.square(values[chunk] - mean).sum(axis=0) for chunk in chunks]
+    return mean, np.sqrt(np.sum(squares, axis=0) / len(values))
+
+
 class EndState(nn.Module):
     """The end state of a one-layer LSTM over the real frames of each sequence.
 
@@ -91,13 +102,7 @@ class Standardize(nn.Module):
 
     def adapt(self, frames: Ragged) -> None:
         """Take mean and standard deviation over all frames; a constant feature is only centred."""
-        values = frames.values
-        # In chunks, because the values are mapped from disk and need not fit into memory.
-        chunks = [slice(start, start + 100_000) for start in range(0, len(values), 100_000)]
-        sums = [np.sum(values[chunk], axis=0, dtype=np.float64) for chunk in chunks]
-        mean = torch.from_numpy(np.sum(sums, axis=0) / len(values))
-        squares = [np.square(values[c] - mean.numpy()).sum(axis=0) for c in chunks]
-        std = torch.from_numpy(np.sum(squares, axis=0) / len(values)).sqrt()
+        mean, std = map(torch.from_numpy, mean_and_std(frames))
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0))
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from msabench import statistics
 from msabench.metrics import HEADLINE, METRICS
+from msabench.robustness import LEVELS
 from msabench.tables import FULL, PUBLISHED, SWEEPS, Row, Table
 
 BOUNDS = ("difference", "low", "high")
@@ -52,6 +53,7 @@ def sections(
     comparison: Mapping[str, Mapping[str, Row]],
     ablation: Mapping[str, Mapping[str, Table]],
     generated: Mapping[str, Table],
+    robustness: Mapping[str, Mapping[str, Table]],
 ) -> list[Section]:
     """Lay out every table beside the report's figures.
 
@@ -80,7 +82,9 @@ def sections(
         if number == "1":
             found.append(_report_section(table, title))
     found.append(_comparison_section(comparison, title))
-    found += _ablation_sections(ablation, title) + _generated_sections(generated, title)
+    found += _ablation_sections(ablation, title)
+    found += _robustness_sections(robustness, tables["6"]["train_mean"], title)
+    found += _generated_sections(generated, title)
     quoted = [
         [entry["name"], *(_number(entry[metric]) for metric in HEADLINE), entry["source"]]
         for entry in PUBLISHED["quoted"]
@@ -222,6 +226,29 @@ def _ablation_sections(ablation: Mapping[str, Mapping[str, Table]], title: str) 
     ]
     name = f"Modality ablation, {title}: every model on every subset"
     return [Section("ablation", name, blocks)]
+
+
+def _robustness_sections(
+    robustness: Mapping[str, Mapping[str, Table]], baseline: Row, title: str
+) -> list[Section]:
+    if not robustness:
+        return []
+    # One grid for each scale of levels, the models of a kind together.
+    lines: dict[tuple[str, ...], list[list[str]]] = {}
+    for kind in LEVELS:
+        for model, measured in robustness.items():
+            if row := measured.get(kind):
+                shown = [_beside(level, "mae", None, False)[0] for level in row.values()]
+                lines.setdefault(tuple(row), []).append([kind.replace("_", ", "), model, *shown])
+    blocks: list[str | Grid] = [
+        "missing: a share of each utterance's tokens is [UNK], or of its frames zeros. noise: a "
+        "share of its tokens is taken from other texts, or its frames have Gaussian noise, in "
+        "standard deviations of each feature over the frames of train. No model was trained for "
+        "it; with one seed, all have the same corrupted data. The mean of the training labels has "
+        f"{_number(baseline['mae'])}.",
+    ]
+    blocks += [Grid(["", "", *levels], rows, left=(0, 1)) for levels, rows in lines.items()]
+    return [Section("robustness", f"Robustness, {title}: MAE on corrupted test data", blocks)]
 
 
 def _generated_sections(generated: Mapping[str, Table], title: str) -> list[Section]:

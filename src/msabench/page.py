@@ -23,6 +23,17 @@ PARTS = {
     "Data": ("data",),
     "How it was made": ("settings", "versions", "data_set", "text_encoder", "hashes"),
 }
+# What is measured on demand: its heading, and how.
+OFF = {
+    "ablation": (
+        "Modality ablation",
+        "Not measured. `dvc exp run -S ablation.enabled=true` trains every model on every subset.",
+    ),
+    "robustness": (
+        "Robustness",
+        "Not measured. `dvc exp run -S 'robustness_seeds=[1,2,3]'` corrupts the test data.",
+    ),
+}
 TEMPLATE = Path(__file__).with_name("page.html")
 CODE = "    "  # a block of code, in markdown
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -222,12 +233,12 @@ def inline(svg: str, name: str, label: str) -> Markup:
 def _parts(title: str, sections: Sequence[Section], exhibits: Mapping[str, Exhibit]) -> list[Part]:
     found = {section.name: section for section in sections}
     found["comparison"] = _with_spread(found["comparison"], found["table6"])
+    off = {name: told for name, told in OFF.items() if name not in found}
+    for name, (heading, switch) in off.items():
+        found[name] = Section(name, f"{heading}, {title}", [switch])
+    exhibits = {name: exhibit for name, exhibit in exhibits.items() if name not in off}
     for name, exhibit in exhibits.items():
         found.setdefault(name, Section(name, exhibit.title, []))
-    switch = (
-        "Not measured. `dvc exp run -S ablation.enabled=true` trains every model on every subset."
-    )
-    found.setdefault("ablation", Section("ablation", f"Modality ablation, {title}", [switch]))
     parts = []
     for i, (heading, names) in enumerate(PARTS.items()):
         there = [found[name] for name in names if name in found]

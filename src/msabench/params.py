@@ -105,6 +105,7 @@ class Params(Strict):
     sweep_seeds: list[Seed]
     sweep: dict[RunName, dict[str, Any]]
     ablation: Ablation
+    robustness_seeds: list[Seed]
     models: dict[RunName, dict[str, Any]] = Field(min_length=1)
     presets: dict[RunName, dict[str, Any]] = {}
     datasets: dict[RunName, Dataset]
@@ -115,10 +116,14 @@ class Params(Strict):
             raise ValueError(f"dataset: {self.dataset!r}; there are: {', '.join(self.datasets)}")
         if "default" not in self.text_encoders:
             raise ValueError("text_encoders: default is missing, for encoders that have no entry")
-        for key in ("seeds", "sweep_seeds"):
+        for key in ("seeds", "sweep_seeds", "robustness_seeds"):
             seeds = getattr(self, key)
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{key}: {seeds} names a seed twice")
+        if not set(self.robustness_seeds) <= set(self.seeds):
+            raise ValueError(
+                f"robustness_seeds: {self.robustness_seeds}; permitted: some of seeds, {self.seeds}"
+            )
         for run in self.sweep:
             if run in self.models:
                 raise ValueError(

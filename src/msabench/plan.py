@@ -185,6 +185,10 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
                 for name in params.models
                 if params.ablation.enabled
             },
+            "robustness_seeds": params.robustness_seeds,
+            "robustness": {
+                name: runs[name]["modalities"] for name in params.models if params.robustness_seeds
+            },
         },
     }
 

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from msabench import metrics, statistics
 from msabench.metrics import HEADLINE, METRICS
 from msabench.predictions import Predictions
+from msabench.robustness import LEVELS
 from msabench.utterances import SPLITS, Utterances
 
 Row = dict[str, Any]
@@ -105,6 +106,25 @@ def ablation_rows(
     }
 
 
+def robustness_files(
+    plan: Mapping[str, Any], modalities: Sequence[str], predictions: Path
+) -> dict[tuple[str, str, str], list[Path]]:
+    """Name the files of predictions, one per seed, of each (model, kind of corruption, level).
+
+    None where no seeds are asked for, nor of a modality that the model or the data lack.
+    """
+    return {
+        (model, kind, f"{level:g}"): [
+            predictions / f"robustness-{model}-{seed}" / kind / f"{level:g}.csv"
+            for seed in plan["robustness_seeds"]
+        ]
+        for model, reads in plan["robustness"].items()
+        for kind, levels in LEVELS.items()
+        for level in levels
+        if kind.partition("_")[0] in {*reads} & {*modalities}
+    }
+
+
 def missing_files(rows: Mapping[str, Mapping[str, list[str]]], predictions: Path) -> list[str]:
     """Name the files of predictions that the rows need and that are not there."""
     folders = dict.fromkeys(
@@ -155,6 +175,21 @@ def measure_ablation(
         }
         for model, table in rows.items()
     }
+
+
+def measure_robustness(
+    files: Mapping[tuple[str, str, str], Sequence[Path]], test: Utterances
+) -> dict[str, dict[str, Table]]:
+    """Measure the MAE of each model, kind of corruption and level; None where a file is missing."""
+    measured: dict[str, dict[str, Table]] = {}
+    for (model, kind, level), paths in files.items():
+        found = []
+        for path in paths if all(path.exists() for path in paths) else ():
+            run = Predictions.read(path)
+            run.check(path, test)
+            found.append(metrics.mae(run.labels, run.predictions))
+        measured.setdefault(model, {}).setdefault(kind, {})[level] = _spread({"mae": found})
+    return measured
 
 
 def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict[str, Table]:

@@ -1,0 +1,63 @@
+"""One trained run on corrupted test data -> predictions/robustness-<run>-<seed>/<kind>/<level>.csv.
+
+Chance is that of the seed, so that every model is given the same corrupted data.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from msabench import layers, robustness, runs, text, training
+from msabench.predictions import Predictions
+from msabench.utterances import Ragged, Utterances
+from stages import run
+
+PREPARED = Path("data/prepared")
+
+
+def main(name: str, seed: str) -> None:
+    weights, out = Path(f"runs/{name}-{seed}"), Path(f"predictions/robustness-{name}-{seed}")
+    device = json.loads((weights / "run.json").read_text())["device"]
+    config, regressor = runs.restore(weights, device)
+    training.settle(config["threads"])
+    train, test = (Utterances.load(PREPARED / split) for split in ("train", "test"))
+    test = test.select(config["widths"])
+    corrupt: dict[str, Callable[[float, np.random.Generator], Ragged]] = {}
+    for modality, frames in test.sequences.items():
+        _, std = layers.mean_and_std(train.sequences[modality])
+        corrupt[f"{modality}_missing"] = partial(robustness.lose_frames, frames)
+        corrupt[f"{modality}_noise"] = partial(robustness.add_noise, frames, std)
+    if "text" in config["widths"]:
+        reader = text.Reader(config["text_encoder"], config["text"], training.choose_device(device))
+        tokens = reader.tokens(test.texts)
+        unknown = reader.tokenizer.unk_token_id
+        lose = partial(robustness.lose_tokens, tokens, unknown=unknown)
+        corrupt["text_missing"] = lambda share, rng: reader.read(lose(share, rng))
+        wrong = partial(robustness.replace_tokens, tokens)
+        corrupt["text_noise"] = lambda share, rng: reader.read(wrong(share, rng))
+        test = test.with_text(reader.read(tokens))
+
+    shutil.rmtree(out, ignore_errors=True)
+    untouched = regressor.predict(test)
+    for kind, levels in robustness.LEVELS.items():
+        if kind not in corrupt:
+            continue
+        (out / kind).mkdir(parents=True)
+        for level in levels:
+            predictions = untouched
+            if level > 0:
+                made = corrupt[kind](level, np.random.default_rng(int(seed)))
+                sequences = {**test.sequences, kind.partition("_")[0]: made}
+                predictions = regressor.predict(replace(test, sequences=sequences))
+            found = Predictions(test.ids, test.labels, predictions)
+            found.write(out / kind / f"{level:g}.csv")
+
+
+if __name__ == "__main__":
+    run(main, *sys.argv[1:])

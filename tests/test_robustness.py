@@ -1,0 +1,203 @@
+"""Corrupted inputs, by hand and by their properties, and trained models on them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msabench import layers, robustness, runs, text
+from msabench.predictions import Predictions
+from msabench.robustness import LEVELS, SHARES
+from msabench.utterances import SPLITS, Ragged
+from stages import robustness as stage
+from tests.conftest import random_ragged, random_utterances
+from tests.test_every_model import NAMES, settings_of
+
+CLS, SEP, UNK = 2, 3, 1
+FRAMES = random_ragged(np.random.default_rng(0), 40, 5, high=30)
+STD = np.array([1.0, 10.0, 0.0, 1e-3, 1e3])
+TOKENS = Ragged.of(
+    [
+        np.array([CLS, *range(100 * i + 10, 100 * i + 10 + i % 23), SEP], dtype=np.int32)
+        for i in range(40)
+    ]
+)
+CORRUPTIONS: dict[str, tuple[Ragged, Callable[..., Ragged]]] = {
+    "lose_frames": (FRAMES, robustness.lose_frames),
+    "add_noise": (FRAMES, lambda frames, *rest: robustness.add_noise(frames, STD, *rest)),
+    "lose_tokens": (TOKENS, partial(robustness.lose_tokens, unknown=UNK)),
+    "replace_tokens": (TOKENS, robustness.replace_tokens),
+}
+
+
+def chance(seed=1):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_nothing_but_values_changes_and_the_input_is_only_read(name, tmp_path):
+    """Also where it is mapped from disk, read-only."""
+    given, corrupt = CORRUPTIONS[name]
+    given.save(tmp_path, "given")
+    mapped = Ragged.load(tmp_path, "given")
+    for level in (0.0, 0.4, 1.0):
+        made = corrupt(mapped, level, chance())
+        np.testing.assert_array_equal(made.offsets, given.offsets)
+        assert (made.values.shape, made.values.dtype) == (given.values.shape, given.values.dtype)
+        assert np.array_equal(made.values, given.values) == (level == 0)
+        np.testing.assert_array_equal(made.values, corrupt(given, level, chance()).values)
+        np.testing.assert_array_equal(mapped.values, given.values)
+    other = corrupt(given, 0.4, chance(2)).values
+    assert not np.array_equal(other, corrupt(given, 0.4, chance()).values)
+
+
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=20),
+    share=st.floats(0, 1),
+    less=st.floats(0, 1),
+    seed=st.integers(0, 100),
+)
+def test_the_share_is_that_of_each_sequence_and_a_smaller_one_lies_in_it(
+    lengths, share, less, seed
+):
+    chosen = robustness.choose(np.array(lengths), share, chance(seed))
+    for length, part in zip(lengths, np.split(chosen, np.cumsum(lengths)[:-1]), strict=True):
+        assert len(part) == length
+        assert abs(part.sum() - share * length) <= 0.5
+    smaller = robustness.choose(np.array(lengths), share * less, chance(seed))
+    assert not (smaller & ~chosen).any()
+
+
+def test_every_place_is_chosen_as_often():
+    counts = sum(robustness.choose(np.array([3, 5]), 0.4, chance(seed)) for seed in range(2000))
+    expected = [1 / 3] * 3 + [2 / 5] * 5
+    assert counts / 2000 == pytest.approx(expected, abs=0.05)
+
+
+def test_missing_frames_are_zeros_and_the_others_as_they_were():
+    made = robustness.lose_frames(FRAMES, 0.6, chance())
+    zeros = (made.values == 0).all(axis=1)
+    np.testing.assert_array_equal(made.values[~zeros], FRAMES.values[~zeros])
+    for i, length in enumerate(FRAMES.lengths):
+        lost = zeros[FRAMES.offsets[i] : FRAMES.offsets[i + 1]].sum()
+        assert lost == np.rint(0.6 * length)
+
+
+def test_noise_is_in_standard_deviations_of_each_feature():
+    frames = Ragged.of([np.full((500, 5), 7, np.float32), np.full((1500, 5), 7, np.float32)])
+    for level in (0.5, 4.0):
+        noise = robustness.add_noise(frames, STD, level, chance()).values.astype(float) - 7
+        assert noise.std(axis=0) == pytest.approx(level * STD, rel=0.1)
+        assert (np.abs(noise.mean(axis=0)) <= 0.1 * level * STD).all()
+        np.testing.assert_array_equal(noise[:, 2], 0)  # a constant feature stays constant
+    half, whole = (
+        robustness.add_noise(FRAMES, STD, level, chance()).values - FRAMES.values
+        for level in (1.0, 2.0)
+    )
+    np.testing.assert_allclose(2 * half, whole, rtol=1e-3, atol=1e-3)  # the same noise, larger
+
+
+def test_the_standard_deviation_is_that_of_all_frames():
+    frames = random_ragged(chance(), 200, 3, low=900, high=1100)  # more than one chunk
+    mean, std = layers.mean_and_std(frames)
+    np.testing.assert_allclose(mean, frames.values.mean(axis=0, dtype=np.float64), rtol=1e-9)
+    np.testing.assert_allclose(std, frames.values.std(axis=0, dtype=np.float64), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["lose_tokens", "replace_tokens"])
+def test_the_first_and_the_last_token_stay(name):
+    _, corrupt = CORRUPTIONS[name]
+    for share in SHARES:
+        made = corrupt(TOKENS, share, chance())
+        assert (made.values[made.offsets[:-1]] == CLS).all()
+        assert (made.values[made.offsets[1:] - 1] == SEP).all()
+
+
+def test_missing_tokens_are_unknown_and_the_others_as_they_were():
+    _, corrupt = CORRUPTIONS["lose_tokens"]
+    made = corrupt(TOKENS, 0.4, chance())
+    lost = made.values == UNK
+    np.testing.assert_array_equal(made.values[~lost], TOKENS.values[~lost])
+    for i, length in enumerate(TOKENS.lengths):
+        assert (made[i] == UNK).sum() == np.rint(0.4 * (length - 2))
+    assert (corrupt(TOKENS, 1.0, chance())[22] == [CLS, *[UNK] * 22, SEP]).all()
+
+
+def test_wrong_tokens_are_those_of_all_texts():
+    """All wrong, they are the same tokens in other places."""
+    made = robustness.replace_tokens(TOKENS, 1.0, chance())
+    assert sorted(made.values) == sorted(TOKENS.values)
+    changed = (robustness.replace_tokens(TOKENS, 0.4, chance()).values != TOKENS.values).mean()
+    assert 0.25 < changed < 0.45
+    fewer, more = (robustness.replace_tokens(TOKENS, s, chance()).values for s in (0.4, 0.8))
+    wrong = fewer != TOKENS.values
+    np.testing.assert_array_equal(more[wrong], fewer[wrong])
+
+
+WORDS = ["good", "bad", "very good film", "the film was not bad", "the film was good but"]
+
+
+def trained(model, encoder, modalities):
+    """Train a model on small random data in the working folder, as the stages before leave it."""
+    trainable_layers = 0 if model == "svm" else 1
+    reads = {
+        "array": text.cache_name(trainable_layers, "mean"),
+        "trainable_layers": trainable_layers,
+        "pooling": "mean",
+        "max_tokens": 6,
+    }
+    reader = text.Reader(encoder, reads, torch.device("cpu"))
+    splits = {}
+    for seed, split in enumerate(SPLITS):
+        data = random_utterances(seed=seed, n=20).select(modalities)
+        data = replace(data, texts=[WORDS[i % len(WORDS)] for i in range(len(data))])
+        data.save(Path("data/prepared") / split)
+        splits[split] = data.with_text(reader.read(reader.tokens(data.texts)))
+    config = {
+        "model": model,
+        "settings": settings_of(model, trainable_layers=trainable_layers, pooling="mean", epochs=1),
+        "text_encoder": encoder,
+        "device": "cpu",
+        "threads": 1,
+    }
+    weights, outcome = Path(f"runs/{model}-1"), Path(f"predictions/{model}-1")
+    weights.mkdir(parents=True)
+    regressor = runs.fit_and_predict(config, splits, 1, scratch=Path("scratch"), outcome=outcome)
+    regressor.save(weights)
+    made = {**config, "text": reads, "widths": splits["train"].widths}
+    (weights / "run.json").write_text(json.dumps(made))
+    return Predictions.read(outcome / "test.csv").predictions
+
+
+@pytest.mark.parametrize("modalities", [("audio", "vision"), ()], ids=["all", "text alone"])
+@pytest.mark.parametrize("model", NAMES)
+def test_a_trained_model_on_every_level_of_what_it_reads(
+    model, modalities, tiny_bert, tmp_path, monkeypatch
+):
+    """Level 0 is its own prediction on test, and every other level another."""
+    monkeypatch.chdir(tmp_path)
+    clean = trained(model, tiny_bert, modalities)
+    out = Path(f"predictions/robustness-{model}-1")
+    (out / "text_missing").mkdir(parents=True)
+    (out / "text_missing/0.1.csv").write_text("of other levels")
+    stage.main(model, "1")
+    made = {path.relative_to(out).as_posix(): path for path in out.rglob("*.csv")}
+    assert set(made) == {
+        f"{kind}/{level:g}.csv"
+        for kind, levels in LEVELS.items()
+        for level in levels
+        if kind.startswith(("text", *modalities))
+    }
+    read = {name: Predictions.read(path).predictions for name, path in made.items()}
+    for name, predictions in read.items():
+        if name.endswith("/0.csv"):
+            np.testing.assert_allclose(predictions, clean, atol=1e-5)
+        else:
+            assert np.abs(predictions - clean).max() > 1e-5, name
