@@ -20,25 +20,25 @@ def run(main: Callable[..., None], *arguments: str) -> None:
 
     The line begins with what the stage was to run, as several may run at once.
     """
-    from msabench.params import ParamsError
-    from msabench.utterances import DataError
+    from msabench import errors
 
     try:
         main(*arguments)
-    except (ParamsError, DataError, OSError, FloatingPointError, MemoryError) as error:
-        place = f"{'-'.join(arguments)}: " if arguments else ""
-        sys.exit(f"error: {place}{' '.join(str(error).split())}")
+    except errors.MENDABLE as error:
+        sys.exit(errors.told(error, place="-".join(arguments)))
     except KeyboardInterrupt:
-        print("interrupted: `dvc repro` goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        print(errors.INTERRUPTED, file=sys.stderr)
+        sys.exit(errors.INTERRUPTED_STATUS)
 
 
 def _without_traceback(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Say in one line that a package is missing: stages import before they run."""
+    """Tell in one line of a package that is missing: stages import before they run."""
+    from msabench import errors
+
     if isinstance(error, ModuleNotFoundError):
-        print(f"error: {error}; `make repro` installs what is needed", file=sys.stderr)
+        print(errors.told(error), file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

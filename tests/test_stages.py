@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import stages
-from msabench import interruption
+from msabench import errors
 from stages import __main__ as side_by_side
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,14 +87,24 @@ def test_the_driver_tells_the_gpus(script, expected, monkeypatch, tmp_path):
     assert side_by_side.visible_gpus() == []
 
 
-@pytest.mark.parametrize("error", [FloatingPointError, MemoryError, OSError])
+@pytest.mark.parametrize("error", errors.MENDABLE)
 def test_an_error_names_the_run(error):
     def main(*_):
         raise error("what\nis wrong")
 
     with pytest.raises(SystemExit) as stopped:
         stages.run(main, "ours", "3")
-    assert stopped.value.code == "error: ours-3: what is wrong"
+    told = str(stopped.value.code)
+    assert told.startswith("error: ours-3: what is wrong")
+    assert "\n" not in told
+
+
+def test_a_defect_of_the_code_keeps_its_traceback():
+    def main():
+        raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        stages.run(main)
 
 
 def test_ctrl_c_is_one_line_and_the_status_of_a_shell(capsys):
@@ -103,8 +113,8 @@ def test_ctrl_c_is_one_line_and_the_status_of_a_shell(capsys):
 
     with pytest.raises(SystemExit) as stopped:
         stages.run(main)
-    assert stopped.value.code == interruption.STATUS
-    assert capsys.readouterr().err == f"{interruption.MESSAGE}\n"
+    assert stopped.value.code == errors.INTERRUPTED_STATUS
+    assert capsys.readouterr().err == f"{errors.INTERRUPTED}\n"
 
 
 def python(*arguments, **variables):
@@ -118,7 +128,8 @@ def test_a_missing_package_is_one_line(tmp_path):
     made = python("-m", "stages.features", PYTHONPATH=str(tmp_path))
     assert made.returncode == 1
     assert made.stderr == (
-        "error: No module named 'no_such_package'; `make repro` installs what is needed\n"
+        "error: No module named 'no_such_package'; `make repro` installs what is needed "
+        '(README: "Systems")\n'
     )
 
 
