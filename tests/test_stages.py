@@ -1,6 +1,8 @@
 """How stages fail, and runs side by side: how many, where, and what happens when some fail."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import time
@@ -89,13 +91,13 @@ def test_the_driver_tells_the_gpus(script, expected, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("error", errors.MENDABLE)
 def test_an_error_names_the_run(error):
-    def main(*_):
-        raise error("what\nis wrong")
+    def main(name, seed):
+        raise error(f"{name} {seed}:\nwrong")
 
     with pytest.raises(SystemExit) as stopped:
         stages.run(main, "ours", "3")
     told = str(stopped.value.code)
-    assert told.startswith("error: ours-3: what is wrong")
+    assert told.startswith("error: ours-3: ours 3: wrong")
     assert "\n" not in told
 
 
@@ -121,6 +123,61 @@ def python(*arguments, **variables):
     environment = os.environ | {"PYTHONPATH": ""} | variables
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+STAGES = sorted(file.stem for file in (ROOT / "stages").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_tells_what_a_stage_does_and_waits_for_no_torch(stage):
+    made = python("-X", "importtime", "-m", f"stages.{stage}", "--help")
+    assert made.returncode == 0
+    assert f"usage: python -m stages.{stage} " in made.stdout
+    docstring = ast.get_docstring(ast.parse((ROOT / "stages" / f"{stage}.py").read_text("utf-8")))
+    assert docstring in made.stdout
+    assert re.search(r"\| +json$", made.stderr, re.MULTILINE)
+    assert not re.search(r"\| +(torch|transformers|sklearn)$", made.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [(["ours"], "required: seed"), (["ours", "1", "2"], "arguments: 2"), (["ours", "x"], "'x'")],
+)
+def test_wrong_arguments_are_one_line_with_the_usage(arguments, wrong, capsys):
+    def main(name: str, seed: int):
+        raise AssertionError(name, seed)
+
+    with pytest.raises(SystemExit) as stopped:
+        stages.run(main, *arguments)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert wrong in line
+    assert line.endswith("; usage: python -m stages.test_stages [-h] name seed")
+
+
+def test_arguments_come_as_main_takes_them():
+    came = []
+
+    def main(name: str, seed: int):
+        came.append((name, seed))
+
+    stages.run(main, "7", "3")
+    assert came == [("7", 3)]
+
+
+def test_make_help_lists_every_target_and_variable():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert max(map(len, shown.splitlines())) <= 100
+    targets = re.findall("^([a-z]+):", makefile, re.MULTILINE)
+    assert re.findall("^  ([a-z]+) ", shown, re.MULTILINE) == targets
+    set_here = set(re.findall("^(?:export )?([A-Z_]+) :=", makefile, re.MULTILINE))
+    asked_for = set(re.findall("^([A-Z_]+) \\?=", makefile, re.MULTILINE))
+    asked_for |= set(re.findall(r"\$\(([A-Z_]+)\)", makefile)) - set_here
+    assert asked_for - {"MAKE", "MAKEFILE_LIST"} == set(
+        re.findall(r"\b([A-Z_]+)=", shown.partition("Variables:")[2])
+    )
 
 
 def test_a_missing_package_is_one_line(tmp_path):
