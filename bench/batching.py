@@ -29,7 +29,7 @@ TRAIN = """
 from msabench import batches
 from stages import train
 batches.POOL = {pool}
-train.main("{model}", "{seed}")
+train.main("{model}", {seed})
 """
 
 

@@ -48,7 +48,7 @@ for name in ("resume", "due", "write", "keep_best"):
     timed(name)
 Checkpoints.restore_best = restore_best
 start = time.perf_counter()
-train.main(sys.argv[1], "1")
+train.main(sys.argv[1], 1)
 seconds = time.perf_counter() - start - last[0][0]
 print(json.dumps({
     "training_seconds": round(seconds, 2),

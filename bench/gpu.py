@@ -37,7 +37,7 @@ used = [ProfilerActivity.CPU]
 if torch.cuda.is_available():
     used.append(ProfilerActivity.CUDA)
 with profile(activities=used) as profiler:
-    train.main("ours", "1")
+    train.main("ours", 1)
 order = "self_cuda_time_total" if len(used) > 1 else "self_cpu_time_total"
 print(profiler.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=60))
 """

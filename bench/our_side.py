@@ -42,7 +42,7 @@ def main(run: str, batches: int) -> None:
 
     NetworkRegressor._train_epoch = timed  # type: ignore[method-assign,assignment]
     training.shuffled = lambda *arguments: shuffled(*arguments)[: batches or None]
-    train.main(run, "1")
+    train.main(run, 1)
     print(json.dumps({"first_batch": first[0], "epochs": epochs}))
 
 

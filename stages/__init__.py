@@ -1,10 +1,13 @@
 """The stages of the pipeline: thin programs, run by DVC as `python -m stages.<name>`."""
 
+import argparse
+import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any, NoReturn
 
 if not (3, 11) <= sys.version_info[:2] <= (3, 12):
     sys.exit("error: Python {}.{}; 3.11 or 3.12 is needed".format(*sys.version_info))
@@ -19,26 +22,48 @@ def run(main: Callable[..., None], *arguments: str) -> None:
     """Run a stage; an error that the user can mend is one line and exit status 1.
 
     The line begins with what the stage was to run, as several may run at once.
+    `--help` shows the docstring of the stage and the parameters of main, which the arguments must
+    fit: status 2 where they do not.
     """
-    from msabench.params import ParamsError
-    from msabench.utterances import DataError
+    from msabench import errors
 
+    parsed = _parse(main, arguments)
     try:
-        main(*arguments)
-    except (ParamsError, DataError, OSError, FloatingPointError, MemoryError) as error:
-        place = f"{'-'.join(arguments)}: " if arguments else ""
-        sys.exit(f"error: {place}{' '.join(str(error).split())}")
+        main(*parsed)
+    except errors.MENDABLE as error:
+        sys.exit(errors.told(error, place="-".join(arguments)))
     except KeyboardInterrupt:
-        print("interrupted: `dvc repro` goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        print(errors.INTERRUPTED, file=sys.stderr)
+        sys.exit(errors.INTERRUPTED_STATUS)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {' '.join(self.format_usage().split())}\n")
+
+
+def _parse(main: Callable[..., None], arguments: Sequence[str]) -> list[Any]:
+    """Return the arguments as main takes them: those annotated as int are numbers."""
+    parser = _Parser(
+        prog=f"python -m stages.{Path(inspect.getfile(main)).stem}",
+        description=sys.modules[main.__module__].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, parameter in inspect.signature(main).parameters.items():
+        parser.add_argument(name, type=int if parameter.annotation is int else str)
+    return list(vars(parser.parse_args(arguments)).values())
 
 
 def _without_traceback(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Say in one line that a package is missing: stages import before they run."""
+    """Tell in one line of a package that is missing: stages import before they run."""
+    from msabench import errors
+
     if isinstance(error, ModuleNotFoundError):
-        print(f"error: {error}; `make repro` installs what is needed", file=sys.stderr)
+        print(errors.told(error), file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

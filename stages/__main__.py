@@ -23,13 +23,13 @@ ROUNDS = (("train", "sweep", "ablation", "modalities"), ("robustness",))
 
 
 def main(*arguments: str) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m stages", description=__doc__)
     parser.add_argument(
         "--jobs", type=int, help="so many at once; default: the GPUs, or the cores / threads"
     )
+    jobs = parser.parse_args(arguments).jobs
     settings = params.load(Path("params.yaml"))
     gpus = visible_gpus() if settings.device in ("auto", "cuda") else []
-    jobs = parser.parse_args(arguments).jobs
     if jobs is None:
         jobs = len(gpus) or max(1, joblib.cpu_count() // settings.threads)
     if jobs < 1:

@@ -2,9 +2,10 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
-from msabench import hashes, text, training
+from msabench import hashes
 from msabench.utterances import SPLITS, Utterances
 from stages import run
 
@@ -13,6 +14,9 @@ OUT = Path("data/features")
 
 
 def main() -> None:
+    # Here, because torch takes seconds to import, which `--help` does not need.
+    from msabench import text, training
+
     config = json.loads(Path("runs/plan/stages/features.json").read_text())
     training.settle(config["threads"])
     shutil.rmtree(OUT, ignore_errors=True)
@@ -46,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, *sys.argv[1:])

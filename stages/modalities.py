@@ -2,9 +2,9 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
-from msabench import runs, training
 from msabench.utterances import load_splits
 from stages import run
 
@@ -12,6 +12,9 @@ OUT = Path("predictions/modalities")
 
 
 def main() -> None:
+    # Here, because torch takes seconds to import, which `--help` does not need.
+    from msabench import runs, training
+
     stage = json.loads(Path("runs/plan/stages/modalities.json").read_text())
     config = json.loads(Path(f"runs/plan/{stage['run']}.json").read_text())
     array = json.loads(Path(f"data/features/runs/{stage['run']}.json").read_text())["array"]
@@ -26,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, *sys.argv[1:])

@@ -2,15 +2,18 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
-from msabench import params, plan
 from stages import run
 
 OUT = Path("runs/plan")
 
 
 def main() -> None:
+    # Here, because torch takes seconds to import, which `--help` does not need.
+    from msabench import params, plan
+
     configs = plan.resolve(params.load(Path("params.yaml")))
     shutil.rmtree(OUT, ignore_errors=True)
     for name, config in configs.items():
@@ -20,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, *sys.argv[1:])

@@ -4,6 +4,7 @@ Writes everything that can be measured; then, if predictions were missing, says 
 """
 
 import json
+import sys
 from pathlib import Path
 
 from msabench import data_report, tables
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, *sys.argv[1:])

@@ -7,7 +7,7 @@ from pathlib import Path
 from stages import PARENT, run
 
 
-def main(name: str, seed: str) -> None:
+def main(name: str, seed: int) -> None:
     plan = Path(f"runs/plan/{name}.json")
     reads = Path(f"data/features/runs/{name}.json")
     data = Path("data/prepared/sha256.json")
@@ -34,9 +34,9 @@ def main(name: str, seed: str) -> None:
         scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=machine) as place,
         interruption.after_step(PARENT),
     ):
-        regressor = runs.fit_and_predict(config, splits, int(seed), scratch=place, outcome=outcome)
+        regressor = runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
         regressor.save(weights)
-        made = {"run": name, "seed": int(seed), **config, "text": text}
+        made = {"run": name, "seed": seed, **config, "text": text}
         made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
         made |= {"versions": scratch.versions()}
         for folder in (weights, outcome):  # what made the weights made the predictions

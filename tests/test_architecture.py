@@ -14,6 +14,7 @@ PACKAGE = ROOT / "src" / "msabench"
 
 # Low to high: a module imports from lower lines and its own, never from higher ones.
 LAYERS = [
+    ["errors"],
     ["hashes", "utterances"],
     ["params", "predictions", "pickle_reader", "download", "scratch", "batches", "robustness"],
     ["checkpoints", "encoders", "interruption"],

@@ -209,7 +209,7 @@ class Tree:
         assert message.startswith("error: ")
         assert "Traceback" not in errors
         by_hand = "get data.pkl from the drive and give its absolute path as datasets.own.path"
-        assert message.endswith(by_hand)
+        assert message.endswith(f'{by_hand} (README: "Data")')
         return message
 
     def parts(self):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from msabench import interruption
+from msabench import errors, interruption
 from msabench.checkpoints import NAME
 from tests.conftest import until
 from tests.test_training import LABELS, Line, fit, utterances
@@ -55,8 +55,8 @@ def test_a_signal_ends_the_training_after_its_step(number, tmp_path):
     start_of_end = time.monotonic()
     _, told = process.communicate(timeout=60)
     assert time.monotonic() - start_of_end < 3
-    assert process.returncode == interruption.STATUS
-    assert told.splitlines()[-1] == interruption.MESSAGE
+    assert process.returncode == errors.INTERRUPTED_STATUS
+    assert told.splitlines()[-1] == errors.INTERRUPTED
     assert (tmp_path / "scratch" / NAME).exists()
     _, history = fit(Line, utterances(LABELS), tmp_path / "scratch")
     _, expected = fit(Line, utterances(LABELS), tmp_path / "whole")
@@ -69,8 +69,8 @@ def test_a_step_that_takes_too_long_is_broken_off(tmp_path):
     start_of_end = time.monotonic()
     _, told = process.communicate(timeout=60)
     assert 3 < time.monotonic() - start_of_end < 5
-    assert process.returncode == interruption.STATUS
-    assert told.splitlines()[-1] == interruption.MESSAGE
+    assert process.returncode == errors.INTERRUPTED_STATUS
+    assert told.splitlines()[-1] == errors.INTERRUPTED
 
 
 def test_without_its_parent_the_training_ends(tmp_path):

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from msabench import interruption
+from msabench import errors
 from msabench.predictions import Predictions
 from msabench.robustness import LEVELS
 from tests import clones
@@ -213,7 +213,7 @@ def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path):
             end(process)
             told, _ = process.communicate(timeout=30)
             assert process.returncode != 0
-            assert (interruption.MESSAGE in told) == (end != kill_training)
+            assert (errors.INTERRUPTED in told) == (end != kill_training)
         made = run(clone, *command)
         assert "goes on from runs/scratch/ours-7-" in made.stderr
         assert outcome(clone, "ours", 7) == trained_apart(clone, tmp_path, "ours", 7)

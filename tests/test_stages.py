@@ -1,6 +1,8 @@
 """How stages fail, and runs side by side: how many, where, and what happens when some fail."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import stages
-from msabench import interruption
+from msabench import errors
 from stages import __main__ as side_by_side
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,14 +89,24 @@ def test_the_driver_tells_the_gpus(script, expected, monkeypatch, tmp_path):
     assert side_by_side.visible_gpus() == []
 
 
-@pytest.mark.parametrize("error", [FloatingPointError, MemoryError, OSError])
+@pytest.mark.parametrize("error", errors.MENDABLE)
 def test_an_error_names_the_run(error):
-    def main(*_):
-        raise error("what\nis wrong")
+    def main(name, seed):
+        raise error(f"{name} {seed}:\nwrong")
 
     with pytest.raises(SystemExit) as stopped:
         stages.run(main, "ours", "3")
-    assert stopped.value.code == "error: ours-3: what is wrong"
+    told = str(stopped.value.code)
+    assert told.startswith("error: ours-3: ours 3: wrong")
+    assert "\n" not in told
+
+
+def test_a_defect_of_the_code_keeps_its_traceback():
+    def main():
+        raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        stages.run(main)
 
 
 def test_ctrl_c_is_one_line_and_the_status_of_a_shell(capsys):
@@ -103,8 +115,8 @@ def test_ctrl_c_is_one_line_and_the_status_of_a_shell(capsys):
 
     with pytest.raises(SystemExit) as stopped:
         stages.run(main)
-    assert stopped.value.code == interruption.STATUS
-    assert capsys.readouterr().err == f"{interruption.MESSAGE}\n"
+    assert stopped.value.code == errors.INTERRUPTED_STATUS
+    assert capsys.readouterr().err == f"{errors.INTERRUPTED}\n"
 
 
 def python(*arguments, **variables):
@@ -113,12 +125,68 @@ def python(*arguments, **variables):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
+STAGES = sorted(file.stem for file in (ROOT / "stages").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_tells_what_a_stage_does_and_waits_for_no_torch(stage):
+    made = python("-X", "importtime", "-m", f"stages.{stage}", "--help")
+    assert made.returncode == 0
+    assert f"usage: python -m stages.{stage} " in made.stdout
+    docstring = ast.get_docstring(ast.parse((ROOT / "stages" / f"{stage}.py").read_text("utf-8")))
+    assert docstring in made.stdout
+    assert re.search(r"\| +json$", made.stderr, re.MULTILINE)
+    assert not re.search(r"\| +(torch|transformers|sklearn)$", made.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [(["ours"], "required: seed"), (["ours", "1", "2"], "arguments: 2"), (["ours", "x"], "'x'")],
+)
+def test_wrong_arguments_are_one_line_with_the_usage(arguments, wrong, capsys):
+    def main(name: str, seed: int):
+        raise AssertionError(name, seed)
+
+    with pytest.raises(SystemExit) as stopped:
+        stages.run(main, *arguments)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert wrong in line
+    assert line.endswith("; usage: python -m stages.test_stages [-h] name seed")
+
+
+def test_arguments_come_as_main_takes_them():
+    came = []
+
+    def main(name: str, seed: int):
+        came.append((name, seed))
+
+    stages.run(main, "7", "3")
+    assert came == [("7", 3)]
+
+
+def test_make_help_lists_every_target_and_variable():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert max(map(len, shown.splitlines())) <= 100
+    targets = re.findall("^([a-z]+):", makefile, re.MULTILINE)
+    assert re.findall("^  ([a-z]+) ", shown, re.MULTILINE) == targets
+    set_here = set(re.findall("^(?:export )?([A-Z_]+) :=", makefile, re.MULTILINE))
+    asked_for = set(re.findall("^([A-Z_]+) \\?=", makefile, re.MULTILINE))
+    asked_for |= set(re.findall(r"\$\(([A-Z_]+)\)", makefile)) - set_here
+    assert asked_for - {"MAKE", "MAKEFILE_LIST"} == set(
+        re.findall(r"\b([A-Z_]+)=", shown.partition("Variables:")[2])
+    )
+
+
 def test_a_missing_package_is_one_line(tmp_path):
     (tmp_path / "torch.py").write_text("import no_such_package\n")
     made = python("-m", "stages.features", PYTHONPATH=str(tmp_path))
     assert made.returncode == 1
     assert made.stderr == (
-        "error: No module named 'no_such_package'; `make repro` installs what is needed\n"
+        "error: No module named 'no_such_package'; `make repro` installs what is needed "
+        '(README: "Systems")\n'
     )
 
 

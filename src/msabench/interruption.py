@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from select import select
 
+from msabench.errors import INTERRUPTED, INTERRUPTED_STATUS
+
 GRACE = 4.0  # seconds; a batch of a large encoder can take longer on a CPU
 LOOK = 0.2  # seconds between two looks at whether the parent lives
-STATUS = 130  # what a shell reports of a command that Ctrl-C ended
-MESSAGE = "interrupted: `dvc repro` goes on from the last checkpoint"
 
 _asked = threading.Event()
 
@@ -64,5 +64,5 @@ def _watch(reader: int, parent: int, done: threading.Event) -> None:
         return
     _asked.set()
     if not done.wait(GRACE):
-        print(MESSAGE, file=sys.stderr, flush=True)
-        os._exit(STATUS)
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED_STATUS)

@@ -18,16 +18,14 @@ from pydantic import (
 )
 from ruamel.yaml import YAML, YAMLError
 
+from msabench.errors import ParamsError
+
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 TrainableLayers = NonNegativeInt | Literal["all"]
 Pooling = Literal["cls", "mean"]
-
-
-class ParamsError(ValueError):
-    """A setting that is not permitted; the message names it, its value and what is permitted."""
 
 
 class Strict(BaseModel):

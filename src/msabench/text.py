@@ -24,9 +24,10 @@ from torch.utils.checkpoint import checkpoint
 
 from msabench import encoders
 from msabench.batches import Padded, in_order_of_length
+from msabench.errors import EncoderError
 from msabench.layers import pool
 from msabench.params import Pooling, TrainableLayers
-from msabench.utterances import DataError, Ragged
+from msabench.utterances import Ragged
 
 # Values of layers' outputs (b t d, summed over layers) whose layers keep what the backward pass
 # reads, about a hundred bytes for each: 7 layers of bert-base for 32 texts of 50 tokens.
@@ -93,7 +94,7 @@ def build_encoder(
 ) -> TextEncoder:
     """Build the trained part of an encoder; `width` is that of the text the network reads.
 
-    Raises DataError for more layers than the encoder has.
+    Raises EncoderError for more layers than the encoder has.
     """
     if trainable_layers == 0:
         return TextEncoder(width, pooling=pooling)
@@ -108,11 +109,11 @@ def build_encoder(
 
 
 def frozen_layers(trainable_layers: TrainableLayers, layers: int) -> int:
-    """Return how many lower layers are frozen. Raises DataError for more than there are."""
+    """Return how many lower layers are frozen. Raises EncoderError for more than there are."""
     if trainable_layers == "all":
         return 0
     if trainable_layers > layers:
-        raise DataError(
+        raise EncoderError(
             f"trainable_layers: {trainable_layers}; the text encoder has {layers} layers: "
             f"permitted are 0 to {layers}, or all"
         )
@@ -130,12 +131,12 @@ def transformers() -> Any:
 
 
 def load_bert(name: str) -> Any:
-    """Load a BERT by name (on the hub) or folder. Raises DataError where there is none."""
+    """Load a BERT by name (on the hub) or folder. Raises EncoderError where there is none."""
     try:
         with encoders.folder(name) as folder:
             config = transformers().AutoConfig.from_pretrained(folder, trust_remote_code=False)
             if config.model_type != "bert":
-                raise DataError(
+                raise EncoderError(
                     f"text_encoder: {name} is a {config.model_type}; only a BERT is supported"
                 )
             # float32 whatever the file holds; eager masks are not needed: sdpa takes a boolean
@@ -152,7 +153,7 @@ def load_bert(name: str) -> Any:
 
 
 def load_tokenizer(name: str) -> Any:
-    """Load the tokenizer of a text encoder. Raises DataError where there is none."""
+    """Load the tokenizer of a text encoder. Raises EncoderError where there is none."""
     try:
         with encoders.folder(name) as folder:
             return transformers().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -160,9 +161,9 @@ def load_tokenizer(name: str) -> Any:
         raise _not_found(name, error) from error
 
 
-def _not_found(name: str, error: OSError) -> DataError:
+def _not_found(name: str, error: OSError) -> EncoderError:
     reason = " ".join(str(error).split())[:200]
-    return DataError(f"text_encoder: no BERT at {name!r} ({reason})")
+    return EncoderError(f"text_encoder: no BERT at {name!r} ({reason})")
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> Ragged:
@@ -249,7 +250,7 @@ class Reader:
     """Texts as a saved run reads them: tokenized, cut, and run through the frozen layers.
 
     encoder: the name of the run's text encoder. reads: `text` of its run.json.
-    Raises DataError where there is no such encoder.
+    Raises EncoderError where there is no such encoder.
     """
 
     def __init__(self, encoder: str, reads: Mapping[str, Any], device: torch.device) -> None:

@@ -23,8 +23,9 @@ from tqdm import tqdm
 from msabench import checkpoints, interruption
 from msabench.batches import Batch, cost, in_order_of_length, shuffled
 from msabench.checkpoints import Checkpoints, History, Progress
+from msabench.errors import DeviceError
 from msabench.params import Strict
-from msabench.utterances import DataError, Utterances
+from msabench.utterances import Utterances
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -97,7 +98,7 @@ class Schedule(Strict):
 def choose_device(device: Device) -> torch.device:
     """Return the device asked for; auto takes CUDA, then Apple's MPS, then the CPU.
 
-    Raises DataError for one that this machine, or this build of PyTorch, does not have.
+    Raises DeviceError for one that this machine, or this build of PyTorch, does not have.
     """
     present = {
         "cuda": torch.cuda.is_available(),
@@ -108,7 +109,7 @@ def choose_device(device: Device) -> torch.device:
         return torch.device(next(name for name, there in present.items() if there))
     if not present[device]:
         there = ", ".join(name for name in present if present[name])
-        raise DataError(f"device: {device!r} is not available here; there are: auto, {there}")
+        raise DeviceError(f"device: {device!r} is not available here; there are: auto, {there}")
     return torch.device(device)
 
 

@@ -15,15 +15,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
 
+from msabench.errors import DataError
+
 MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
 
 SCHEMA_VERSION = 2
 LONGEST_ID = 100  # characters
-
-
-class DataError(ValueError):
-    """A promise of the data that does not hold; the message names place, value and range."""
 
 
 @dataclass(frozen=True)
