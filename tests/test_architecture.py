@@ -24,6 +24,10 @@ LAYERS = [
     ["training"],
     ["models"],
     ["plan", "runs"],
+    ["inference"],
+    ["explanation"],
+    ["commands"],
+    ["__main__"],
 ]
 
 
