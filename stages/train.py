@@ -36,6 +36,8 @@ def main(name: str, seed: int) -> None:
     ):
         regressor = runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
         regressor.save(weights)
+        means = runs.mean_frames(splits["train"])
+        (weights / runs.MEAN_FRAMES).write_text(json.dumps(means) + "\n")
         made = {"run": name, "seed": seed, **config, "text": text}
         made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
         made |= {"versions": scratch.versions()}

@@ -27,6 +27,10 @@ LAYERS = [
     ["training"],
     ["models"],
     ["plan", "runs"],
+    ["inference"],
+    ["explanation"],
+    ["commands"],
+    ["__main__"],
 ]
 
 

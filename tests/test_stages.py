@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -188,6 +189,18 @@ def test_a_missing_package_is_one_line(tmp_path):
         "error: No module named 'no_such_package'; `make repro` installs what is needed "
         '(README: "Systems")\n'
     )
+
+
+def test_the_package_is_that_of_the_tree_not_an_installed_one(tmp_path):
+    """A queued or --temp run has a tree of its own; make installs that of the workspace."""
+    for name in ("stages", "src/msabench"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(ROOT / "stages/__init__.py", tmp_path / "stages")
+    own = tmp_path / "src/msabench/__init__.py"
+    own.touch()
+    command = [sys.executable, "-c", "import stages, msabench; print(msabench.__file__)"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    assert subprocess.check_output(command, cwd=tmp_path, env=environment, text=True) == f"{own}\n"
 
 
 @pytest.mark.parametrize("version", ["(3, 10, 14)", "(3, 13, 0)"])

@@ -24,6 +24,12 @@ class Predictions:
     def videos(self) -> list[str]:
         return [video_of(id) for id in self.ids]
 
+    def by_error(self) -> "Predictions":
+        """Return these from the largest error to the smallest."""
+        order = np.argsort(-np.abs(self.predictions - self.labels), kind="stable")
+        ids = [self.ids[i] for i in order]
+        return Predictions(ids, self.labels[order], self.predictions[order])
+
     def write(self, path: Path) -> None:
         """Write id,label,prediction, with as many digits as tell the numbers apart."""
         with path.open("w", encoding="utf-8", newline="") as file:

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from msabench import models
+from msabench.layers import Standardize
 from msabench.models import Regressor
 from msabench.predictions import Predictions
 from msabench.training import Device, write_history
 from msabench.utterances import DataError, Utterances
+
+MEAN_FRAMES = "mean_frames.json"  # beside the weights
 
 
 def fit_and_predict(
@@ -40,6 +43,20 @@ def fit_and_predict(
         found.write(outcome / f"{split}.csv")
     write_history(outcome / "history.csv", history)
     return regressor
+
+
+def mean_frames(train: Utterances) -> dict[str, list[float]]:
+    """Return the mean frame of each modality but text, which may stand in for one that is missing.
+
+    To six digits, which are the same on every processor.
+    """
+    means = {}
+    for name, width in train.widths.items():
+        if name != "text":
+            statistics = Standardize(width)
+            statistics.adapt(train.sequences[name])
+            means[name] = [float(f"{value:.6g}") for value in statistics.mean.tolist()]
+    return means
 
 
 def restore(folder: Path, device: Device = "auto") -> tuple[dict[str, Any], Regressor]:

@@ -162,9 +162,9 @@ class Utterances:
                 f"{where}: modalities {list(self.sequences)}; known, in this order: {MODALITIES}"
             )
         for name, ragged in self.sequences.items():
-            _check_sequences(f"{where}: {name}", ragged, n, self.ids)
+            check_sequences(f"{where}: {name}", ragged, n, self.ids)
         if self.given_tokens is not None:
-            _check_sequences(f"{where}: given tokens", self.given_tokens, n, self.ids)
+            check_sequences(f"{where}: given tokens", self.given_tokens, n, self.ids)
 
     def save(self, folder: Path) -> None:
         """Write the split into a folder of .npy and .json files, which load reads back."""
@@ -279,7 +279,8 @@ def _check_labels(
         raise DataError(f"{where}: {labels[i]} for {ids[i]!r}; permitted: {low:g} to {high:g}")
 
 
-def _check_sequences(where: str, ragged: Ragged, n: int, ids: list[str]) -> None:
+def check_sequences(where: str, ragged: Ragged, n: int, ids: list[str]) -> None:
+    """Raise DataError where these are not n sequences of one or more finite frames."""
     if len(ragged) != n:
         raise DataError(f"{where} has {len(ragged)} sequences for {n} utterances")
     if ragged.offsets[0] != 0 or ragged.offsets[-1] != len(ragged.values):

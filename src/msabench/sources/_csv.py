@@ -22,7 +22,7 @@ def read(
     """
     rows: dict[str, list[dict[str, str]]] = {name: [] for name in SPLITS}
     labels: dict[str, list[list[float]]] = {name: [] for name in SPLITS}
-    for line, row in _rows(path, [*id, "text", "label", split]):
+    for line, row in rows_of(path, [*id, "text", "label", split]):
         name = row[split]
         if name not in SPLITS:
             raise DataError(
@@ -48,8 +48,11 @@ def read(
     }
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield each row with the number of the line on which it ends."""
+def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each row with the number of the line on which it ends; the columns must be there.
+
+    Raises DataError for a file that cannot be read, is not UTF-8 or no such table.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)

@@ -80,3 +80,27 @@ class Frames:
         if shape[0] == 0:  # nothing can be mapped
             return Ragged(np.zeros(shape, np.float32), offsets)
         return Ragged(np.memmap(self._file, np.float32, "r", shape=shape), offsets)
+
+
+def map_frames(file: Path) -> Shaped[np.ndarray, "t d"]:
+    """Map the frames in a .npy file. Raises DataError for what are no numbers, (t, d)."""
+    frames = map_array(file)
+    if frames.dtype.kind not in "fiu" or frames.ndim != 2 or frames.shape[1] == 0:
+        raise DataError(
+            f"{file}: {frames.dtype} of shape {frames.shape}; expected numbers, (frames, features)"
+        )
+    return frames
+
+
+def map_array(file: Path) -> np.ndarray:
+    """Map the array in a .npy file, so that a size that is a lie takes no memory.
+
+    Nothing in it is run: an array of Python's objects is refused. Raises DataError.
+    """
+    if not file.is_file():
+        raise DataError(f"{file}: missing")
+    try:
+        with np.errstate(over="ignore"):  # the product of a shape that no file has
+            return np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # whatever the damage leads NumPy's parser of headers to
+        raise DataError(f"{file}: no array can be read: {' '.join(str(error).split())}") from None

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from msabench.sources import _csv
-from msabench.sources._frames import Frames, NotFinite
+from msabench.sources._frames import Frames, NotFinite, map_array, map_frames
 from msabench.utterances import SPLITS, DataError, Utterances
 
 FOLDER = True
@@ -145,11 +145,7 @@ def _one_pair_per_split(path: Path, modality: str, ids: Ids) -> dict[str, Arrays
 
 
 def _frames(file: Path, width: int | None = None) -> Shaped[np.ndarray, "t d"]:
-    frames = _open(file)
-    if frames.dtype.kind not in "fiu" or frames.ndim != 2 or frames.shape[1] == 0:
-        raise DataError(
-            f"{file}: {frames.dtype} of shape {frames.shape}; expected numbers, (frames, features)"
-        )
+    frames = map_frames(file)
     if width is not None and frames.shape[1] != width:
         raise DataError(f"{file}: {frames.shape[1]} features; the first file has {width}")
     return frames
@@ -157,7 +153,7 @@ def _frames(file: Path, width: int | None = None) -> Shaped[np.ndarray, "t d"]:
 
 def _lengths(file: Path, ids: list[str]) -> list[int]:
     """Return the number of frames of each utterance, as Python's integers: no sum overflows."""
-    lengths = _open(file)
+    lengths = map_array(file)
     if lengths.dtype.kind not in "iu" or lengths.shape != (len(ids),):
         raise DataError(
             f"{file}: {lengths.dtype} of shape {lengths.shape}; "
@@ -167,17 +163,6 @@ def _lengths(file: Path, ids: list[str]) -> list[int]:
         if length < 1:
             raise DataError(f"{file}: {length} frames for {id!r}; at least 1 is needed")
     return lengths.tolist()
-
-
-def _open(file: Path) -> np.ndarray:
-    """Map the array in a file, so that a size that is a lie takes no memory."""
-    if not file.is_file():
-        raise DataError(f"{file}: missing")
-    try:
-        with np.errstate(over="ignore"):  # the product of a shape that no file has
-            return np.lib.format.open_memmap(file, mode="r")
-    except Exception as error:  # whatever the damage leads NumPy's parser of headers to
-        raise DataError(f"{file}: no array can be read: {' '.join(str(error).split())}") from None
 
 
 def _add(

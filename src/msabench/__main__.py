@@ -1,0 +1,62 @@
+"""`python -m msabench <command>`: use and inspect what the pipeline made."""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from msabench import commands
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; an error that the user can mend is one line and exit status 1."""
+    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no ± is no error
+    try:
+        options.main(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as by `| head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # as a shell tells of SIGPIPE
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error}; `make repro` installs what is needed")
+    except Exception as error:
+        if not isinstance(error, _mendable()):
+            raise
+        sys.exit(f"error: {' '.join(str(error).split())}")
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    from msabench.params import ParamsError
+    from msabench.utterances import DataError
+
+    return ParamsError, DataError, OSError, FloatingPointError, MemoryError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m msabench",
+        description="Use and inspect what the pipeline made.",
+        epilog="`python -m msabench <command> --help` has examples.",
+    )
+    kinds = parser.add_subparsers(title="commands", metavar="<command>", required=True)
+    for name, command in commands.found().items():
+        summary, _, rest = command.__doc__.partition("\n")
+        one = kinds.add_parser(
+            name,
+            help=summary[0].lower() + summary[1:].rstrip("."),
+            description=summary,
+            epilog=rest.strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.arguments(one)
+        one.set_defaults(main=command.main)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""The commands of `python -m msabench`: one file each, found by import; nothing lists them.
+
+The docstring of a command's file is its help; the first line stands in the list of commands. The
+file has `arguments(parser)`, which adds the command's own, and `main(options)`. What takes long to
+import is imported in main, so that help comes at once.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+def found() -> dict[str, Any]:
+    """Import each command; by name, in order."""
+    names = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
+    return {name: import_module(f"msabench.commands.{name}") for name in names}

@@ -1,0 +1,70 @@
+"""What a command shows: numbers, words and texts in aligned columns."""
+
+import shutil
+import sys
+import unicodedata
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+from jaxtyping import Float
+
+from msabench.statistics import mean_and_std
+
+
+def signed(value: float, std: float | None = None) -> str:
+    """Write a sentiment with its sign, and its spread where there is one."""
+    return f"{value:+.2f}" if std is None else f"{value:+.2f} ± {std:.2f}"
+
+
+def over_seeds(values: Float[np.ndarray, " seeds"]) -> str:
+    """Write the mean, and the standard deviation over seeds where there are several."""
+    return signed(*mean_and_std(values.tolist()))
+
+
+def polarity(value: float) -> str:
+    """Name the sign of a value as it is shown: neutral is one that rounds to 0.00."""
+    shown = round(value, 2)
+    return "positive" if shown > 0 else "negative" if shown < 0 else "neutral"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align rows of cells; the last column is text, cut to the width of the terminal.
+
+    Without a terminal nothing is cut.
+    """
+    lines = [[one_line(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(_columns, column)) for column in list(zip(*lines, strict=True))[:-1]]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    left = sum(width + 2 for width in widths)
+    drawn = [
+        "".join(
+            cell + " " * (width - _columns(cell)) + "  "
+            for cell, width in zip(cells, widths, strict=True)
+        )
+        + (text if room is None else _cut(text, room - left))
+        for *cells, text in lines
+    ]
+    return "\n".join(line.rstrip() for line in drawn)
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks, and without characters that steer a terminal."""
+    text = " ".join(text.split())
+    steers = ("Cc", "Cs")  # controls, and surrogates, which no terminal can be sent
+    return "".join("�" if unicodedata.category(c) in steers else c for c in text)
+
+
+def _cut(text: str, room: int) -> str:
+    """Return so much of a text as fits into so many columns, but at least ten."""
+    room = max(room, 10)
+    if _columns(text) <= room:
+        return text
+    fits = sum(width < room for width in accumulate(map(_columns, text)))
+    return text[:fits].rstrip() + "…"
+
+
+def _columns(text: str) -> int:
+    """Return the columns of a terminal that a text takes: Chinese characters take two."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)

@@ -1,0 +1,110 @@
+"""Explain a prediction: what each modality contributes, and the nearest training utterances.
+
+Of an utterance of the test split, by default the one with the largest error. The contribution of
+a modality is the prediction minus the prediction without it. Near are the training utterances
+with a high cosine similarity of the means over frames of each modality that the run reads, each
+feature standardized, averaged over modalities; no model has a part in it.
+
+examples:
+  python -m msabench explain --run runs/ours
+  python -m msabench explain --run runs/ours --list | head
+  python -m msabench explain --run runs/ours-1 'sim0301$_$2' --json
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # only its types: it imports PyTorch
+    from msabench.explanation import Explanation
+    from msabench.predictions import Predictions
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--run", required=True, type=Path, help="runs/ours-1, or runs/ours")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("id", nargs="?", help="of the test split")
+    which.add_argument("--worst", action="store_true", help="the largest error (default)")
+    which.add_argument("--best", action="store_true", help="the smallest error")
+    which.add_argument("--list", action="store_true", help="all ids, from the largest error")
+    parser.add_argument("--json", action="store_true", help="one json object per line")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print the explanation of one utterance, or the list of those there are."""
+    from msabench import explanation, inference, training
+
+    folders = inference.folders(options.run)
+    if options.list:
+        _print_list(explanation.read_predictions(folders), options.json)
+        return
+    id = options.id
+    if id is None:
+        ids = explanation.read_predictions(folders).by_error().ids
+        id = ids[-1 if options.best else 0]
+    predictor = inference.load(options.run)
+    training.settle(predictor.config["threads"])
+    splits = explanation.read_splits(folders[0], predictor.config)
+    found = explanation.explain(predictor, splits, id)
+    print(json.dumps(_as_json(found)) if options.json else _as_text(found))
+
+
+def _print_list(predictions: "Predictions", as_json: bool) -> None:
+    from msabench.commands._table import signed, table
+
+    worst_first = predictions.by_error()
+    rows = list(zip(worst_first.ids, worst_first.labels, worst_first.predictions, strict=True))
+    if as_json:
+        for id, label, prediction in rows:
+            print(json.dumps({"id": id, "label": label, "prediction": prediction}))
+        return
+    cells = [
+        (signed(label), signed(prediction), signed(prediction - label), id)
+        for id, label, prediction in rows
+    ]
+    print(table(["label", "prediction", "error", "id"], cells))
+
+
+def _as_text(found: "Explanation") -> str:
+    from msabench.commands._table import over_seeds, polarity, signed, table
+
+    mean = float(found.predictions.mean())
+    facts = [
+        ("text", found.text),
+        ("label", f"{signed(found.label)} ({polarity(found.label)})"),
+        ("prediction", f"{over_seeds(found.predictions)} ({polarity(mean)})"),
+    ]
+    contributions = [(over_seeds(values), name) for name, values in found.contributions.items()]
+    nearest = [
+        (f"{one.similarity:.2f}", signed(one.label), one.id, one.text) for one in found.nearest
+    ]
+    return "\n\n".join(
+        [
+            table(["id", found.id], facts),
+            table(["contribution", "of (prediction minus that without it)"], contributions),
+            "Nearest training utterances, by the cosine of standardized means over frames of "
+            f"{', '.join(found.contributions)}:\n"
+            + table(["similarity", "label", "id", "text"], nearest),
+        ]
+    )
+
+
+def _as_json(found: "Explanation") -> dict[str, Any]:
+    from msabench.statistics import mean_and_std
+
+    def over_seeds(values: list[float]) -> dict[str, float | None]:
+        return dict(zip(("mean", "spread"), mean_and_std(values), strict=True))
+
+    return {
+        "id": found.id,
+        "text": found.text,
+        "label": found.label,
+        "prediction": over_seeds(found.predictions.tolist()),
+        "contributions": {
+            name: over_seeds(values.tolist()) for name, values in found.contributions.items()
+        },
+        "nearest": [asdict(one) for one in found.nearest],
+    }

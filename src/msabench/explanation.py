@@ -1,0 +1,144 @@
+"""Why a run predicts what it does for one utterance: its modalities, and what it has met before."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from msabench.inference import Predictor
+from msabench.predictions import Predictions
+from msabench.text import load_bert
+from msabench.utterances import DataError, Ragged, Utterances, load_splits
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training utterance and its similarity, -1..1."""
+
+    id: str
+    similarity: float
+    label: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One utterance of the test split.
+
+    predictions: (seeds,). contributions: by modality, the predictions minus those without it,
+    each (seeds,); they need not add up to the prediction.
+    """
+
+    id: str
+    text: str
+    label: float
+    predictions: Float[np.ndarray, " seeds"]
+    contributions: Mapping[str, Float[np.ndarray, " seeds"]]
+    nearest: list[Neighbour]
+
+
+def explain(
+    predictor: Predictor, splits: Mapping[str, Utterances], id: str, neighbours: int = 5
+) -> Explanation:
+    """Explain the prediction for a test utterance. Raises DataError for an id that is not there.
+
+    splits: see read_splits.
+    """
+    test, train = splits["test"], splits["train"]
+    if id not in test.ids:
+        raise DataError(f"{id!r} is no utterance of the test split, such as {test.ids[0]!r}")
+    one = test.take([test.ids.index(id)])
+    found = predictor.predict_read(one)[:, 0]
+    left_out = {
+        name: predictor.predict_read(predictor.without(one, name))[:, 0] for name in one.sequences
+    }
+    alike = similarities(train, one, predictor.config["text_encoder"])
+    order = np.argsort(-alike, kind="stable")[:neighbours]
+    return Explanation(
+        id=id,
+        text=one.texts[0],
+        label=float(one.labels[0]),
+        predictions=found,
+        contributions={name: found - without for name, without in left_out.items()},
+        nearest=[
+            Neighbour(train.ids[i], float(alike[i]), float(train.labels[i]), train.texts[i])
+            for i in order
+        ],
+    )
+
+
+def similarities(train: Utterances, one: Utterances, text_encoder: str) -> Float[np.ndarray, " n"]:
+    """Return how similar each training utterance is to one other, -1..1; of no model.
+
+    The mean over the modalities of the cosine of means over frames, each feature standardized by
+    mean and standard deviation of those of the training split. The frames of a text are what the
+    run reads: hidden states, one vector, or where it trains the whole encoder, its embeddings.
+    """
+    cosines = []
+    for name, ragged in train.sequences.items():
+        both = [ragged, one.sequences[name]]
+        if ragged.values.ndim == 1:
+            embeddings = load_bert(text_encoder).embeddings.word_embeddings.weight.detach().numpy()
+            means = [_embedding_means(tokens, embeddings) for tokens in both]
+        else:
+            means = [_frame_means(frames) for frames in both]
+        centre, spread = means[0].mean(axis=0), means[0].std(axis=0)
+        varies = spread > 1e-6 * np.maximum(np.abs(centre), 1e-6)
+        known, new = ((part - centre)[:, varies] / spread[varies] for part in means)
+        lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(new)
+        cosines.append((known @ new[0]) / np.where(lengths > 0, lengths, 1.0))
+    return np.mean(cosines, axis=0)
+
+
+def _frame_means(frames: Ragged) -> Float[np.ndarray, "n d"]:
+    sums = np.add.reduceat(frames.values, frames.offsets[:-1], axis=0, dtype=np.float64)
+    return sums / frames.lengths[:, None]
+
+
+def _embedding_means(
+    tokens: Ragged, embeddings: Float[np.ndarray, "words d"]
+) -> Float[np.ndarray, "n d"]:
+    rows = [embeddings[tokens[i]].mean(axis=0, dtype=np.float64) for i in range(len(tokens))]
+    return np.stack(rows)
+
+
+def read_splits(folder: Path, config: Mapping[str, Any]) -> dict[str, Utterances]:
+    """Read what a run was trained and tested on, from the tree that its folder lies in.
+
+    folder: of the run. config: its run.json. Raises DataError where the data are now others.
+    """
+    prepared, features = (_tree(folder) / "data" / name for name in ("prepared", "features"))
+    now = json.loads((prepared / "sha256.json").read_text(encoding="utf-8"))
+    reads = json.loads((features / "runs" / f"{config['run']}.json").read_text(encoding="utf-8"))
+    for place, same in {
+        prepared: now == config["data"],
+        features: reads["sha256"] == config["text"]["sha256"],
+    }.items():
+        if not same:
+            raise DataError(
+                f"{place}: not the data that {folder} was trained on; `dvc repro` makes both anew"
+            )
+    return load_splits(prepared, features, config["text"]["array"], config["widths"])
+
+
+def read_predictions(folders: list[Path]) -> Predictions:
+    """Read the mean of the seeds' predictions for the test split. folders: those of the seeds."""
+    seeds = [
+        Predictions.read(_tree(folder) / "predictions" / folder.name / "test.csv")
+        for folder in folders
+    ]
+    first = seeds[0]
+    for folder, seed in zip(folders, seeds, strict=True):
+        if seed.ids != first.ids:
+            raise DataError(f"{folder}: its predictions are of other utterances than {folders[0]}")
+    mean = np.mean([seed.predictions for seed in seeds], axis=0)
+    return Predictions(first.ids, first.labels, mean)
+
+
+def _tree(folder: Path) -> Path:
+    """Return the tree that a run's folder, runs/<run>-<seed>, lies in."""
+    return folder.absolute().parents[1]

@@ -1,0 +1,410 @@
+"""`python -m msabench`: what a person types and reads."""
+
+import argparse
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import msabench
+from msabench import __main__ as program
+from msabench import commands, training
+from msabench.commands import _table
+from msabench.predictions import Predictions
+from msabench.utterances import DataError, Utterances
+from tests import trained_tree
+
+NAMES = list(commands.found())
+
+
+@pytest.fixture(scope="module")
+def tree(tiny_bert, tmp_path_factory):
+    place = tmp_path_factory.mktemp("tree")
+    trained_tree.make(place, tiny_bert, 1)
+    return place
+
+
+@pytest.fixture
+def run(tree, capsys, monkeypatch):
+    """Run a command in the tree; return what it prints."""
+    monkeypatch.chdir(tree)
+    monkeypatch.setattr(training, "settle", lambda _: None)  # of the whole process
+
+    def run(*arguments):
+        program.main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def fails(run, capsys):
+    """Run a command that must fail; return its status and the one line it says."""
+
+    def fails(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            run(*arguments)
+        if isinstance(stopped.value.code, str):
+            return 1, stopped.value.code
+        return stopped.value.code, capsys.readouterr().err.splitlines()[-1]
+
+    return fails
+
+
+def python(*arguments, **options):
+    environment = os.environ | {"PYTHONPATH": str(trained_tree.ROOT / "src")}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, **options)
+
+
+def test_help_lists_each_command_and_its_first_line(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        program.main(["--help"])
+    assert stopped.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split()).lower()
+    assert {"explain", "predict"} <= set(NAMES)
+    for name, command in commands.found().items():
+        assert f"{name} {command.__doc__.splitlines()[0].rstrip('.').lower()}" in shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_help_of_a_command_has_examples_that_parse(name, capsys):
+    with pytest.raises(SystemExit):
+        program.main([name, "--help"])
+    shown = capsys.readouterr().out
+    examples = re.findall(r"python -m msabench (.*?)(?: \||$)", shown.split("xamples:")[1], re.M)
+    assert examples
+    for example in examples:
+        options = program._parser().parse_args(shlex.split(example))
+        assert options.main is commands.found()[name].main
+
+
+def test_help_needs_no_slow_import():
+    code = (
+        "import sys; from msabench.__main__ import _parser; _parser().format_help(); "
+        "print({'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules))"
+    )
+    assert python("-c", code).stdout == "set()\n"
+
+
+def test_the_package_is_a_program():
+    made = python("-m", "msabench", "--help")
+    assert made.stdout.startswith("usage: python -m msabench [-h] <command>")
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+def one_command(monkeypatch, main):
+    """Replace all commands by one, `act`."""
+
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--what")
+
+    act = SimpleNamespace(__doc__="Act.\n\nMore.", arguments=arguments, main=main)
+    monkeypatch.setattr(commands, "found", lambda: {"act": act})
+
+
+@pytest.mark.parametrize("error", [DataError, OSError, FloatingPointError, MemoryError])
+def test_an_error_of_the_input_is_one_line(error, monkeypatch):
+    def main(_):
+        raise error("what\nis wrong")
+
+    one_command(monkeypatch, main)
+    with pytest.raises(SystemExit) as stopped:
+        program.main(["act"])
+    assert stopped.value.code == "error: what is wrong"
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch):
+    one_command(monkeypatch, lambda options: options.no_such_option)
+    with pytest.raises(AttributeError):
+        program.main(["act"])
+
+
+def test_ctrl_c_is_the_status_of_a_shell(monkeypatch):
+    def main(_):
+        raise KeyboardInterrupt
+
+    one_command(monkeypatch, main)
+    with pytest.raises(SystemExit) as stopped:
+        program.main(["act"])
+    assert stopped.value.code == 130
+
+
+@pytest.mark.parametrize("arguments", [[], ["no_such_command"], ["act", "--no-such-option"]])
+def test_wrong_usage_is_status_2(arguments, monkeypatch, capsys):
+    one_command(monkeypatch, print)
+    with pytest.raises(SystemExit) as stopped:
+        program.main(arguments)
+    assert stopped.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_is_no_error():
+    """`explain --list | head -1`, with more lines than a pipe holds."""
+    code = (
+        "from msabench import __main__, commands; from types import SimpleNamespace as S; "
+        "commands.found = lambda: {'act': S(__doc__='Act.', arguments=lambda p: None, "
+        "main=lambda o: [print('x' * 1000) for _ in range(1000)])}; __main__.main(['act'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(trained_tree.ROOT / "src")}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode == 141
+
+
+def test_predict_shows_texts_with_spread_and_class(run, tree):
+    texts = ["the film was very good", "bad  film"]
+    found = run("predict", "--run", "runs/ours", *texts)
+    by_seed = msabench.load(tree / "runs/ours").predict_each(texts)
+    lines = found.splitlines()
+    assert re.split(r"\s{2,}", lines[0]) == ["prediction", "class", "text"]
+    for line, seeds, text in zip(lines[1:], by_seed.T, texts, strict=True):
+        prediction, sign, shown = re.split(r"\s{2,}", line)
+        assert prediction == f"{seeds.mean():+.2f} ± {seeds.std(ddof=1):.2f}"
+        assert sign == ("positive" if seeds.mean() > 0 else "negative")
+        assert shown == " ".join(text.split())
+
+
+def test_predict_as_json(run, tree):
+    """Each line is one object, with all digits; one seed has no spread."""
+    texts = ["the film was very good", 'a "quote" and 好']
+    found = [
+        json.loads(line)
+        for line in run("predict", "--run", "runs/cnn", *texts, "--json").splitlines()
+    ]
+    by_seed = msabench.load(tree / "runs/cnn").predict_each(texts)
+    assert [row["text"] for row in found] == texts
+    assert [list(row) for row in found] == [["text", "prediction", "class", "spread"]] * 2
+    np.testing.assert_allclose(
+        [row["prediction"] for row in found], by_seed.mean(axis=0), atol=1e-7
+    )
+    np.testing.assert_allclose(
+        [row["spread"] for row in found], by_seed.std(axis=0, ddof=1), atol=1e-7
+    )
+    (one,) = run("predict", "--run", "runs/cnn-2", texts[0], "--json").splitlines()
+    assert list(json.loads(one)) == ["text", "prediction", "class"]
+    assert json.loads(one)["prediction"] == pytest.approx(by_seed[1, 0], abs=1e-6)
+
+
+def test_predict_reads_lines(run, monkeypatch):
+    given = "\ufeffthe film\r\nvery good\n".encode()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given)))
+    lines = run("predict", "--run", "runs/svm", "-", "--json")
+    assert lines == run("predict", "--run", "runs/svm", "the film", "very good", "--json")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (b"good\n\nbad\n", "line 2 of the input: nothing is given; this run reads text, "),
+        (b"", "no utterance is given"),
+        (b"\xff\n", "the input is not UTF-8: invalid start byte"),
+    ],
+)
+def test_predict_refuses_bad_lines(fails, monkeypatch, given, message):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(given)))
+    status, line = fails("predict", "--run", "runs/svm", "-")
+    assert status == 1
+    assert line.startswith(f"error: {message}")
+
+
+@pytest.fixture
+def table(tree, tmp_path):
+    """Write the test split as a csv, with its frames in files; return the csv and the split."""
+    split = Utterances.load(tree / "data/prepared/test")
+    for modality in ("audio", "vision"):
+        (tmp_path / modality).mkdir()
+        for i in range(len(split)):
+            np.save(tmp_path / modality / f"{i}.npy", trained_tree.frames(split, modality, i))
+    rows = [
+        {"id": id, "text": text, "audio": f"audio/{i}.npy", "vision": f"vision/{i}.npy"}
+        for i, (id, text) in enumerate(zip(split.ids, split.texts, strict=True))
+    ]
+
+    def write(changes=lambda rows: rows, encoding="utf-8"):
+        changed = changes(rows)
+        file = tmp_path / "clips.csv"
+        with file.open("w", encoding=encoding, newline="") as stream:
+            writer = csv.DictWriter(stream, list(changed[0]))
+            writer.writeheader()
+            writer.writerows(changed)
+        return file
+
+    write.split = split  # type: ignore[attr-defined]
+    return write
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_predict_reads_a_csv(run, tree, table, encoding):
+    file = table(encoding=encoding)
+    expected = Predictions.read(tree / "predictions/ours-1/test.csv")
+    rows = [
+        json.loads(line)
+        for line in run("predict", "--run", "runs/ours-1", "--csv", file, "--json").splitlines()
+    ]
+    assert [row["id"] for row in rows] == expected.ids
+    np.testing.assert_allclose([row["prediction"] for row in rows], expected.predictions, atol=1e-5)
+    lines = run("predict", "--run", "runs/ours-1", "--csv", file).splitlines()
+    assert re.split(r"\s{2,}", lines[0]) == ["prediction", "class", "id", "text"]
+    assert re.split(r"\s{2,}", lines[3])[2:] == [table.split.ids[2], table.split.texts[2]]
+
+
+def test_predict_for_one_utterance_with_frames(run, table, tmp_path):
+    table()
+    frames = {f"--{name}": tmp_path / name / "4.npy" for name in ("audio", "vision")}
+    options = [part for pair in frames.items() for part in pair]
+    text = table.split.texts[4]
+    found = run("predict", "--run", "runs/ours", "--text", text, *options, "--json")
+    file = table(lambda rows: rows[4:5])
+    assert (
+        json.loads(found).items()
+        < json.loads(run("predict", "--run", "runs/ours", "--csv", file, "--json")).items()
+    )
+
+
+def changed(**cells):
+    """The same rows, with other cells in the second, which is line 3."""
+    return lambda rows: [rows[0], rows[1] | cells, *rows[2:]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (changed(audio="no.npy"), "line 3: audio: {folder}/no.npy: missing"),
+        (
+            changed(audio="vision/1.npy"),
+            "line 3: audio {folder}/vision/1.npy: 4 features in a frame; this run reads 5",
+        ),
+        (
+            changed(text="", audio="", vision=""),
+            "line 3: nothing is given; this run reads text, audio, vision",
+        ),
+        (lambda _: [{"id": "1", "txt": "good"}], "no column text; found: ['id', 'txt']"),
+    ],
+)
+def test_predict_refuses_a_bad_csv(fails, table, tmp_path, changes, message):
+    file = table(changes)
+    status, line = fails("predict", "--run", "runs/ours-1", "--csv", file)
+    assert status == 1
+    assert line.replace(
+        ": no column", " no column"
+    ) == f"error: {file}: {message.format(folder=tmp_path)}".replace(": no column", " no column")
+
+
+def test_predict_refuses_an_empty_csv(fails, tmp_path):
+    (tmp_path / "a.csv").write_text("text\n")
+    message = f"error: {tmp_path / 'a.csv'}: no row after the first line; at least 1 is needed"
+    assert fails("predict", "--run", "runs/svm", "--csv", tmp_path / "a.csv") == (1, message)
+
+
+def test_predict_tells_of_columns_that_it_does_not_read(run, table, capsys):  # noqa: ARG001
+    """A misspelt one would otherwise be a modality that silently is not given."""
+    file = table(lambda rows: [{"text": row["text"], "vison": row["vision"]} for row in rows])
+    program.main(["predict", "--run", "runs/svm-1", "--csv", str(file)])
+    assert (
+        capsys.readouterr().err == f"note: {file}: not read: vison; read: id, text, audio, vision\n"
+    )
+
+
+@pytest.mark.parametrize("given", [[], ["good", "--csv", "a.csv"], ["good", "--text", "bad"]])
+def test_predict_wants_utterances_in_one_way(fails, given):
+    status, line = fails("predict", "--run", "runs/ours", *given)
+    assert status == 2
+    assert line.endswith(
+        "error: give texts, or --text, --audio and --vision, or --csv; one of these"
+    )
+
+
+def test_a_run_that_is_not_there(fails):
+    for name in ("predict", "explain"):
+        status, line = fails(name, "--run", "runs/none", *["good"] * (name == "predict"))
+        assert status == 1
+        assert line.startswith("error: runs/none: no such run; in runs there are: ")
+
+
+def test_explain_shows_the_worst_by_default(run, tree):
+    expected = [Predictions.read(tree / f"predictions/ours-{seed}/test.csv") for seed in (1, 2)]
+    errors = np.abs(np.mean([one.predictions for one in expected], axis=0) - expected[0].labels)
+    worst, best = (expected[0].ids[i] for i in (errors.argmax(), errors.argmin()))
+    split = Utterances.load(tree / "data/prepared/test")
+    shown = run("explain", "--run", "runs/ours")
+    assert shown == run("explain", "--run", "runs/ours", "--worst")
+    assert shown == run("explain", "--run", "runs/ours", worst)
+    assert shown.splitlines()[0].split() == ["id", worst]
+    assert split.texts[split.ids.index(worst)] in shown
+    assert re.search(r"^[+-]\d\.\d\d ± \d\.\d\d  vision$", shown, re.M)
+    assert len(re.findall(r"^-?\d\.\d\d +[+-]\d\.\d\d  video0_", shown, re.M)) == 5
+    found = json.loads(run("explain", "--run", "runs/ours", "--best", "--json"))
+    assert found["id"] == best
+    assert abs(found["prediction"]["mean"] - found["label"]) == pytest.approx(
+        errors.min(), abs=1e-5
+    )
+    assert list(found["contributions"]) == ["text", "audio", "vision"]
+    assert list(found["nearest"][0]) == ["id", "similarity", "label", "text"]
+
+
+def test_explain_lists_ids_from_the_largest_error(run, tree):
+    expected = Predictions.read(tree / "predictions/svm-1/test.csv").by_error()
+    lines = run("explain", "--run", "runs/svm-1", "--list").splitlines()
+    assert lines[0].split() == ["label", "prediction", "error", "id"]
+    assert [line.split()[-1] for line in lines[1:]] == expected.ids
+    rows = [
+        json.loads(line)
+        for line in run("explain", "--run", "runs/svm-1", "--list", "--json").splitlines()
+    ]
+    assert [row["id"] for row in rows] == expected.ids
+
+
+def test_explain_refuses_other_data(fails, tree):
+    file = tree / "data/prepared/sha256.json"
+    before = file.read_text()
+    file.write_text("{}")
+    try:
+        status, line = fails("explain", "--run", "runs/svm")
+    finally:
+        file.write_text(before)
+    assert status == 1
+    assert "not the data that runs/svm-1 was trained on" in line
+
+
+def test_classes_are_the_signs_of_what_is_shown():
+    values = [-1.0, -0.006, -0.004, 0.0, 0.004, 0.006, 2.5]
+    assert [_table.polarity(value) for value in values] == ["negative"] * 2 + ["neutral"] * 3 + [
+        "positive"
+    ] * 2
+
+
+def test_a_table_is_aligned_and_cut_to_the_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setenv("COLUMNS", "30")
+    rows = [("a", "+1.00 ± 0.10", "long " * 9), ("好好", "-", "好" * 40), ("é", "+2", "short")]
+    found = _table.table(["id", "n", "text"], rows).splitlines()
+    assert found == [
+        "id    n             text",
+        "a     +1.00 ± 0.10  long long…",
+        "好好  -             好好好好…",
+        "é     +2            short",
+    ]
+
+
+def test_without_a_terminal_nothing_is_cut():
+    assert _table.table(["text"], [("word " * 300,)]).splitlines()[1] == ("word " * 300).strip()
+
+
+def test_a_text_steers_no_terminal():
+    assert _table.one_line("a\x1b[2Jb\n\tc\ud800") == "a�[2Jb c�"

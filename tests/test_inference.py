@@ -1,0 +1,257 @@
+"""A saved run predicts elsewhere what it predicted for the test split, whatever stands around."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import msabench
+from msabench import inference, runs
+from msabench.predictions import Predictions
+from msabench.utterances import DataError, Utterances
+from tests import trained_tree
+from tests.conftest import random_utterances
+from tests.test_every_model import NAMES
+
+TEXT = "the film was very good"
+
+
+@pytest.fixture(scope="module", params=[1, "all"], ids=lambda layers: f"{layers}-layers")
+def tree(request, tiny_bert, tmp_path_factory):
+    """Trees in which networks read hidden states, and token ids; other models one vector."""
+    place = tmp_path_factory.mktemp("tree")
+    trained_tree.make(place, tiny_bert, request.param)
+    return place
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def split(tree):
+    return Utterances.load(tree / "data/prepared/test")
+
+
+@pytest.fixture(scope="module")
+def predictor(tree, name):
+    return inference.load(tree / "runs" / name, device="cpu")
+
+
+def one_by_one(data) -> list[dict[str, Any]]:
+    """The utterances of a split as somebody has them who knows no split."""
+    return [
+        {
+            "text": data.texts[i],
+            "audio": trained_tree.frames(data, "audio", i),
+            "vision": trained_tree.frames(data, "vision", i),
+        }
+        for i in range(len(data))
+    ]
+
+
+def same(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_predicts_as_the_run_did(tree, name, split):
+    found = [msabench.load(tree / "runs" / f"{name}-{seed}").predict(split) for seed in (1, 2)]
+    for seed, predictions in enumerate(found, start=1):
+        written = Predictions.read(tree / "predictions" / f"{name}-{seed}" / "test.csv")
+        assert written.ids == split.ids
+        same(predictions, written.predictions)
+    both = msabench.load(str(tree / "runs" / name))
+    assert [folder.name for folder in both.folders] == [f"{name}-1", f"{name}-2"]
+    np.testing.assert_array_equal(both.predict_each(split), found)
+    np.testing.assert_array_equal(both.predict(split), np.mean(found, axis=0))
+
+
+def test_prepared_data_and_arrays_are_the_same(predictor, split):
+    same(predictor.predict(one_by_one(split)), predictor.predict(split))
+
+
+def test_neither_order_nor_company_matters(predictor, split, monkeypatch):
+    given = one_by_one(split)
+    expected = predictor.predict(given)
+    assert len(np.unique(expected)) > 1
+    order = np.random.default_rng(0).permutation(len(given))
+    same(predictor.predict([given[i] for i in order]), expected[order])
+    same([predictor.predict(one).item() for one in given], expected)
+    monkeypatch.setattr(inference, "CHUNK", 5)
+    same(predictor.predict(given), expected)
+
+
+def test_frames_may_lie_in_files(predictor, split, tmp_path):
+    given = one_by_one(split)[0]
+    paths: dict[str, Any] = {"text": given["text"]}
+    for modality in ("audio", "vision"):
+        np.save(tmp_path / f"{modality}.npy", given[modality])
+        paths[modality] = tmp_path / f"{modality}.npy"
+    same(predictor.predict(paths), predictor.predict(given))
+    same(predictor.predict(paths | {"audio": str(paths["audio"])}), predictor.predict(given))
+
+
+def test_what_is_missing_is_a_mean_frame_or_an_empty_text(tree, predictor, split):
+    train = Utterances.load(tree / "data/prepared/train")
+    means = {
+        modality: np.asarray(ragged.values, np.float64).mean(axis=0, keepdims=True)
+        for modality, ragged in train.sequences.items()
+    }
+    whole = one_by_one(split)[0]
+    for modality, mean in means.items():
+        left_out = {key: value for key, value in whole.items() if key != modality}
+        same(predictor.predict(left_out), predictor.predict(whole | {modality: mean}))
+        same(predictor.predict(left_out), predictor.predict(whole | {modality: None}))
+        data = split.take([0]).select(set(means) - {modality})  # nobody has it
+        same(predictor.predict(data), predictor.predict(left_out))
+    frames = {key: whole[key] for key in means}
+    same(predictor.predict(frames), predictor.predict(frames | {"text": " "}))
+    same(predictor.predict(TEXT), predictor.predict({"text": TEXT} | means))
+    assert predictor.predict(frames) != predictor.predict(whole)
+
+
+def test_a_modality_left_out_is_one_not_given(predictor, split):
+    read = predictor.read(predictor.gather(split.take([3])))
+    whole = one_by_one(split)[3]
+    for modality in predictor.widths:
+        found = predictor.predict_read(predictor.without(read, modality))[:, 0]
+        left_out = {key: value for key, value in whole.items() if key != modality}
+        same(found, predictor.predict_each(left_out)[:, 0])
+
+
+def test_a_row_of_the_sweep_that_trained_nothing_is_the_run_it_equals(tree):
+    equal, own = (tree / "runs" / f"batch_size_{size}" for size in (64, 32))
+    assert [folder.name for folder in inference.folders(equal)] == ["ours-1"]
+    assert inference.folders(Path(f"{equal}-1")) == inference.folders(equal)
+    assert inference.folders(own) == [Path(f"{own}-1")]
+
+
+@pytest.fixture(scope="module")
+def first(tree):
+    return msabench.load(tree / "runs" / f"{NAMES[0]}-1")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "no utterance is given; at least 1 is needed"),
+        ([TEXT, " "], "utterance 2: nothing is given; this run reads text, audio, vision"),
+        ({}, "utterance 1: nothing is given; this run reads text, audio, vision"),
+        ({"id": "mine", "text": ""}, "mine: nothing is given; this run reads text, audio, vision"),
+        ([TEXT, 3], "utterance 2: a int; permitted: a text, or a mapping that has one"),
+        ({"text": 3}, "utterance 1: text is a int; permitted: a string"),
+        ({"text": "\ud800"}, "utterance 1: text '\\ud800' is not Unicode"),
+        ({"text": TEXT, "video": 1}, "utterance 1: 'video'; this run reads text, audio, vision"),
+        (
+            {"audio": np.zeros((3, 6))},
+            "utterance 1: audio: 6 features in a frame; this run reads 5",
+        ),
+        (
+            {"audio": np.zeros(5)},
+            "utterance 1: audio: float64 of shape (5,); permitted: numbers, (frames, 5), with at "
+            "least 1 frame",
+        ),
+        (
+            {"vision": np.zeros((0, 4))},
+            "utterance 1: vision: float64 of shape (0, 4); permitted: numbers, (frames, 4), with "
+            "at least 1 frame",
+        ),
+        (
+            {"audio": np.array([[1.0, 2, 3, 4, 5], [1, 2, -np.inf, 4, 5]])},
+            "utterance 1: audio: frame 1, feature 2 is -inf; permitted: finite numbers of float32",
+        ),
+        (
+            {"audio": np.full((1, 5), 1e40)},
+            "utterance 1: audio: frame 0, feature 0 is 1e+40; permitted: finite numbers of float32",
+        ),
+        ({"audio": "no.npy"}, "utterance 1: audio: no.npy: missing"),
+    ],
+)
+def test_bad_utterances_are_one_line(first, given, message):
+    with pytest.raises(DataError) as caught:
+        first.predict(given)
+    assert str(caught.value) == message
+
+
+def test_an_array_of_objects_is_not_read(first, tmp_path):
+    """It is a pickle, and a pickle is a program."""
+    np.save(tmp_path / "a.npy", np.array([[{}]], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"audio: .*a\.npy: no array can be read: .*objects"):
+        first.predict({"audio": tmp_path / "a.npy"})
+
+
+def test_prepared_data_of_another_width_or_not_finite_are_refused(first):
+    other = random_utterances().sequences["vision"]
+    with pytest.raises(DataError, match=r"^audio: 4 features in a frame; this run reads 5$"):
+        first.predict(replace(random_utterances(), sequences={"audio": other}))
+    data = random_utterances().select(["audio"])
+    data.sequences["audio"].values[7, 2] = np.nan
+    with pytest.raises(DataError, match=r"^audio: a value of 'video0_.*' is not finite$"):
+        first.predict(data)
+
+
+@pytest.fixture
+def own(tree, tmp_path):
+    """The two seeds of a run, to be damaged."""
+    for seed in (1, 2):
+        shutil.copytree(tree / "runs" / f"ours-{seed}", tmp_path / "runs" / f"ours-{seed}")
+    return tmp_path / "runs" / "ours"
+
+
+def rewrite(file, **changes):
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def refusal(run) -> str:
+    with pytest.raises(DataError) as caught:
+        msabench.load(run)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_run_that_is_not_there(own):
+    none = own.with_name("mine")
+    assert refusal(none) == f"{none}: no such run; in {none.parent} there are: ours"
+    assert refusal(own.parent / "none" / "a").endswith("there are: none")
+
+
+@pytest.mark.parametrize("file", ["run.json", "weights.safetensors"])
+def test_a_run_without_its_files(own, file):
+    folder = Path(f"{own}-2")
+    (folder / file).unlink()
+    assert refusal(own).startswith(f"{folder}: holds no trained run")
+
+
+def test_a_run_of_an_earlier_version(own):
+    (Path(f"{own}-1") / runs.MEAN_FRAMES).unlink()
+    assert refusal(own) == f"{own}-1: made by an earlier version; train it again: `dvc repro`"
+
+
+def test_a_damaged_run(own):
+    weights = Path(f"{own}-1") / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert refusal(own).startswith(f"{own}-1: damaged, or of another version (")
+    (Path(f"{own}-1") / "run.json").write_text("{")
+    assert refusal(own).startswith(f"{own}-1: damaged, or of another version (")
+
+
+def test_seeds_of_different_settings_are_not_averaged(own):
+    """A seed that params.yaml no longer names stays behind with the settings it had."""
+    rewrite(Path(f"{own}-2") / "run.json", data={})
+    assert refusal(own).startswith(f"{own}-2: data in run.json differ from {own}-1, ")
+    assert len(msabench.load(f"{own}-2").folders) == 1
+
+
+def test_import_is_cheap():
+    """PyTorch comes with the first load."""
+    code = "import sys, msabench; msabench.load; sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(trained_tree.ROOT / "src")}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

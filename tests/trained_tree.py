@@ -1,0 +1,64 @@
+"""A tree of small random data in which the real stages have trained every model of params.yaml."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from msabench import hashes, training
+from msabench.utterances import SPLITS, Ragged
+from stages import features, plan, train
+from tests.conftest import random_utterances
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = ["good", "bad", "very", "not", "film", "the", "was", "but"]
+SMALL = {"epochs": 1, "patience": 1, "transformer_dim": 16, "batch_size": 8}
+SIZES = {"train": 24, "valid": 8, "test": 12}
+
+
+def make(place: Path, text_encoder: str, trainable_layers: int | str) -> None:
+    """Train each model, seeds 1 and 2, on all modalities that it reads."""
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    params["text_encoder"] = text_encoder
+    params["text_encoders"]["default"] = {"trainable_layers": trainable_layers, "pooling": "mean"}
+    params["max_tokens"] = 6
+    params["seeds"], params["sweep_seeds"] = [1, 2], [1]
+    params["sweep"] = {name: params["sweep"][name] for name in ("batch_size_64", "batch_size_32")}
+    params["sweep"]["batch_size_64"]["batch_size"] = SMALL["batch_size"]  # equal to the base run
+    params["transformer_dim"], params["batch_size"] = SMALL["transformer_dim"], SMALL["batch_size"]
+    for block in params["models"].values():
+        for key in ("epochs", "patience", "batch_size"):
+            if key in block:
+                block[key] = SMALL[key]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setattr(training, "settle", lambda _: None)  # of the whole process
+        Path("src").symlink_to(ROOT / "src")
+        yaml.dump(params, Path("params.yaml"))
+        _prepare(Path("data/prepared"))
+        plan.main()
+        features.main()
+        for name in params["models"]:
+            for seed in ("1", "2"):
+                train.main(name, seed)
+        for name in params["sweep"]:
+            train.main(name, "1")
+
+
+def _prepare(folder: Path) -> None:
+    for seed, (split, n) in enumerate(SIZES.items()):
+        data = random_utterances(seed=seed, n=n).select(["audio", "vision"])
+        rng = np.random.default_rng(seed)
+        data.texts[:] = [" ".join(rng.choice(WORDS, rng.integers(1, 9))) for _ in range(n)]
+        data.save(folder / split)
+    assert tuple(SIZES) == SPLITS
+    (folder / "sha256.json").write_text(json.dumps(hashes.of_folder(folder)))
+
+
+def frames(data, name: str, i: int) -> np.ndarray:
+    """The frames of one modality of an utterance, as an array of its own."""
+    ragged: Ragged = data.sequences[name]
+    return np.array(ragged[i])
