@@ -16,15 +16,17 @@ PACKAGE = ROOT / "src" / "msabench"
 LAYERS = [
     ["errors"],
     ["hashes", "utterances"],
-    ["params", "predictions", "pickle_reader", "download", "scratch", "batches"],
+    ["params", "predictions", "pickle_reader", "download", "scratch", "times", "batches"],
     ["checkpoints", "encoders", "interruption"],
     ["metrics", "statistics", "data_report"],
     ["tables", "layers"],
     ["figures", "markdown", "plot_data"],
+    ["cards"],
     ["sources", "text"],
     ["training"],
     ["models"],
     ["plan", "runs"],
+    ["commands"],
 ]
 
 
@@ -90,7 +92,7 @@ def test_imports_point_down(file):
 
 # What a stage imports by its configuration or reads as data: import statements do not show it.
 BY_NAME = {
-    "plan": {"src/msabench/models", "src/msabench/sources"},
+    "plan": {"src/msabench/corpora.json", "src/msabench/models", "src/msabench/sources"},
     "download": {"src/msabench/sources"},
     "prepare": {"src/msabench/sources"},
     "train": {"src/msabench/models/${item.run}.py"},
@@ -99,6 +101,7 @@ BY_NAME = {
     "modalities": {"src/msabench/models/svm.py"},
     "tables": {"src/msabench/published.json"},
     "report": {"src/msabench/published.json"},
+    "cards": {"src/msabench/published.json"},
 }
 
 

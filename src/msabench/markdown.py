@@ -49,7 +49,7 @@ def markdown(
                 notes.insert(0, "Left out: `sweep_seeds` is empty.")
         text += notes
         if number == "1":
-            text += _report_text(table, title)
+            text += report_text(table, title)
     text.append(f"## Differences between the models of Table 6, {title}")
     text += _comparison_text(comparison)
     text += _ablation_text(ablation, title) + _generated_text(generated, title)
@@ -58,7 +58,7 @@ def markdown(
         [entry["name"], *(_number(entry[metric]) for metric in HEADLINE), entry["source"]]
         for entry in PUBLISHED["quoted"]
     ]
-    text.append(_grid(["", *HEADLINE, "source"], quoted, left=(0, 5)))
+    text.append(grid(["", *HEADLINE, "source"], quoted, left=(0, 5)))
     return "\n\n".join(text) + "\n"
 
 
@@ -70,10 +70,10 @@ def _data_grid(table: Table, published: Mapping[str, Row]) -> str:
         lines.append(
             [name, *map(str, (row["utterances"], report, row["utterances"] - report)), *numbers]
         )
-    return _grid(["", "utterances", "report", "diff", *DATA], lines)
+    return grid(["", "utterances", "report", "diff", *DATA], lines)
 
 
-def _report_text(table: Table, title: str) -> list[str]:
+def report_text(table: Table, title: str) -> list[str]:
     """Lay out what Table 1 leaves: a line for each quantity, a column for each split."""
     lines = []
     for key, value in next(iter(table.values())).items():
@@ -88,7 +88,7 @@ def _report_text(table: Table, title: str) -> list[str]:
             lines.append([key, *(_count(row[key]) for row in table.values())])
     return [
         f"### Data report, {title}",
-        _grid(["", *table], lines),
+        grid(["", *table], lines),
         "label: utterances by label, rounded to the nearest of these. repeated: utterances whose "
         "text is not theirs alone; shared: between splits. tokens_cut: texts longer than "
         "`max_tokens`; tokens_differ: texts whose token ids in the data are not the text encoder's "
@@ -117,7 +117,7 @@ def _result_grid(
             absent = "absent" if number == "2" else "left out"
             line[1] = "missing" if rows[name] else absent
         lines.append(line)
-    return _grid(header, lines)
+    return grid(header, lines)
 
 
 def _beside(row: Row, metric: str, report: float | None, marked: bool) -> list[str]:
@@ -136,7 +136,7 @@ def _further_grid(table: Table, kind: str) -> str:
     lines = [
         [name, *(_beside(row, c, None, False)[0] for c in columns)] for name, row in table.items()
     ]
-    return _grid(["", *columns], lines)
+    return grid(["", *columns], lines)
 
 
 def _comparison_text(comparison: Mapping[str, Mapping[str, Row]]) -> list[str]:
@@ -153,8 +153,8 @@ def _comparison_text(comparison: Mapping[str, Mapping[str, Row]]) -> list[str]:
         f"Absolute error on test averaged over seeds; low and high bound the {level} confidence "
         f"interval of a paired bootstrap that draws videos, {statistics.DRAWS} draws. p is "
         "two-sided; p_holm is adjusted for the number of pairs.",
-        _grid(["", "mae", "low", "high"], models),
-        _grid(["", "difference", "low", "high", "p", "p_holm"], pairs),
+        grid(["", "mae", "low", "high"], models),
+        grid(["", "difference", "low", "high", "p", "p_holm"], pairs),
     ]
 
 
@@ -175,7 +175,7 @@ def _ablation_text(ablation: Mapping[str, Mapping[str, Table]], title: str) -> l
         f"## Modality ablation, {title}: every model on every subset",
         f"difference: MAE minus that of {FULL} of the same model, with interval and p as above; "
         "p_holm is adjusted for the subsets of one model.",
-        _grid(header, lines, left=(0, 1)),
+        grid(header, lines, left=(0, 1)),
     ]
 
 
@@ -194,7 +194,7 @@ def _generated_text(generated: Mapping[str, Table], title: str) -> list[str]:
         "(last epoch) with the true unimodal label of the training utterances. shift_corr: the "
         "correlation of what was added to the multimodal label with what would have been right; "
         "shift_ratio: the standard deviation of the former over that of the latter.",
-        _grid(["", "", *columns], lines, left=(0, 1)),
+        grid(["", "", *columns], lines, left=(0, 1)),
     ]
 
 
@@ -219,7 +219,7 @@ def _number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:z.3f}" if isinstance(value, float) else str(value)
 
 
-def _grid(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+def grid(header: Sequence[str], lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
     """Draw a markdown table whose columns also line up as plain text."""
     widths = [max(3, *(len(line[i]) for line in (header, *lines))) for i in range(len(header))]
 

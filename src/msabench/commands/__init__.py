@@ -1,0 +1,1 @@
+"""The commands of `python -m msabench`, one file each, found by name."""
