@@ -39,7 +39,8 @@ repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not 
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
 	$(BIN)/python -m stages $(if $(JOBS),--jobs $(JOBS)) && $(DVC) repro || \
-	  { $(DVC) repro --single-item tables; $(DVC) repro --single-item report; exit 1; }
+	  { $(DVC) repro --single-item tables; $(DVC) repro --single-item report; \
+	    $(DVC) repro --single-item cards; exit 1; }
 
 # Real transcripts: eleven times the data, so fewer epochs with more trained layers at a rate that
 # moves them and then decays; no sweep. Without the lock of the simulated run, whose stages would stay

@@ -21,7 +21,7 @@ from stages import run
 PREPARED = Path("data/prepared")
 
 
-def main(name: str, seed: str) -> None:
+def main(name: str, seed: int) -> None:
     weights, out = Path(f"runs/{name}-{seed}"), Path(f"predictions/robustness-{name}-{seed}")
     device = json.loads((weights / "run.json").read_text())["device"]
     config, regressor = runs.restore(weights, device)
@@ -52,7 +52,7 @@ def main(name: str, seed: str) -> None:
         for level in levels:
             predictions = untouched
             if level > 0:
-                made = corrupt[kind](level, np.random.default_rng(int(seed)))
+                made = corrupt[kind](level, np.random.default_rng(seed))
                 sequences = {**test.sequences, kind.partition("_")[0]: made}
                 predictions = regressor.predict(replace(test, sequences=sequences))
             found = Predictions(test.ids, test.labels, predictions)

@@ -1,6 +1,7 @@
 """One run and seed: fit on train and valid, then predict -> runs/ and predictions/."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def main(name: str, seed: int) -> None:
             (folder / "same_as.json").write_text(json.dumps(config) + "\n")
         return
     # Here, because torch takes seconds to import, which a row trained elsewhere does not need.
-    from msabench import interruption, runs, scratch, training
+    from msabench import hashes, interruption, models, runs, scratch, times, training
     from msabench.utterances import load_splits
 
     training.settle(config["threads"])
@@ -30,9 +31,11 @@ def main(name: str, seed: int) -> None:
     )
     decisive = (plan, reads, data, Path("src/msabench"))
     machine = training.machine(config["device"])
+    used = f"{machine}, {config['threads']} of {os.cpu_count()} cores"
     with (
         scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=machine) as place,
         interruption.after_step(PARENT),
+        times.counted(Path(f"runs/times/{outcome.name}.json"), place.name, used) as time,
     ):
         regressor = runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
         regressor.save(weights)
@@ -40,7 +43,9 @@ def main(name: str, seed: int) -> None:
         (weights / runs.MEAN_FRAMES).write_text(json.dumps(means) + "\n")
         made = {"run": name, "seed": seed, **config, "text": text}
         made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
-        made |= {"versions": scratch.versions()}
+        time["weights"] = hashes.of_file(weights / "weights.safetensors")
+        made |= {"about": models.about(config["model"]), "size": regressor.size()}
+        made |= {"versions": scratch.versions(), "weights": time["weights"]}
         for folder in (weights, outcome):  # what made the weights made the predictions
             (folder / "run.json").write_text(json.dumps(made, indent=2) + "\n")
 

@@ -16,12 +16,15 @@ PACKAGE = ROOT / "src" / "msabench"
 LAYERS = [
     ["errors"],
     ["hashes", "utterances"],
-    ["params", "predictions", "pickle_reader", "download", "scratch", "batches", "robustness"],
+    [
+        *("params", "predictions", "pickle_reader", "download", "scratch", "times", "batches"),
+        "robustness",
+    ],
     ["checkpoints", "encoders", "interruption"],
     ["metrics", "statistics", "data_report"],
     ["tables", "layers"],
     ["figures", "markdown", "plot_data"],
-    ["exhibits", "provenance"],
+    ["cards", "exhibits", "provenance"],
     ["page"],
     ["sources", "text"],
     ["training"],
@@ -96,7 +99,7 @@ def test_imports_point_down(file):
 
 # What a stage imports by its configuration or reads as data: import statements do not show it.
 BY_NAME = {
-    "plan": {"src/msabench/models", "src/msabench/sources"},
+    "plan": {"src/msabench/corpora.json", "src/msabench/models", "src/msabench/sources"},
     "download": {"src/msabench/sources"},
     "prepare": {"src/msabench/sources"},
     "train": {"src/msabench/models/${item.run}.py"},
@@ -106,6 +109,7 @@ BY_NAME = {
     "robustness": {"src/msabench/models/${item.run}.py"},
     "tables": {"src/msabench/published.json"},
     "report": {"src/msabench/published.json", "src/msabench/page.html"},
+    "cards": {"src/msabench/published.json"},
 }
 
 EACH_MODEL = ("train", "ablation", "robustness")

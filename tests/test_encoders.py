@@ -25,7 +25,7 @@ from stages import run
 
 def main():
     commit, sha256 = json.loads(sys.argv[1])
-    encoders.PUBLISHED["bert-base-uncased"] = encoders.Published(commit, sha256)
+    encoders.PUBLISHED["bert-base-uncased"] = encoders.Published(commit, sha256, "", "")
     bert = text.load_bert("bert-base-uncased")
     print(bert.config.num_hidden_layers, text.load_tokenizer("bert-base-uncased")("good film"))
 
@@ -130,7 +130,7 @@ def test_only_verified_files_are_in_reach(tmp_path, tiny_bert, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(encoders, "MINILM_PACKAGE", "package")
     files = {path.name: path.read_bytes() for path in Path(tiny_bert).iterdir()}
-    monkeypatch.setitem(PUBLISHED, MINILM, encoders.Published("", published(files)))
+    monkeypatch.setitem(PUBLISHED, MINILM, encoders.Published("", published(files), "", ""))
     (package / "model/added_tokens.json").write_text("{}")
     with encoders.folder(MINILM) as folder:
         assert sorted(path.name for path in folder.iterdir()) == sorted(published(files))
@@ -166,7 +166,9 @@ def test_a_missing_package_is_named(monkeypatch):
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-chinese"])
 def test_each_file_of_the_hub_has_a_commit_and_a_hash(name):
-    commit, sha256 = PUBLISHED[name]
+    commit, sha256, licence, language = PUBLISHED[name]
+    assert licence
+    assert language
     assert len(commit) == 40
     assert {len(digest) for digest in sha256.values()} == {64}
     assert {"config.json", "model.safetensors", "vocab.txt"} <= set(sha256)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from tqdm import tqdm
 
@@ -89,6 +90,27 @@ def fitted(name, tmp_path_factory):
 
 def test_is_a_regressor(name):
     assert isinstance(build(name, TRAIN), models.Regressor)
+
+
+def test_says_what_it_is_and_how_large(name, fitted, tmp_path):
+    """The numbers counted are in the file of weights, where the rest are buffers."""
+    assert 20 < len(models.about(name)) < 200
+    size = fitted.size()
+    assert sum(size.values()) > 0
+    assert list(size) == list(build_and_load(name, fitted, tmp_path).size())
+    stored = load_file(tmp_path / "weights.safetensors")
+    if isinstance(fitted, NetworkRegressor):
+        buffers = {key for key, _ in fitted._trained().named_buffers()}
+        counted = {key: array.size for key, array in stored.items() if key not in buffers}
+        of_encoder = sum(n for key, n in counted.items() if key.startswith("encoder."))
+        assert list(size.values()) == [of_encoder, sum(counted.values()) - of_encoder]
+
+
+def build_and_load(name, fitted, folder):
+    fitted.save(folder)
+    loaded = build(name, TRAIN)
+    loaded.load(folder)
+    return loaded
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,26 @@ def test_the_sweep_trains_seven_runs_beside_ours():
         assert configs[row] == {"same_as": "ours"}
 
 
+def test_the_corpus_of_the_data_is_told_to_its_card_alone():
+    own = BASE.datasets["simulated"].model_copy(update={"corpus": None})
+    configs, without = planned(), planned(datasets=BASE.datasets | {"simulated": own})
+    changed = [name for name in configs if configs[name] != without[name]]
+    assert changed == ["stages/cards"]
+    assert "MIT" in configs["stages/cards"]["corpus"]["terms"]
+    assert without["stages/cards"]["corpus"] is None
+
+
+def test_every_corpus_says_the_same_things():
+    assert len({tuple(facts) for facts in plan.CORPORA.values()}) == 1
+    assert all(data.corpus in plan.CORPORA for data in BASE.datasets.values())
+
+
+def test_an_unknown_corpus_is_named():
+    own = BASE.datasets["simulated"].model_copy(update={"corpus": "mosie"})
+    with pytest.raises(ParamsError, match=r"simulated\.corpus: 'mosie'; there are: simulated"):
+        planned(datasets={"simulated": own})
+
+
 def test_a_preset_lies_under_the_own_settings():
     """A mapping may override a part; the other rates are those of the preset."""
     own = {"preset": "mmsa_sims", "epochs": 3, "lr": {"text": 1e-4}}

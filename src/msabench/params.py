@@ -43,7 +43,9 @@ class Dataset(Strict):
     path_variable names it, or else it is fetched from url: hf://datasets/<owner>/<name>/<file> on
     the Hugging Face hub, or whatever fsspec opens (https, s3, gs). by_hand: where a person gets
     it. None of these is part of the data's identity. metrics: which set of metrics. text_encoder:
-    the one for its texts, where params.yaml says auto at the top. settings: of the source.
+    the one for its texts, where params.yaml says auto at the top. corpus: which entry of
+    corpora.json says what the data are, who labelled them and on what terms they are given.
+    settings: of the source.
     """
 
     source: str
@@ -57,6 +59,7 @@ class Dataset(Strict):
     url: str | None = None
     by_hand: str | None = None
     text_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    corpus: str | None = None
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")

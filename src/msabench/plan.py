@@ -4,6 +4,8 @@ Stages depend on these and not on params.yaml, so that a setting reruns exactly 
 configuration it changes.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 from msabench import models, sources
@@ -12,6 +14,10 @@ from msabench.text import cache_name
 from msabench.utterances import MODALITIES
 
 Config = dict[str, Any]
+
+CORPORA: dict[str, Config] = json.loads(
+    Path(__file__).with_name("corpora.json").read_text(encoding="utf-8")
+)
 
 # Table 2: one model on each subset of the modalities, named by their first letters.
 SUBSETS = {
@@ -143,6 +149,10 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
         raise ParamsError(
             f"datasets.{params.dataset}: file and sha256 are missing; {dataset.source} reads a file"
         )
+    if dataset.corpus not in (None, *CORPORA):
+        raise ParamsError(
+            f"datasets.{params.dataset}.corpus: {dataset.corpus!r}; there are: {', '.join(CORPORA)}"
+        )
     source = {
         "dataset": params.dataset,
         "source": dataset.source,
@@ -154,6 +164,12 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
     return {
         "download": source,
         "prepare": {**source, "label_range": dataset.label_range},
+        "cards": {
+            **source,
+            "url": dataset.url,
+            "by_hand": dataset.by_hand,
+            "corpus": CORPORA[dataset.corpus] if dataset.corpus else None,
+        },
         "features": {
             "text_encoder": text_encoder(params),
             "max_tokens": params.max_tokens,

@@ -318,6 +318,14 @@ class NetworkRegressor:
             predictions[index] = network(Batch.of(data, index, self.device)).cpu().numpy()
         return predictions
 
+    def size(self) -> dict[str, int]:
+        """Count the parameters, all of them trained: those of the text encoder, and the rest."""
+        counts = {"parameters of the text encoder": 0, "other parameters": 0}
+        of_encoder, rest = counts
+        for name, parameter in self._trained().named_parameters():
+            counts[of_encoder if name.startswith("encoder.") else rest] += parameter.numel()
+        return counts
+
     def save(self, folder: Path) -> None:
         """Write weights.safetensors."""
         checkpoints.write(folder / "weights.safetensors", self._trained().state_dict())

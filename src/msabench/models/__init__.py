@@ -6,8 +6,8 @@ keyword-only arguments of the constructor, checked against their annotations. A 
 - a `Network` (see `training`), built as `Model(encoder, widths, **settings)`, which the loop
   trains and whose block also holds the settings of the text encoder and of the loop: encoder is
   None without text, widths are the features of each modality (of text: the encoder's); or
-- a regressor of its own, built as `Model(**settings)`, with `fit`, `predict`, `save`, `load`;
-  its text is one frozen vector per utterance.
+- a regressor of its own, built as `Model(**settings)`, with `fit`, `predict`, `size`, `save` and
+  `load`; its text is one frozen vector per utterance.
 """
 
 from collections.abc import Mapping
@@ -35,6 +35,9 @@ class Regressor(Protocol):
 
     def predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
         """Predict the sentiment of each utterance."""
+
+    def size(self) -> dict[str, int]:
+        """Return in numbers what training has fitted, each by what it counts."""
 
     def save(self, folder: Path) -> None:
         """Write the weights into the folder."""
@@ -126,6 +129,12 @@ def build(
         return model(encoder, {**widths, "text": encoder.width}, **own)
 
     return NetworkRegressor(network, Schedule(**loop), device)
+
+
+def about(name: str) -> str:
+    """Return what a model says of itself: the first paragraph of its file's docstring."""
+    paragraph, _, _ = (import_module(f"msabench.models.{name}").__doc__ or "").partition("\n\n")
+    return " ".join(paragraph.split())
 
 
 def _model(name: str) -> Any:

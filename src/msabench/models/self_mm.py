@@ -1,8 +1,9 @@
-"""Self-MM: modality-specific representations by self-supervised multi-task learning.
+"""Self-MM: modality-specific representations by self-supervised multi-task learning (Yu, Xu, Yuan
+and Wu, AAAI 2021).
 
-Yu, Xu, Yuan and Wu, AAAI 2021. The network predicts the sentiment from the fused modalities and
-from each alone; the labels of the unimodal tasks are generated while it trains, from where an
-utterance's features lie between the centres of the positive and the negative utterances.
+The network predicts the sentiment from the fused modalities and from each alone; the labels of the
+unimodal tasks are generated while it trains, from where an utterance's features lie between the
+centres of the positive and the negative utterances.
 
 `SelfMM(encoder, widths, ...)` is the network; `outputs(batch)` names its four predictions and
 features. `UnimodalLabels(labels, widths, ...)` is the label generation, usable alone.

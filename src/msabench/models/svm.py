@@ -79,6 +79,11 @@ class SVM:
             predictions[rows] = kernel @ fitted["dual_coef"] + fitted["intercept"]
         return predictions
 
+    def size(self) -> dict[str, int]:
+        """Count the support vectors, each of which has a coefficient, and their features."""
+        vectors, features = self.fitted["support_vectors"].shape
+        return {"support vectors": vectors, "features of each": features}
+
     def save(self, folder: Path) -> None:
         """Write weights.safetensors."""
         save_file(self.fitted, folder / "weights.safetensors")

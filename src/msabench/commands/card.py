@@ -1,0 +1,23 @@
+"""Print the card of a trained model, and how long its training took.
+
+    python -m msabench card runs/ours-1
+
+The cards themselves are runs/cards/<run>-<seed>.md, and data.md for the data set; `dvc repro cards`
+makes them.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command is told."""
+    parser.add_argument("run", type=Path, help="the folder of a trained run, as runs/ours-1")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print the card."""
+    # Here, because NumPy takes a while to import, which `--help` does not need.
+    from msabench import cards
+
+    print(cards.with_time(options.run), end="")

@@ -1,0 +1,49 @@
+"""What trainings wrote, predictions and tables -> runs/cards/: a card of each run, one of the data.
+
+A run that failed has no card.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from msabench import cards
+from msabench.tables import SWEEPS, rows_of
+from stages import run
+
+PLAN, PREDICTIONS, METRICS = Path("runs/plan/stages"), Path("predictions"), Path("metrics")
+OUT = Path("runs/cards")
+
+
+def main() -> None:
+    plan, data = (json.loads((PLAN / f"{name}.json").read_text()) for name in ("tables", "cards"))
+    numbers = ("1", "6", *SWEEPS)
+    tables = {n: json.loads((METRICS / f"table{n}.json").read_text()) for n in numbers}
+    intervals = json.loads((METRICS / "comparison.json").read_text())["models"]
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    (OUT / "data.md").write_text(cards.data_card(plan, data, tables["1"]), encoding="utf-8")
+    rows = rows_of(plan, [])
+    for number in numbers[1:]:
+        stage = "train" if number == "6" else "sweep"
+        for row, names in rows[number].items():
+            for name in names:
+                path, made = OUT / f"{name}.md", PREDICTIONS / name / "run.json"
+                if path.exists() or not made.exists():  # a row may be another's run
+                    continue
+                card = cards.model_card(
+                    json.loads(made.read_text(encoding="utf-8")),
+                    cards.measure(PREDICTIONS / name, plan["metrics"]),
+                    tables[number][row],
+                    intervals.get(row) if number == "6" else None,
+                    stage,
+                    plan,
+                    data,
+                    tables["1"],
+                )
+                path.write_text(card, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main, *sys.argv[1:])

@@ -1,0 +1,208 @@
+"""Cards: from what a training and the tables wrote, read back and held against them."""
+
+import argparse
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import stages
+from msabench import cards, encoders, errors, metrics, params, plan, tables
+from msabench.commands import card
+from msabench.predictions import Predictions
+from stages import cards as stage
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = params.load(ROOT / "params.yaml")
+WEIGHTS = hashlib.sha256(b"weights").hexdigest()
+DATA = {f"{split}/labels.npy": "0" * 64 for split in ("train", "valid", "test")}
+
+
+def predictions(seed, n):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(-3, 4, size=n).astype(np.float64)
+    ids = [f"video{i // 3}$_${i % 3}" for i in range(n)]
+    return Predictions(ids, labels, labels + rng.normal(size=n))
+
+
+def made(run, seed, config, **changes):
+    """run.json, as the training of a network writes it."""
+    text = {"array": "below-1", "trainable_layers": 1, "pooling": "mean", "max_tokens": 50}
+    return {
+        **{"run": run, "seed": seed, **config, "text": text, "data": DATA},
+        **{"about": "A model of the report.", "versions": {"torch": "2.13.0"}, "weights": WEIGHTS},
+        **{"size": {"parameters of the text encoder": 1234567, "other parameters": 89}},
+        **changes,
+    }
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A folder with the plan, three runs of two seeds or one, and their tables."""
+    monkeypatch.chdir(tmp_path)
+    chosen = {"seeds": [1, 2], "models": {name: PARAMS.models[name] for name in ("svm", "ours")}}
+    configs = plan.resolve(PARAMS.model_copy(update=chosen))
+    for name in ("stages/tables", "stages/cards"):
+        write(Path(f"runs/plan/{name}.json"), configs[name])
+    for run, seed in (("svm", 1), ("svm", 2), ("ours", 1), ("batch_size_16", 1)):
+        folder = Path(f"predictions/{run}-{seed}")
+        write(folder / "run.json", made(run, seed, configs[run]))
+        for split, n in (("valid", 24), ("test", 36)):
+            predictions(seed, n).write(folder / f"{split}.csv")
+    rows = tables.rows_of(configs["stages/tables"], [])
+    for number in ("6", *tables.SWEEPS):
+        columns = metrics.METRICS["mosei"]
+        row = dict.fromkeys(columns, 0.5) | {f"{column}_std": 0.25 for column in columns}
+        write(Path(f"metrics/table{number}.json"), dict.fromkeys(rows[number], row))
+    shutil.copy(ROOT / "metrics" / "table1.json", "metrics")
+    interval = {"mae": 0.5, "low": 0.111, "high": 0.888}
+    write(Path("metrics/comparison.json"), {"models": {"svm": interval, "ours": interval}})
+    return tmp_path
+
+
+def write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def written(name: str) -> str:
+    stages.run(stage.main)
+    return Path(f"runs/cards/{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("tree")
+def test_each_run_that_was_trained_has_a_card_and_the_data_have_one():
+    """Not a run that failed (ours-2), nor a row of the sweep that is `ours` itself."""
+    Path("runs/cards").mkdir()
+    Path("runs/cards/of_before-1.md").touch()
+    stages.run(stage.main)
+    found = {path.stem for path in Path("runs/cards").iterdir()}
+    assert found == {"svm-1", "svm-2", "ours-1", "batch_size_16-1", "data"}
+
+
+@pytest.mark.usefixtures("tree")
+def test_the_figures_are_those_of_the_predictions_and_the_table():
+    text = written("svm-2")
+    for metric, value in cards.measure(Path("predictions/svm-2"), "mosei")["test"].items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| {metric} "))
+        assert line.endswith(f"| {value:.3f} |   0.500 ± 0.250 |")
+    test = Predictions.read(Path("predictions/svm-2/test.csv"))
+    assert f"| {np.abs(test.labels - test.predictions).mean():.3f} |" in text
+    assert "between 0.111 and 0.888 (95% confidence" in text
+
+
+@pytest.mark.usefixtures("tree")
+def test_a_row_of_the_sweep_has_its_own_stage_and_no_interval():
+    text = written("batch_size_16-1")
+    assert "dvc repro sweep@batch_size_16-1" in text
+    assert "confidence" not in text
+    assert "dvc repro train@ours-1" in written("ours-1")
+
+
+@pytest.mark.usefixtures("tree")
+def test_what_a_card_names_is_there():
+    """Settings, weights, encoder, sizes, and the title, that says the data are simulated."""
+    text = written("ours-1")
+    assert text.startswith("# ours, seed 1: simulated data\n")
+    assert "**simulated data: what is measured here says nothing about MOSEI.**" in text
+    assert WEIGHTS in text
+    known = encoders.PUBLISHED[encoders.MINILM]
+    assert known.sha256["model.safetensors"] in text
+    assert known.licence in text
+    assert "1,234,567" in text
+    settings = json.loads(Path("predictions/ours-1/run.json").read_text())["settings"]
+    for name, value in settings.items():
+        shown = value if isinstance(value, str) else json.dumps(value)
+        assert re.search(rf"^\| {name} +\| {re.escape(shown)} +\|$", text, re.MULTILINE)
+    listed = (json.dumps(DATA, indent=2) + "\n").encode()
+    assert hashlib.sha256(listed).hexdigest() in text
+
+
+@pytest.mark.usefixtures("tree")
+def test_a_model_without_an_encoder_of_its_own_says_so_by_its_size():
+    path = Path("predictions/svm-1/run.json")
+    content = json.loads(path.read_text())
+    write(path, content | {"size": {"support vectors": 1295}, "modalities": ["audio"]})
+    text = written("svm-1")
+    assert "- support vectors: 1,295" in text
+    assert "frozen layers" not in text
+    assert "## Text encoder" not in text
+    assert "## Use" not in text
+
+
+@pytest.mark.usefixtures("tree")
+def test_an_encoder_of_the_user_shows_no_path():
+    path = Path("predictions/ours-1/run.json")
+    write(path, json.loads(path.read_text()) | {"text_encoder": "/home/someone/bert"})
+    text = written("ours-1")
+    assert "someone" not in text
+    assert "A folder of your own" in text
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize("name", ["ours-1", "data"])
+def test_data_that_no_corpus_describes(name):
+    path = Path("runs/plan/stages/cards.json")
+    write(path, json.loads(path.read_text()) | {"corpus": None, "dataset": "mine"})
+    assert "`datasets.mine.corpus` in params.yaml names no entry" in written(name)
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize("corpus", plan.CORPORA)
+def test_the_card_of_the_data_says_what_their_corpus_says(corpus):
+    path = Path("runs/plan/stages/cards.json")
+    facts = plan.CORPORA[corpus]
+    write(path, json.loads(path.read_text()) | {"corpus": facts, "sha256": "1" * 64})
+    text = written("data")
+    for key in ("about", "language", "labels", "terms"):
+        assert facts[key] in text
+    assert "1" * 64 in text
+    splits = json.loads(Path("metrics/table1.json").read_text())
+    for split, row in splits.items():
+        assert re.search(rf"^\| {split} +\| +{row['utterances']} \|", text, re.MULTILINE)
+
+
+def told(run: str, capsys) -> str:
+    card.main(argparse.Namespace(run=Path(run)))
+    return capsys.readouterr().out
+
+
+def trained_in(seconds: float, weights: str = WEIGHTS) -> None:
+    record = {"training": "ours-1-0", "machine": "cpu AVX2", "parts": 2, "seconds": seconds}
+    write(Path("runs/times/ours-1.json"), record | {"weights": weights})
+
+
+@pytest.mark.usefixtures("tree")
+def test_the_command_tells_the_time_that_no_card_may_hold(capsys):
+    text = written("ours-1")
+    shutil.copytree("predictions/ours-1", "runs/ours-1")
+    assert told("runs/ours-1", capsys).startswith(text)
+    trained_in(12.34)
+    assert "12.3 s" in told("runs/ours-1", capsys)
+    assert "in 2 parts; what was killed is not counted), on cpu AVX2" in told("runs/ours-1", capsys)
+    assert written("ours-1") == text
+
+
+@pytest.mark.usefixtures("tree")
+def test_the_time_of_other_weights_is_not_told(capsys):
+    written("ours-1")
+    shutil.copytree("predictions/ours-1", "runs/ours-1")
+    trained_in(12.34, weights="of another setting")
+    assert "12.3" not in (text := told("runs/ours-1", capsys))
+    assert "were not trained here" in text
+
+
+@pytest.mark.usefixtures("tree")
+def test_a_run_without_a_card_or_with_that_of_other_weights_is_refused(capsys):
+    with pytest.raises(errors.DataError, match=r"runs/cards/ours-1.md: no card of this run"):
+        told("runs/ours-1", capsys)
+    written("ours-1")
+    shutil.copytree("predictions/ours-1", "runs/ours-1")
+    content = json.loads(Path("runs/ours-1/run.json").read_text())
+    write(Path("runs/ours-1/run.json"), content | {"weights": "trained anew"})
+    with pytest.raises(errors.DataError, match="of other weights than runs/ours-1 has"):
+        told("runs/ours-1", capsys)
