@@ -16,7 +16,10 @@ from msabench.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, Table
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure with its title, what its marks mean, and what it shows of these very data."""
+    """A figure with its title, what its marks mean, and what it shows of these very data.
+
+    finding: empty where it shows nothing, and has no place on the page.
+    """
 
     figure: Figure
     title: str

@@ -222,6 +222,7 @@ def inline(svg: str, name: str, label: str) -> Markup:
 def _parts(title: str, sections: Sequence[Section], exhibits: Mapping[str, Exhibit]) -> list[Part]:
     found = {section.name: section for section in sections}
     found["comparison"] = _with_spread(found["comparison"], found["table6"])
+    exhibits = {name: exhibit for name, exhibit in exhibits.items() if exhibit.finding}
     for name, exhibit in exhibits.items():
         found.setdefault(name, Section(name, exhibit.title, []))
     switch = (
