@@ -11,9 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
-from msabench import encoders, page
-from msabench.markdown import Grid
+from msabench import encoders, figures, page
+from msabench.exhibits import Exhibit
+from msabench.markdown import Grid, Section
 from msabench.metrics import HEADLINE
 from msabench.tables import PUBLISHED
 from stages import report as report_stage
@@ -85,6 +87,7 @@ def full(tmp_path_factory):
     folder = tmp_path_factory.mktemp("full")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(figures, "save", lambda *_: None)
         whole = Tree(folder)
         whole.plan["ablation"] = {"ours": "t+a+v"}
         whole.write()
@@ -98,6 +101,12 @@ def full(tmp_path_factory):
         )
         shutil.copy(history, folder / "predictions/self_mm-2/history.csv")
         yield whole, made(whole), folder / "plots/report.html"
+
+
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Draw the figures of the page alone; other tests look at the files beside it."""
+    monkeypatch.setattr(figures, "save", lambda *_: None)
 
 
 def test_every_row_of_every_table_stands_on_the_page(full):
@@ -187,6 +196,7 @@ def test_nothing_is_fetched(full):
     assert len(text.encode()) < 1_500_000
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_what_the_data_and_the_models_are_called_is_only_text(tree):
     name = 'fi<i>fth&"'
     tree.plan["models"].append(name)
@@ -201,6 +211,7 @@ def test_what_the_data_and_the_models_are_called_is_only_text(tree):
     assert any(name in (label or "") for label in labels)
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_two_runs_give_the_same_bytes(full):
     tree, _, path = full
     before = path.read_bytes()
@@ -391,6 +402,19 @@ def test_a_grid_with_two_columns_of_names_has_one():
     (cells, chosen), *_ = shown.lines
     assert not chosen
     assert [tuple(cell) for cell in cells] == [("ours t", "", ""), ("0.500", " ± 0.010", " †")]
+
+
+@pytest.mark.parametrize("finding", ["", "MAE with half of the frames: Ours 0.512."])
+def test_a_figure_stands_in_a_section_of_its_own_where_it_shows_something(finding):
+    grid = Grid(["", "mae"], [["ours", "0.500"]])
+    sections = [Section("tables", "Tables", ["p"]), Section("table6", "Table 6", [grid])]
+    sections.append(Section("comparison", "Differences", []))
+    exhibit = Exhibit(Figure((2, 2)), "Robustness, simulated data", "A line is a model.", finding)
+    title = {"title": "simulated data"}
+    drawn = {"robustness": exhibit}
+    text = page.render(title, sections, drawn, {"models": {}, "pairs": {}}, [])
+    assert ('id="robustness"' in text) == bool(finding)
+    assert (f'aria-label="Robustness, simulated data. {finding}"' in text) == bool(finding)
 
 
 def luminance(colour: str) -> float:

@@ -187,7 +187,7 @@ def test_a_trained_model_on_every_level_of_what_it_reads(
     out = Path(f"predictions/robustness-{model}-1")
     (out / "text_missing").mkdir(parents=True)
     (out / "text_missing/0.1.csv").write_text("of other levels")
-    stage.main(model, "1")
+    stage.main(model, 1)
     made = {path.relative_to(out).as_posix(): path for path in out.rglob("*.csv")}
     assert set(made) == {
         f"{kind}/{level:g}.csv"

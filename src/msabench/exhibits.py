@@ -16,7 +16,10 @@ from msabench.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, Table
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A figure with its title, what its marks mean, and what it shows of these very data."""
+    """A figure with its title, what its marks mean, and what it shows of these very data.
+
+    finding: empty where it shows nothing, and has no place on the page.
+    """
 
     figure: Figure
     title: str
@@ -178,4 +181,4 @@ def _of_robustness(corrupted: Mapping[str, Mapping[str, Table]]) -> str:
             kind = max(known, key=lambda kind: known[kind])
             modality, _, how = kind.partition("_")
             found[name] = f"{modality} ({how}), MAE {known[kind]:.3f}"
-    return _listed("What hurts most at its highest level", found, "Not measured.")
+    return _listed("What hurts most at its highest level", found, "")

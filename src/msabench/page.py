@@ -236,7 +236,7 @@ def _parts(title: str, sections: Sequence[Section], exhibits: Mapping[str, Exhib
     off = {name: told for name, told in OFF.items() if name not in found}
     for name, (heading, switch) in off.items():
         found[name] = Section(name, f"{heading}, {title}", [switch])
-    exhibits = {name: exhibit for name, exhibit in exhibits.items() if name not in off}
+    exhibits = {name: exhibit for name, exhibit in exhibits.items() if exhibit.finding}
     for name, exhibit in exhibits.items():
         found.setdefault(name, Section(name, exhibit.title, []))
     parts = []
