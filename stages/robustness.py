@@ -10,25 +10,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from msabench import layers, robustness, runs, text, training
-from msabench.predictions import Predictions
-from msabench.utterances import Ragged, Utterances
 from stages import run
 
 PREPARED = Path("data/prepared")
 
 
 def main(name: str, seed: int) -> None:
+    import numpy as np  # here, as `--help` needs none of these
+
+    from msabench import layers, robustness, runs, text, training
+    from msabench.predictions import Predictions
+    from msabench.utterances import Utterances
+
     weights, out = Path(f"runs/{name}-{seed}"), Path(f"predictions/robustness-{name}-{seed}")
     device = json.loads((weights / "run.json").read_text())["device"]
     config, regressor = runs.restore(weights, device)
     training.settle(config["threads"])
     train, test = (Utterances.load(PREPARED / split) for split in ("train", "test"))
     test = test.select(config["widths"])
-    corrupt: dict[str, Callable[[float, np.random.Generator], Ragged]] = {}
+    corrupt: dict[str, Callable[..., Any]] = {}  # (level, rng) -> Ragged
     for modality, frames in test.sequences.items():
         _, std = layers.mean_and_std(train.sequences[modality])
         corrupt[f"{modality}_missing"] = partial(robustness.lose_frames, frames)

@@ -119,7 +119,7 @@ def test_an_error_of_the_input_is_one_line(error, monkeypatch):
     one_command(monkeypatch, main)
     with pytest.raises(SystemExit) as stopped:
         program.main(["act"])
-    assert stopped.value.code == "error: what is wrong"
+    assert str(stopped.value.code).startswith("error: what is wrong (README: ")
 
 
 def test_an_error_of_ours_is_not_hidden(monkeypatch):
@@ -303,12 +303,15 @@ def test_predict_refuses_a_bad_csv(fails, table, tmp_path, changes, message):
     assert status == 1
     assert line.replace(
         ": no column", " no column"
-    ) == f"error: {file}: {message.format(folder=tmp_path)}".replace(": no column", " no column")
+    ) == f'error: {file}: {message.format(folder=tmp_path)} (README: "Data")'.replace(
+        ": no column", " no column"
+    )
 
 
 def test_predict_refuses_an_empty_csv(fails, tmp_path):
     (tmp_path / "a.csv").write_text("text\n")
     message = f"error: {tmp_path / 'a.csv'}: no row after the first line; at least 1 is needed"
+    message += ' (README: "Data")'
     assert fails("predict", "--run", "runs/svm", "--csv", tmp_path / "a.csv") == (1, message)
 
 

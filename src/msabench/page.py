@@ -233,10 +233,10 @@ def inline(svg: str, name: str, label: str) -> Markup:
 def _parts(title: str, sections: Sequence[Section], exhibits: Mapping[str, Exhibit]) -> list[Part]:
     found = {section.name: section for section in sections}
     found["comparison"] = _with_spread(found["comparison"], found["table6"])
-    off = {name: told for name, told in OFF.items() if name not in found}
-    for name, (heading, switch) in off.items():
-        found[name] = Section(name, f"{heading}, {title}", [switch])
     exhibits = {name: exhibit for name, exhibit in exhibits.items() if exhibit.finding}
+    for name, (heading, switch) in OFF.items():
+        if name not in found and name not in exhibits:
+            found[name] = Section(name, f"{heading}, {title}", [switch])
     for name, exhibit in exhibits.items():
         found.setdefault(name, Section(name, exhibit.title, []))
     parts = []

@@ -1,9 +1,10 @@
 """Print the card of a trained model, and how long its training took.
 
-    python -m msabench card runs/ours-1
-
 The cards themselves are runs/cards/<run>-<seed>.md, and data.md for the data set; `dvc repro cards`
 makes them.
+
+examples:
+  python -m msabench card runs/ours-1
 """
 
 import argparse
