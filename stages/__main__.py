@@ -1,4 +1,4 @@
-"""Run all trainings that are out of date, side by side: python -m stages [--jobs N].
+"""Run what is out of date side by side, trainings first: python -m stages [--jobs N].
 
 Each worker has a GPU to itself where there are any, else as many cores as `threads` says. The
 stages before, which all of them need, must have run: `dvc repro features`.
