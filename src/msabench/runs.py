@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from msabench import models
+from msabench.errors import DataError
 from msabench.models import Regressor
 from msabench.predictions import Predictions
 from msabench.training import Device, write_history
-from msabench.utterances import DataError, Utterances
+from msabench.utterances import Utterances
 
 
 def fit_and_predict(
