@@ -31,9 +31,10 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 import numpy as np  # noqa: E402
 
 from bench.results import record  # noqa: E402
+from msabench.errors import DataError  # noqa: E402
 from msabench.pickle_reader import PROTOCOLS  # noqa: E402
 from msabench.sources import mmsa_pickle  # noqa: E402
-from msabench.utterances import SPLITS, DataError, check_splits  # noqa: E402
+from msabench.utterances import SPLITS, check_splits  # noqa: E402
 
 DTYPES = ("f8", "f4", ">f8", "f2", "i4", "u1")
 SECONDS = 10  # that a case may take

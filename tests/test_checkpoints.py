@@ -14,7 +14,7 @@ from torch import nn
 
 from msabench import checkpoints
 from msabench.checkpoints import NAME, SECONDS, Checkpoints, Progress
-from msabench.utterances import DataError
+from msabench.errors import DataError
 from tests.test_training import LABELS, Line, fit, utterances
 
 DATA = utterances(LABELS)  # eight batches of four

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from msabench import sources
-from msabench.params import ParamsError
+from msabench.errors import DataError, ParamsError
 from msabench.sources import cmu_csd, simulated
-from msabench.utterances import SPLITS, DataError, Utterances, check_splits
+from msabench.utterances import SPLITS, Utterances, check_splits
 from tests.conftest import anonymous_megabytes, assert_same
 
 NAMES = {

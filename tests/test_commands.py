@@ -18,8 +18,9 @@ import msabench
 from msabench import __main__ as program
 from msabench import commands, training
 from msabench.commands import _table
+from msabench.errors import DataError
 from msabench.predictions import Predictions
-from msabench.utterances import DataError, Utterances
+from msabench.utterances import Utterances
 from tests import trained_tree
 
 NAMES = list(commands.found())

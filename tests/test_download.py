@@ -16,8 +16,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from msabench import download, hashes
+from msabench.errors import DataError
 from msabench.params import Dataset
-from msabench.utterances import DataError
 from tests.hub_server import Server
 
 ROOT = Path(__file__).resolve().parents[1]

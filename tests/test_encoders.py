@@ -14,7 +14,7 @@ import pytest
 
 from msabench import encoders
 from msabench.encoders import MINILM, PUBLISHED
-from msabench.utterances import DataError
+from msabench.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMIT = "a" * 40

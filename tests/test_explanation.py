@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from msabench import explanation, inference
-from msabench.utterances import DataError, Ragged, Utterances
+from msabench.errors import DataError
+from msabench.utterances import Ragged, Utterances
 from tests import trained_tree
 from tests.conftest import random_utterances
 

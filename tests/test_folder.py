@@ -13,8 +13,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from msabench import hashes, sources
+from msabench.errors import DataError
 from msabench.sources import folder, mmsa_pickle, simulated
-from msabench.utterances import SPLITS, DataError, Utterances, check_splits
+from msabench.utterances import SPLITS, Utterances, check_splits
 from stages import download, plan, prepare
 from tests.conftest import assert_same
 

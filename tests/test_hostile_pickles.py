@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from bench.fuzz_pickle import data_set, operations, outcome, prepare
 from msabench import pickle_reader
-from msabench.utterances import SPLITS, DataError
+from msabench.errors import DataError
+from msabench.utterances import SPLITS
 
 PROTOCOLS = pickle_reader.PROTOCOLS
 VALID = {

@@ -14,8 +14,9 @@ import pytest
 
 import msabench
 from msabench import inference, runs
+from msabench.errors import DataError
 from msabench.predictions import Predictions
-from msabench.utterances import DataError, Utterances
+from msabench.utterances import Utterances
 from tests import trained_tree
 from tests.conftest import random_utterances
 from tests.test_every_model import NAMES

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from msabench import params
-from msabench.params import ParamsError
+from msabench.errors import ParamsError
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from msabench import pickle_reader
-from msabench.utterances import DataError
+from msabench.errors import DataError
 from tests.conftest import anonymous_megabytes
 
 PROTOCOLS = pickle_reader.PROTOCOLS

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from msabench import params, plan
-from msabench.params import ParamsError
+from msabench.errors import ParamsError
 
 BASE = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
 

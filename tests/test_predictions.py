@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from msabench.errors import DataError
 from msabench.predictions import Predictions
-from msabench.utterances import DataError
 
 
 def test_round_trip_is_exact(tmp_path):

@@ -11,8 +11,9 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from msabench.errors import DataError
 from msabench.sources import simulated
-from msabench.utterances import SPLITS, DataError, check_splits, video_of
+from msabench.utterances import SPLITS, check_splits, video_of
 
 FEW: dict[str, Any] = {
     "train": 40,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from msabench import sources
-from msabench.params import ParamsError
+from msabench.errors import DataError, ParamsError
 from msabench.sources import label_csv, mmsa_pickle, simulated
-from msabench.utterances import SPLITS, DataError, Utterances, check_splits
+from msabench.utterances import SPLITS, Utterances, check_splits
 from tests.conftest import assert_same
 
 LENGTHS = {"audio": [3, 1, 7], "vision": [5, 5, 2]}

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from msabench import figures, hashes, metrics, tables
+from msabench.errors import DataError
 from msabench.predictions import Predictions
 from msabench.robustness import LEVELS
 from msabench.tables import PUBLISHED
-from msabench.utterances import DataError, Ragged, Utterances
+from msabench.utterances import Ragged, Utterances
 from stages import report as report_stage
 from stages import tables as tables_stage
 

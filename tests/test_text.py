@@ -7,7 +7,8 @@ from transformers import BertModel
 
 from msabench import encoders, text
 from msabench.batches import Padded
-from msabench.utterances import DataError, Ragged
+from msabench.errors import DataError
+from msabench.utterances import Ragged
 
 CPU = torch.device("cpu")
 TEXTS = ["the film was good", "bad", "not very good but the film was not bad", "was it"]

@@ -8,14 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from msabench.utterances import (
-    DataError,
-    Ragged,
-    Utterances,
-    check_splits,
-    load_splits,
-    video_of,
-)
+from msabench.errors import DataError
+from msabench.utterances import Ragged, Utterances, check_splits, load_splits, video_of
 from tests.conftest import assert_same, random_ragged, random_utterances
 
 RANGE = (-3.0, 3.0)

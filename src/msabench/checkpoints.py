@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from msabench import hashes
-from msabench.utterances import DataError
+from msabench.errors import DataError
 
 History = list[dict[str, int | float]]
 

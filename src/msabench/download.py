@@ -16,8 +16,8 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from msabench import hashes
+from msabench.errors import DataError
 from msabench.params import Dataset
-from msabench.utterances import DataError
 
 Result = TypeVar("Result")
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from msabench.errors import DataError
 from msabench.inference import Predictor
 from msabench.predictions import Predictions
 from msabench.text import load_bert
-from msabench.utterances import DataError, Ragged, Utterances, load_splits
+from msabench.utterances import Ragged, Utterances, load_splits
 
 
 @dataclass(frozen=True)

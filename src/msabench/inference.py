@@ -26,11 +26,12 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 
 from msabench import runs
+from msabench.errors import DataError
 from msabench.models import Regressor
 from msabench.sources._frames import map_frames
 from msabench.text import Reader
 from msabench.training import Device, choose_device
-from msabench.utterances import MODALITIES, DataError, Ragged, Utterances, check_sequences
+from msabench.utterances import MODALITIES, Ragged, Utterances, check_sequences
 
 Given: TypeAlias = str | Mapping[str, Any] | Sequence[Any] | Utterances  # see Predictor.predict
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from msabench.utterances import DataError
+from msabench.errors import DataError
 
 PROTOCOLS = (2, 3, 4, 5)
 LONG = 1024  # bytes from which a byte string is a view of the file, not a copy

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from msabench import models, sources
-from msabench.params import Params, ParamsError
+from msabench.errors import ParamsError
+from msabench.params import Params
 from msabench.text import cache_name
 from msabench.utterances import MODALITIES
 

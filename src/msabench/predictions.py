@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from msabench.utterances import DataError, Utterances, video_of
+from msabench.errors import DataError
+from msabench.utterances import Utterances, video_of
 
 COLUMNS = ("id", "label", "prediction")
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from msabench import models
+from msabench.errors import DataError
 from msabench.layers import Standardize
 from msabench.models import Regressor
 from msabench.predictions import Predictions
 from msabench.training import Device, write_history
-from msabench.utterances import DataError, Utterances
+from msabench.utterances import Utterances
 
 MEAN_FRAMES = "mean_frames.json"  # beside the weights
 

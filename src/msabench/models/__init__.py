@@ -20,10 +20,11 @@ from jaxtyping import Float
 from pydantic import BaseModel, ValidationError
 
 from msabench.encoders import MINILM
-from msabench.params import ParamsError, Pooling, Strict, TextSettings, describe, settings_of
+from msabench.errors import DataError, ParamsError
+from msabench.params import Pooling, Strict, TextSettings, describe, settings_of
 from msabench.text import build_encoder
 from msabench.training import Device, History, Network, NetworkRegressor, Schedule
-from msabench.utterances import DataError, Utterances
+from msabench.utterances import Utterances
 
 
 @runtime_checkable

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from msabench.params import ParamsError, describe, settings_of
+from msabench.errors import ParamsError
+from msabench.params import describe, settings_of
 from msabench.utterances import Utterances
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from msabench.utterances import SPLITS, DataError, Utterances
+from msabench.errors import DataError
+from msabench.utterances import SPLITS, Utterances
 
 
 def read(

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Shaped
 
-from msabench.utterances import DataError, Ragged
+from msabench.errors import DataError
+from msabench.utterances import Ragged
 
 NotFinite = Literal["zero", "refuse"]
 

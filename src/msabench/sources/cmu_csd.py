@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 from pydantic import AfterValidator
 
+from msabench.errors import DataError
 from msabench.sources._frames import Frames, NotFinite
-from msabench.utterances import SPLITS, DataError, Utterances
+from msabench.utterances import SPLITS, Utterances
 
 FOLDER = True
 

@@ -30,9 +30,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
+from msabench.errors import DataError
 from msabench.sources import _csv
 from msabench.sources._frames import Frames, NotFinite, map_array, map_frames
-from msabench.utterances import SPLITS, DataError, Utterances
+from msabench.utterances import SPLITS, Utterances
 
 FOLDER = True
 

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer, Shaped
 
 from msabench import pickle_reader
+from msabench.errors import DataError
 from msabench.sources._frames import Frames, NotFinite
-from msabench.utterances import SPLITS, DataError, Ragged, Utterances, check_ids
+from msabench.utterances import SPLITS, Ragged, Utterances, check_ids
 
 FRAMES = ("audio", "vision")
 UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}

@@ -47,9 +47,10 @@ from jaxtyping import Float, Integer
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 
+from msabench.errors import DataError
 from msabench.params import describe, settings_of
 from msabench.sources import mmsa_pickle
-from msabench.utterances import SPLITS, DataError, Utterances
+from msabench.utterances import SPLITS, Utterances
 
 FULL_LENGTH = 500  # frames of MMSA's unaligned files
 STRONGEST = 3.0  # the sentiment range is -3..3
