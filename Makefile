@@ -84,7 +84,7 @@ audit: $(VENV)/installed ## ask PyPI's advisories about every pinned package
 
 # In this order: each measures alone, on an idle machine.
 BENCH := runs/bench
-bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or two; 45 GB of disk in runs/bench)
+bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an hour or two; 45 GB of disk in runs/bench)
 	rm -rf $(BENCH)/work && mkdir -p $(BENCH)/work
 	$(BIN)/python bench/compare_mmsa.py --folder $(BENCH)/work/mmsa
 	$(BIN)/python bench/memory.py --folder $(BENCH)/work/mmsa
@@ -94,6 +94,7 @@ bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or tw
 	$(BIN)/python bench/batching.py --folder $(BENCH)/work/batching
 	$(BIN)/python bench/scaling.py --folder $(BENCH)/work/scaling
 	$(BIN)/python bench/checkpoints.py --folder $(BENCH)/work/checkpoints
+	$(BIN)/python bench/cluster.py --folder $(BENCH)/work/cluster
 	$(BIN)/python bench/draw.py
 	rm -rf $(BENCH)/work
 

@@ -19,7 +19,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import groupby, takewhile
@@ -163,7 +163,6 @@ def out_of_date() -> list[Run]:
     """Return the trainings that DVC would run, in the order in which `dvc repro` would."""
     from dvc.exceptions import DvcException  # half a second, which a worker need not wait for
     from dvc.repo import Repo
-    from dvc.stage.cache import RunCacheNotFoundError
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
     runs = []
@@ -177,18 +176,28 @@ def out_of_date() -> list[Run]:
             for stage in repo.reproduce(targets=names, dry=True):
                 if stage.addressing not in names:
                     sys.exit(f"error: {stage.addressing} is out of date; dvc repro features first")
-                cached = True
-                try:
-                    stage.save_deps()
-                    repo.stage_cache.restore(stage, dry=True)
-                except RunCacheNotFoundError:
-                    cached = False
                 _, *command = shlex.split(stage.cmd)  # python, which is the worker's own
                 outs = [out.def_path for out in stage.outs]
-                runs.append(Run(stage.addressing, command, outs, cached))
+                runs.append(Run(stage.addressing, command, outs, in_run_cache(stage)))
     except DvcException as error:
         sys.exit(f"error: {error}")
     return runs
+
+
+def in_run_cache(stage: Any) -> bool:
+    """Tell whether DVC would restore the outputs of a stage instead of running it."""
+    from dvc.stage.cache import RunCacheNotFoundError
+
+    with suppress(RunCacheNotFoundError):  # what dvc.lock names is there, but not in its place
+        stage.repo.stage_cache.restore(stage, dry=True)
+        return True
+    stage.save_deps()
+    for out in stage.outs:  # as dvc.lock has them, they are of the dependencies before
+        out.clear()
+    with suppress(RunCacheNotFoundError):
+        stage.repo.stage_cache.restore(stage, dry=True)
+        return True
+    return False
 
 
 def read(paths: Sequence[Path]) -> dict[str, str]:
