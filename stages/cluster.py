@@ -19,7 +19,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import groupby, takewhile
@@ -29,6 +29,7 @@ from typing import Any
 
 try:
     from distributed import Client, LocalCluster, as_completed, get_worker
+    from distributed.comm import CommClosedError
 except ModuleNotFoundError as missing:
     install = f"{sys.executable} -m pip install -r requirements-cluster.txt"
     sys.exit(f"error: {missing}; CLUSTER needs more packages: {install}")
@@ -188,16 +189,15 @@ def in_run_cache(stage: Any) -> bool:
     """Tell whether DVC would restore the outputs of a stage instead of running it."""
     from dvc.stage.cache import RunCacheNotFoundError
 
-    with suppress(RunCacheNotFoundError):  # what dvc.lock names is there, but not in its place
+    if not stage.deps_cached():  # then the outputs that dvc.lock names are of other dependencies
+        for out in stage.outs:
+            out.clear()
+    stage.save_deps()  # in memory; a dry run would ask with the hashes of dvc.lock
+    try:
         stage.repo.stage_cache.restore(stage, dry=True)
-        return True
-    stage.save_deps()
-    for out in stage.outs:  # as dvc.lock has them, they are of the dependencies before
-        out.clear()
-    with suppress(RunCacheNotFoundError):
-        stage.repo.stage_cache.restore(stage, dry=True)
-        return True
-    return False
+    except RunCacheNotFoundError:
+        return False
+    return True
 
 
 def read(paths: Sequence[Path]) -> dict[str, str]:
@@ -384,6 +384,8 @@ def main(*arguments: str) -> None:
         if away:
             with connected(options.address) as client:
                 send(client, away, shared, resources(client, settings.device), record)
+    except CommClosedError as error:
+        raise OSError(f"{options.address}: the scheduler is gone") from error
     finally:
         record.write(rest=True)
     if record.failed:

@@ -141,6 +141,17 @@ def test_what_the_run_cache_has_is_not_run_again(trained, serial):
     assert lock_of(trained) == lock_of(serial)
 
 
+def test_a_changed_run_is_not_taken_for_a_cached_one(trained):
+    """The run cache has that of the settings before, which dvc.lock still names."""
+    run(trained, "dvc", "exp", "run", *settings(["models.cnn.lr=2e-3"]), "plan")
+    forget(trained, "train@svm-1", last="train@svm-1", run_cache=True)
+    program = (
+        "from stages.cluster import out_of_date as o; print([(r.name, r.cached) for r in o()])"
+    )
+    told = run(trained, sys.executable, "-c", program).stdout
+    assert told.splitlines()[-1] == "[('train@svm-1', True), ('train@cnn-1', False)]"
+
+
 def test_ctrl_c_ends_the_runs(trained):
     forget(trained, "train@ours-1")
     process = start(trained, *PROGRAM, "local:2")
