@@ -16,6 +16,8 @@ export OMP_NUM_THREADS ?= 1
 
 #: JOBS=2              so many runs, or files of tests, at once; by default the GPUs, or the cores
 #: SET='-S lr=1e-4'    changes of params.yaml, for repro
+#: CLUSTER=local:3     run on a cluster: tcp://host:8786 of a Dask scheduler, or processes here
+#: SHARED=/path        where its workers find this tree; or REMOTE=name, the DVC remote with the data
 #: MOSEI_LABELS=/path  MMSA's label.csv, for real
 #: DATA=/path          the file or folder, for hash
 #: BASE=main           the branch, tag or commit to compare with, for review
@@ -36,10 +38,22 @@ $(VENV)/installed: requirements.txt Makefile
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	touch $@
 
+# What CLUSTER and the tests need beyond requirements.txt.
+$(VENV)/installed-cluster: $(VENV)/installed requirements-cluster.txt
+	$(BIN)/python -m pip install --quiet --constraint requirements.txt -r requirements-cluster.txt
+	touch $@
+
+ifdef CLUSTER
+RUNS := stages.cluster $(CLUSTER) $(if $(SHARED),--shared $(SHARED)) $(if $(REMOTE),--remote $(REMOTE))
+else
+RUNS := stages $(if $(JOBS),--jobs $(JOBS))
+endif
+
 repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not run again
+	$(if $(CLUSTER),@$(BIN)/python -m stages.cluster --help >/dev/null)
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
-	$(BIN)/python -m stages $(if $(JOBS),--jobs $(JOBS)) && $(DVC) repro || \
+	$(BIN)/python -m $(RUNS) && $(DVC) repro || \
 	  { $(DVC) repro --single-item tables; $(DVC) repro --single-item report; \
 	    $(DVC) repro --single-item cards; exit 1; }
 
@@ -69,7 +83,7 @@ check: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check ## the checks, then all tests
+test: check $(VENV)/installed-cluster ## the checks, then all tests
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadfile --no-loadscope-reorder
 
 BASE ?= main
@@ -83,11 +97,11 @@ soak: $(VENV)/installed ## kill each network's training many times; all must end
 
 audit: $(VENV)/installed ## ask PyPI's advisories about every pinned package
 	$(BIN)/python -m pip install --quiet pip-audit==2.10.1
-	$(BIN)/pip-audit --requirement requirements.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --requirement requirements.txt --requirement requirements-cluster.txt --no-deps --disable-pip
 
 # In this order: each measures alone, on an idle machine.
 BENCH := runs/bench
-bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or two; 45 GB of disk in runs/bench)
+bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an hour or two; 45 GB of disk in runs/bench)
 	rm -rf $(BENCH)/work && mkdir -p $(BENCH)/work
 	$(BIN)/python bench/compare_mmsa.py --folder $(BENCH)/work/mmsa
 	$(BIN)/python bench/memory.py --folder $(BENCH)/work/mmsa
@@ -97,6 +111,7 @@ bench: $(VENV)/installed ## measure speed and memory, beside MMSA (an hour or tw
 	$(BIN)/python bench/batching.py --folder $(BENCH)/work/batching
 	$(BIN)/python bench/scaling.py --folder $(BENCH)/work/scaling
 	$(BIN)/python bench/checkpoints.py --folder $(BENCH)/work/checkpoints
+	$(BIN)/python bench/cluster.py --folder $(BENCH)/work/cluster
 	$(BIN)/python bench/draw.py
 	rm -rf $(BENCH)/work
 

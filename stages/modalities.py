@@ -6,26 +6,27 @@ import sys
 from pathlib import Path
 
 from msabench.utterances import load_splits
-from stages import run
+from stages import PARENT, run
 
 OUT = Path("predictions/modalities")
 
 
 def main() -> None:
     # Here, because torch takes seconds to import, which `--help` does not need.
-    from msabench import runs, training
+    from msabench import interruption, runs, training
 
     stage = json.loads(Path("runs/plan/stages/modalities.json").read_text())
     config = json.loads(Path(f"runs/plan/{stage['run']}.json").read_text())
     array = json.loads(Path(f"data/features/runs/{stage['run']}.json").read_text())["array"]
     training.settle(config["threads"])
     shutil.rmtree(OUT, ignore_errors=True)
-    for subset, modalities in stage["subsets"].items():
-        splits = load_splits(Path("data/prepared"), Path("data/features"), array, modalities)
-        if list(splits["train"].sequences) != modalities:
-            print(f"{subset}: left out, the data set lacks one of {', '.join(modalities)}")
-            continue
-        runs.fit_and_predict(config, splits, seed=0, scratch=OUT, outcome=OUT / subset)
+    with interruption.after_step(PARENT):
+        for subset, modalities in stage["subsets"].items():
+            splits = load_splits(Path("data/prepared"), Path("data/features"), array, modalities)
+            if list(splits["train"].sequences) != modalities:
+                print(f"{subset}: left out, the data set lacks one of {', '.join(modalities)}")
+                continue
+            runs.fit_and_predict(config, splits, seed=0, scratch=OUT, outcome=OUT / subset)
 
 
 if __name__ == "__main__":

@@ -68,3 +68,16 @@ def clone(folder: Path) -> None:
 def options(changes: Sequence[str]) -> list[str]:
     """Return changes of params.yaml as options of `dvc exp run`."""
     return [part for change in changes for part in ("--set-param", change)]
+
+
+def start(folder: Path, *command: str) -> "subprocess.Popen[str]":
+    """Start a command that has a process group of its own, as from a terminal."""
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )

@@ -8,7 +8,6 @@ import platform
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from msabench import errors
 from msabench.predictions import Predictions
 from msabench.robustness import LEVELS
 from tests import clones
-from tests.clones import ROOT, SMALL, environment, run
+from tests.clones import ROOT, SMALL, run, start
 from tests.conftest import until
 
 FIGURES = (
@@ -155,19 +154,6 @@ def outcome(folder, model, seed):
         for out in (f"runs/{model}-{seed}", f"predictions/{model}-{seed}")
         for path in (folder / out).iterdir()
     }
-
-
-def start(clone, *command):
-    """Start a command that has a process group of its own, as from a terminal."""
-    return subprocess.Popen(
-        command,
-        cwd=clone,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def trainings(process):

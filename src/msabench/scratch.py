@@ -6,6 +6,7 @@ continues from a checkpoint of other code, packages, settings, data or seed.
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -21,7 +22,8 @@ from msabench import hashes
 
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
 MANIFEST = "sha256.json"
-WAIT = 10.0  # seconds; a run whose `dvc` was killed ends within five
+SECONDS = "MSABENCH_LOCK_SECONDS"  # how long to wait for the end of another that holds a folder
+WAIT = float(os.environ.get(SECONDS, 10))  # a run whose `dvc` was killed ends within five
 
 
 @contextmanager
