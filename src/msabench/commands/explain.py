@@ -69,11 +69,10 @@ def _print_list(predictions: "Predictions", as_json: bool) -> None:
 
 
 def _as_text(found: "Explanation") -> str:
-    from msabench.commands._table import over_seeds, polarity, signed, table
+    from msabench.commands._table import one_line, over_seeds, polarity, signed, table
 
     mean = float(found.predictions.mean())
     facts = [
-        ("text", found.text),
         ("label", f"{signed(found.label)} ({polarity(found.label)})"),
         ("prediction", f"{over_seeds(found.predictions)} ({polarity(mean)})"),
     ]
@@ -83,6 +82,7 @@ def _as_text(found: "Explanation") -> str:
     ]
     return "\n\n".join(
         [
+            one_line(found.text),
             table(["id", found.id], facts),
             table(["contribution", "of (prediction minus that without it)"], contributions),
             "Nearest training utterances, by the cosine of standardized means over frames of "
