@@ -12,12 +12,13 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread for each run; runs side by side would otherwise wait for each other's threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help repro test check soak audit real hash bench clean
+.PHONY: help repro test review check soak audit real hash bench clean
 
 #: JOBS=2              so many runs, or files of tests, at once; by default the GPUs, or the cores
 #: SET='-S lr=1e-4'    changes of params.yaml, for repro
 #: MOSEI_LABELS=/path  MMSA's label.csv, for real
 #: DATA=/path          the file or folder, for hash
+#: BASE=main           the branch, tag or commit to compare with, for review
 #: KILLS=20 SEED=1     how often each training is killed, and the seed of the moments, for soak
 #: PYTHON=python3.11   the Python that makes .venv
 help: ## show this list
@@ -70,6 +71,11 @@ check: $(VENV)/installed ## format, lint and types
 
 test: check ## the checks, then all tests
 	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadfile --no-loadscope-reorder
+
+BASE ?= main
+export BASE
+review: $(VENV)/installed ## compare lock, metrics, params and figures with a base, as a comment for reviewers
+	@PYTHONPATH=src $(BIN)/python -m msabench review --base "$$BASE"
 
 KILLS ?= 20
 soak: $(VENV)/installed ## kill each network's training many times; all must end the same (a quarter of an hour)

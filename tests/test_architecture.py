@@ -24,7 +24,7 @@ LAYERS = [
     ["metrics", "statistics", "data_report"],
     ["tables", "layers"],
     ["figures", "markdown", "plot_data"],
-    ["cards", "exhibits", "provenance"],
+    ["cards", "exhibits", "provenance", "review"],
     ["page"],
     ["sources", "text"],
     ["training"],

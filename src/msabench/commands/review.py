@@ -1,0 +1,54 @@
+"""Compare the work tree with a base, as one comment for a reviewer.
+
+The work tree counts as it lies here, committed or not, against the commit where it branched off
+the base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, else 0.
+
+examples:
+  python -m msabench review
+  python -m msabench review --base origin/main --output runs/review.md
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+VERSIONS = Path("runs/review")  # both versions of each changed figure, where no GitHub has them
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("--base", default="main", help="a branch, tag or commit; default: main")
+    parser.add_argument("--output", type=Path, help="write the comment to this file, too")
+    parser.add_argument(
+        "--head", default="HEAD", help="the commit that links on GitHub show; default: HEAD"
+    )
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print the comment; raise SystemExit(1) where dvc.lock does not match the code."""
+    from dvc.exceptions import DvcException
+
+    from msabench import review
+
+    root = Path.cwd()
+    try:
+        found = review.compare(root, options.base)
+        if "GITHUB_SERVER_URL" in os.environ and "GITHUB_REPOSITORY" in os.environ:
+            repository = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
+            head = review.commit_of(root, options.head)
+            links = review.links_on_github(found.figures, repository, found.base, head)
+        else:
+            shutil.rmtree(VERSIONS, ignore_errors=True)
+            start = options.output.parent if options.output else Path()
+            links = review.write_versions(found.figures, VERSIONS, start)
+    except (review.ReviewError, DvcException) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
+    text = review.comment(found, options.base, links)
+    print(text, end="")
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text, encoding="utf-8")
+    if found.stale:
+        sys.exit(1)
