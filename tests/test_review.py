@@ -1,6 +1,5 @@
 """The comment of a review, on a small repository; and the workflow that posts it, on a false gh."""
 
-import argparse
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
 from msabench import review
-from msabench.commands import review as command
+from msabench.__main__ import main
 from msabench.markdown import Grid, Section, markdown
 
 # DVC asks its trie in a way that is to be given up.
@@ -108,10 +107,8 @@ def write_comment(capsys):
     """Run the command: the comment, and the exit status."""
 
     def write_comment(*options):
-        parser = argparse.ArgumentParser()
-        command.arguments(parser)
         try:
-            command.main(parser.parse_args(options))
+            main(["review", *options])
         except SystemExit as end:
             return capsys.readouterr().out, end.code
         return capsys.readouterr().out, 0

@@ -3,7 +3,9 @@
 The work tree counts as it lies here, committed or not, against the commit where it branched off
 the base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, else 0.
 
-    python -m msabench review --base main --output runs/review.md
+examples:
+  python -m msabench review
+  python -m msabench review --base origin/main --output runs/review.md
 """
 
 import argparse
