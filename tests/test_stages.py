@@ -16,7 +16,9 @@ from msabench import errors
 from stages import __main__ as side_by_side
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ["plan", "features", "train@ours-1", "train@svm-1", "sweep@a-1", "ablation@svm", "tables"]
+NAMES = ["plan", "features", "robustness@svm-1", "train@ours-1", "train@svm-1", "sweep@a-1"]
+NAMES += ["ablation@svm", "tables"]
+FIRST = ["train@ours-1", "train@svm-1", "sweep@a-1", "ablation@svm"]
 
 
 @pytest.fixture
@@ -44,9 +46,9 @@ def ran(monkeypatch):
 
 def test_each_gpu_has_one_run_at_a_time_and_a_failure_stops_no_other(ran, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7f")
-    with pytest.raises(SystemExit, match="error: 1 of 4 failed: sweep@a-1"):
+    with pytest.raises(SystemExit, match="error: 1 of 5 failed: sweep@a-1"):
         side_by_side.main()
-    assert list(ran) == ["train@ours-1", "train@svm-1", "sweep@a-1", "ablation@svm"]
+    assert list(ran) == [*FIRST, "robustness@svm-1"]  # which needs a training
     assert set(ran.values()) == {"3", "GPU-7f"}
 
 
@@ -55,7 +57,7 @@ def test_without_a_gpu_there_is_one_for_each_core(ran, monkeypatch):
     monkeypatch.setattr(side_by_side.joblib, "cpu_count", lambda: 2)
     with pytest.raises(SystemExit):
         side_by_side.main()
-    assert len(ran) == 4
+    assert len(ran) == 5
     assert set(ran.values()) == {""}
 
 
