@@ -304,7 +304,7 @@ def test_predict_refuses_a_bad_csv(fails, table, tmp_path, changes, message):
     assert status == 1
     assert line.replace(
         ": no column", " no column"
-    ) == f'error: {file}: {message.format(folder=tmp_path)} (README: "Data")'.replace(
+    ) == f'error: {file}: {message.format(folder=tmp_path)} (README: "Use a model")'.replace(
         ": no column", " no column"
     )
 
@@ -312,7 +312,7 @@ def test_predict_refuses_a_bad_csv(fails, table, tmp_path, changes, message):
 def test_predict_refuses_an_empty_csv(fails, tmp_path):
     (tmp_path / "a.csv").write_text("text\n")
     message = f"error: {tmp_path / 'a.csv'}: no row after the first line; at least 1 is needed"
-    message += ' (README: "Data")'
+    message += ' (README: "Use a model")'
     assert fails("predict", "--run", "runs/svm", "--csv", tmp_path / "a.csv") == (1, message)
 
 

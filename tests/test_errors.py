@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from msabench import errors, params, training
+from msabench import commands, errors, params, training
 from msabench.text import load_bert
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
-@pytest.mark.parametrize("section", sorted(set(errors.SECTIONS.values())))
+NAMED = {*errors.SECTIONS.values(), *(command.SECTION for command in commands.found().values())}
+
+
+@pytest.mark.parametrize("section", sorted(NAMED))
 def test_every_section_is_a_heading_of_the_readme(section):
     content = re.sub("^```.*?^```", "", README.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
     assert section in re.findall("^#+ (.+)$", content, re.MULTILINE)

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(errors.INTERRUPTED_STATUS)
     except errors.MENDABLE as error:
-        sys.exit(errors.told(error))
+        sys.exit(errors.told(error, section=options.section))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.arguments(one)
-        one.set_defaults(main=command.main)
+        one.set_defaults(main=command.main, section=command.SECTION)
     return parser
 
 

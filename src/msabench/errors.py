@@ -35,9 +35,12 @@ SECTIONS: dict[type[Exception], str] = {
 MENDABLE = tuple(SECTIONS)
 
 
-def told(error: BaseException, place: str = "") -> str:
-    """Return the line that tells of one of the MENDABLE errors; place: what was to run."""
-    section = next(name for kind, name in SECTIONS.items() if isinstance(error, kind))
+def told(error: BaseException, place: str = "", section: str = "") -> str:
+    """Return the line that tells of one of the MENDABLE errors.
+
+    place: what was to run. section: of the README, where it is not that of the kind of error.
+    """
+    section = section or next(name for kind, name in SECTIONS.items() if isinstance(error, kind))
     reason = " ".join(str(error).split())
     if isinstance(error, ModuleNotFoundError):
         reason += "; `make repro` installs what is needed"

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from dvc.repo import Repo
 
+from msabench.errors import DataError
 from msabench.markdown import Grid, Section, markdown
 from msabench.metrics import HEADLINE
 
@@ -28,10 +29,6 @@ TITLES = {"mae": "MAE, lower is better", "corr": "Corr", "acc_2": "Acc-2", "f1":
 LOWER_IS_BETTER = ("mae",)
 MOVED = ("better", "worse")
 LISTED, LINES, WIDTH = 6, 30, 60  # stages by name, params, characters of a value
-
-
-class ReviewError(Exception):
-    """What there is cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ def commit_of(root: Path, name: str) -> str:
     arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     found = _git(root, *arguments)
     if found is None:
-        raise ReviewError(
+        raise DataError(
             f"{name!r} names no commit here; permitted: a branch, tag or commit that git knows "
             "(after `git fetch`, `origin/main`)"
         )

@@ -1,8 +1,9 @@
 """The commands of `python -m msabench`: one file each, found by import; nothing lists them.
 
 The docstring of a command's file is its help; the first line stands in the list of commands. The
-file has `arguments(parser)`, which adds the command's own, and `main(options)`. What takes long to
-import is imported in main, so that help comes at once.
+file has `SECTION`, the section of the README that its errors name, `arguments(parser)`, which adds
+the command's own, and `main(options)`. What takes long to import is imported in main, so that help
+comes at once.
 """
 
 from importlib import import_module

@@ -10,6 +10,8 @@ examples:
 import argparse
 from pathlib import Path
 
+SECTION = "Cards"  # of the README
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command is told."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # only its types: it imports PyTorch
     from msabench.explanation import Explanation
     from msabench.predictions import Predictions
 
+SECTION = "Use a model"  # of the README
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+SECTION = "Use a model"  # of the README
 FRAMES = ("audio", "vision")
 COLUMNS = ("id", "text", *FRAMES)
 

@@ -14,6 +14,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from msabench.errors import DataError
+
+SECTION = "Review"  # of the README
 VERSIONS = Path("runs/review")  # both versions of each changed figure, where no GitHub has them
 
 
@@ -43,8 +46,8 @@ def main(options: argparse.Namespace) -> None:
             shutil.rmtree(VERSIONS, ignore_errors=True)
             start = options.output.parent if options.output else Path()
             links = review.write_versions(found.figures, VERSIONS, start)
-    except (review.ReviewError, DvcException) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+    except DvcException as error:
+        raise DataError(str(error)) from error
     text = review.comment(found, options.base, links)
     print(text, end="")
     if options.output:
