@@ -108,7 +108,7 @@ def one_command(monkeypatch, main):
     def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--what")
 
-    act = SimpleNamespace(__doc__="Act.\n\nMore.", arguments=arguments, main=main)
+    act = SimpleNamespace(__doc__="Act.\n\nMore.", SECTION="Data", arguments=arguments, main=main)
     monkeypatch.setattr(commands, "found", lambda: {"act": act})
 
 
@@ -152,7 +152,7 @@ def test_a_reader_that_stops_is_no_error():
     """`explain --list | head -1`, with more lines than a pipe holds."""
     code = (
         "from msabench import __main__, commands; from types import SimpleNamespace as S; "
-        "commands.found = lambda: {'act': S(__doc__='Act.', arguments=lambda p: None, "
+        "commands.found = lambda: {'act': S(__doc__='Act.', SECTION='', arguments=lambda p: None, "
         "main=lambda o: [print('x' * 1000) for _ in range(1000)])}; __main__.main(['act'])"
     )
     environment = os.environ | {"PYTHONPATH": str(trained_tree.ROOT / "src")}

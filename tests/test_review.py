@@ -321,7 +321,7 @@ def test_an_unknown_base_is_one_line(write_comment, base):
 
 def test_a_broken_pipeline_is_one_line(tree, write_comment):
     write(tree, {"dvc.yaml": "stages: 1"})
-    with pytest.raises(DataError, match="dvc.yaml"):
+    with pytest.raises(DataError, match=r"dvc\.yaml"):
         write_comment()
 
 
