@@ -324,7 +324,8 @@ def robustness(
     found = {kind for kinds in measured.values() for kind in kinds}
     rows = [{kind: row[kind] for kind in row if kind in found} for row in CORRUPTED]
     width = max(1, *map(len, rows))
-    figure = Figure(figsize=(max(7, 0.8 + 3.2 * width), 6.6), layout="constrained")
+    height = 6.6 if found else 2.4
+    figure = Figure(figsize=(max(7, 0.8 + 3.2 * width), height), layout="constrained")
     figure.suptitle(f"Robustness, {title}: MAE on corrupted test data")
     if not found:
         text = "not measured: dvc exp run -S 'robustness_seeds=[1,2,3]'"
