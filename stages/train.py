@@ -20,7 +20,7 @@ def main(name: str, seed: str) -> None:
             (folder / "same_as.json").write_text(json.dumps(config) + "\n")
         return
     # Here, because torch takes seconds to import, which a row trained elsewhere does not need.
-    from msabench import interruption, runs, scratch, training
+    from msabench import devices, interruption, runs, scratch, training
     from msabench.utterances import load_splits
 
     training.settle(config["threads"])
@@ -35,6 +35,8 @@ def main(name: str, seed: str) -> None:
         interruption.after_step(PARENT),
     ):
         regressor = runs.fit_and_predict(config, splits, int(seed), scratch=place, outcome=outcome)
+        if not devices.first():  # of several processes, the first writes
+            return
         regressor.save(weights)
         made = {"run": name, "seed": int(seed), **config, "text": text}
         made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "src" / "msabench"
 # Low to high: a module imports from lower lines and its own, never from higher ones.
 LAYERS = [
     ["hashes", "utterances"],
-    ["params", "predictions", "pickle_reader", "download", "scratch", "batches"],
+    ["params", "predictions", "pickle_reader", "download", "scratch", "batches", "devices"],
     ["checkpoints", "encoders", "interruption"],
     ["metrics", "statistics", "data_report"],
     ["tables", "layers"],
