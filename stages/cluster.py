@@ -35,7 +35,7 @@ except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}; CLUSTER needs more packages: {install}")
 from tqdm import tqdm
 
-from msabench import hashes, params, scratch
+from msabench import hashes, params
 from stages import run
 from stages.__main__ import ROUNDS
 
@@ -362,6 +362,7 @@ def main(*arguments: str) -> None:
     if not re.fullmatch(r"local:[1-9]\d*|[a-z]+://\S+", options.address):
         parser.error(f"{options.address!r}; permitted: tcp://host:port, local:3")
     settings = params.load(Path("params.yaml"))
+    from msabench import scratch  # here, as it imports torch, which `--help` does not need
 
     runs = out_of_date()
     record = Record(runs, decisive_files())

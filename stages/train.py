@@ -21,7 +21,7 @@ def main(name: str, seed: int) -> None:
             (folder / "same_as.json").write_text(json.dumps(config) + "\n")
         return
     # Here, because torch takes seconds to import, which a row trained elsewhere does not need.
-    from msabench import hashes, interruption, models, runs, scratch, times, training
+    from msabench import devices, hashes, interruption, models, runs, scratch, times, training
     from msabench.utterances import load_splits
 
     training.settle(config["threads"])
@@ -31,13 +31,19 @@ def main(name: str, seed: int) -> None:
     )
     decisive = (plan, reads, data, Path("src/msabench"))
     machine = training.machine(config["device"])
+    took = Path(f"runs/times/{outcome.name}.json")
+    first = devices.first()  # of several processes, the first writes
     used = f"{machine}, {config['threads']} of {os.cpu_count()} cores"
     with (
         scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=machine) as place,
         interruption.after_step(PARENT),
-        times.counted(Path(f"runs/times/{outcome.name}.json"), place.name, used) as time,
+        times.counted(
+            Path(f"runs/times/{outcome.name}.json"), place.name, used, kept=first
+        ) as time,
     ):
         regressor = runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
+        if not first:
+            return
         regressor.save(weights)
         means = runs.mean_frames(splits["train"])
         (weights / runs.MEAN_FRAMES).write_text(json.dumps(means) + "\n")

@@ -18,7 +18,7 @@ LAYERS = [
     ["hashes", "utterances"],
     [
         *("params", "predictions", "pickle_reader", "download", "scratch", "times", "batches"),
-        "robustness",
+        *("devices", "robustness"),
     ],
     ["checkpoints", "encoders", "interruption"],
     ["metrics", "statistics", "data_report"],

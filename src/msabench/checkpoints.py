@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from msabench import hashes
+from msabench import devices, hashes
 from msabench.errors import DataError
 
 History = list[dict[str, int | float]]
@@ -49,6 +49,7 @@ class Progress:
 class Checkpoints:
     """The checkpoint of one training, in a folder of its own.
 
+    Of several processes all call these methods; the first writes, all read.
     Raises OSError where a file cannot be written: the checkpoint before is still there.
     """
 
@@ -66,7 +67,7 @@ class Checkpoints:
 
     def due(self) -> bool:
         """Tell whether the training has gone on for long enough since the last checkpoint."""
-        return time.monotonic() >= self.next
+        return devices.first() and time.monotonic() >= self.next
 
     def write(self, progress: Progress) -> None:
         """Write a checkpoint, between two steps of the optimizer: no gradient is kept.
@@ -76,6 +77,8 @@ class Checkpoints:
         start = time.monotonic()
         epoch = len(progress.history) + 1
         self._check(f"epoch {epoch}, after {progress.batches} batches")
+        if not devices.first():
+            return
         tensors = {f"network/{name}": value for name, value in _changing(self.network).items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
@@ -109,6 +112,8 @@ class Checkpoints:
         """Keep the weights of this epoch: on disk, not in memory. Raises as write does."""
         self._check(f"epoch {epoch}")
         before, self.best = self.best, self.folder / f"best-{epoch}.safetensors"
+        if not devices.first():
+            return
         write(self.best, self.network.state_dict())
         if before is not None and before not in (self.best, self.counted_on):
             before.unlink()
@@ -117,11 +122,14 @@ class Checkpoints:
         """Give the network the weights of the best epoch."""
         assert self.best is not None
         self.network.load_state_dict(load_file(self.best))
+        devices.wait()  # the first process may remove the file from here on
 
     def resume(self) -> Progress:
         """Bring network and optimizer to the checkpoint and return it; an empty one without any.
 
-        A damaged checkpoint is set aside, in the folder `damaged`, and said so on stderr.
+        A damaged checkpoint is set aside, in the folder `damaged`, and said so on stderr. The first
+        process must have done so before the others resume. Raises OSError where one of them finds
+        damage that the first did not.
         """
         path = self.folder / NAME
         if not path.exists():
@@ -135,7 +143,8 @@ class Checkpoints:
         self.best = self.counted_on = self.folder / made["best"] if made["best"] else None
         progress = Progress(made["history"], made["batches"], made["loss"])
         where = f"epoch {len(progress.history) + 1}, after {progress.batches} batches"
-        print(f"goes on from {path}: {where}", file=sys.stderr)
+        if devices.first():
+            print(f"goes on from {path}: {where}", file=sys.stderr)
         return progress
 
     def restore_chance(self) -> None:
@@ -172,6 +181,8 @@ class Checkpoints:
         self.next = time.monotonic() + pause
 
     def _set_aside(self, reason: str) -> None:
+        if not devices.first():
+            raise OSError(f"{reason}; the first process could read it")
         aside = self.folder / "damaged"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()

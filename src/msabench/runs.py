@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msabench import models
+from msabench import devices, models
 from msabench.errors import DataError
 from msabench.layers import Standardize
 from msabench.models import Regressor
@@ -26,7 +26,8 @@ def fit_and_predict(
 ) -> Regressor:
     """Fit on train and valid; write predictions of valid and test, and the history, to outcome.
 
-    config: a run of the plan. scratch: where an unfinished training keeps its checkpoint.
+    config: a run of the plan. scratch: where an unfinished training keeps its checkpoint. Of
+    several processes the first writes.
     """
     train = splits["train"]
     regressor = models.build(
@@ -37,12 +38,13 @@ def fit_and_predict(
         device=config["device"],
     )
     history = regressor.fit(train, splits["valid"], seed=seed, scratch=scratch)
-    outcome.mkdir(parents=True, exist_ok=True)
-    for split in ("valid", "test"):
-        data = splits[split]
-        found = Predictions(data.ids, data.labels, regressor.predict(data))
-        found.write(outcome / f"{split}.csv")
-    write_history(outcome / "history.csv", history)
+    found = {split: regressor.predict(splits[split]) for split in ("valid", "test")}
+    if devices.first():
+        outcome.mkdir(parents=True, exist_ok=True)
+        for split, predictions in found.items():
+            data = splits[split]
+            Predictions(data.ids, data.labels, predictions).write(outcome / f"{split}.csv")
+        write_history(outcome / "history.csv", history)
     return regressor
 
 

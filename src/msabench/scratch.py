@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from msabench import hashes
+from msabench import devices, hashes
 
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
 MANIFEST = "sha256.json"
@@ -32,7 +32,8 @@ def folder(root: Path, name: str, *decisive: Path, machine: str) -> Iterator[Pat
 
     decisive: files, or folders of Python files; the packages that compute count too.
     machine: what computes, as one kind may go on with other numbers than another.
-    The folder is removed once what runs inside has succeeded, and kept if it has not.
+    The folder is removed once what runs inside has succeeded, and kept if it has not. Of several
+    processes the first holds it for all.
     Raises OSError where another process holds it.
     """
     content = [
@@ -40,7 +41,10 @@ def folder(root: Path, name: str, *decisive: Path, machine: str) -> Iterator[Pat
         for path in decisive
     ]
     digest = hashlib.sha256(json.dumps([content, versions(), machine]).encode()).hexdigest()
-    place = root / f"{name}-{digest[:16]}"
+    place = devices.of_the_first(root / f"{name}-{digest[:16]}")
+    if not devices.first():
+        yield place
+        return
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / f"{place.name}.lock", timeout=WAIT)
     try:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from msabench import checkpoints, interruption
+from msabench import checkpoints, devices, interruption
 from msabench.batches import Batch, cost, in_order_of_length, shuffled
 from msabench.checkpoints import Checkpoints, History, Progress
 from msabench.errors import DeviceError
@@ -49,7 +49,11 @@ class Network(nn.Module):
         """Take what training needs from the training split: statistics, label tables."""
 
     def training_loss(self, batch: Batch, epoch: int) -> Float[Tensor, ""]:
-        """Return the loss of a training batch; epochs count from 1."""
+        """Return the loss of a training batch, a mean over its utterances; epochs count from 1.
+
+        With several processes the batch is a part of the one that makes the step. What a network
+        keeps of it (label tables, running means) goes through `devices.gathered`.
+        """
         return l1_loss(self(batch), batch.labels)
 
     def observe(self) -> dict[str, float]:
@@ -98,7 +102,8 @@ class Schedule(Strict):
 def choose_device(device: Device) -> torch.device:
     """Return the device asked for; auto takes CUDA, then Apple's MPS, then the CPU.
 
-    Raises DeviceError for one that this machine, or this build of PyTorch, does not have.
+    Each of several processes has a GPU of its own. Raises DeviceError for one that this machine, or
+    this build of PyTorch, does not have.
     """
     present = {
         "cuda": torch.cuda.is_available(),
@@ -106,11 +111,11 @@ def choose_device(device: Device) -> torch.device:
         "cpu": True,
     }
     if device == "auto":
-        return torch.device(next(name for name, there in present.items() if there))
+        return devices.join(next(name for name, there in present.items() if there))
     if not present[device]:
         there = ", ".join(name for name in present if present[name])
         raise DeviceError(f"device: {device!r} is not available here; there are: auto, {there}")
-    return torch.device(device)
+    return devices.join(device)
 
 
 def machine(device: Device) -> str:
@@ -159,8 +164,10 @@ class NetworkRegressor:
         """Train until validation stops improving and keep the best epoch's weights.
 
         Continues from the checkpoint in scratch, if there is one, with the very numbers of an
-        uninterrupted training. Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae,
-        and what the network observes.
+        uninterrupted training. Of several processes each trains on its part of every batch, and all
+        end with the same weights.
+        Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae, and what the network
+        observes.
         Raises FloatingPointError for a loss that is not finite, MemoryError with the batch size to
         try, OSError where scratch cannot be written, KeyboardInterrupt after a checkpoint where
         `interruption` asks for it. What the last checkpoint holds stays in scratch.
@@ -175,7 +182,8 @@ class NetworkRegressor:
         network.to(self.device)
         optimizer = self._optimizer(network)
         kept = Checkpoints(scratch, network, optimizer)
-        progress = kept.resume()
+        with devices.first_before_others():  # it sets a damaged checkpoint aside
+            progress = kept.resume()
         history = progress.history
         while not self._finished(history):
             epoch = len(history) + 1
@@ -183,7 +191,7 @@ class NetworkRegressor:
             rng = np.random.default_rng([seed, epoch])
             torch.manual_seed(int(rng.integers(2**63)))
             batches = shuffled(cost(train), self.schedule.batch_size, rng)
-            if progress.batches:
+            if progress.batches and not devices.several():
                 kept.restore_chance()
             row: dict[str, int | float] = {
                 "epoch": epoch,
@@ -208,8 +216,8 @@ class NetworkRegressor:
 
     def _checkpoint(self, kept: Checkpoints, progress: Progress) -> None:
         """Write a checkpoint where one is due; the last one where the training is to end here."""
-        asked = interruption.asked()
-        if asked or kept.due():
+        asked, due = devices.told(interruption.asked(), kept.due())
+        if asked or due:
             kept.write(progress)
         if asked:
             raise KeyboardInterrupt
@@ -234,23 +242,27 @@ class NetworkRegressor:
         network = self._trained().train()
         epoch = len(progress.history) + 1
         seen = sum(map(len, batches[: progress.batches]))
+        chance = torch.initial_seed()  # of this epoch
         optimizer.zero_grad()
         bar = _progress(batches[progress.batches :], epoch)
         for number, index in enumerate(bar, start=progress.batches + 1):
-            loss = network.training_loss(Batch.of(train, index, self.device), epoch)
-            if not torch.isfinite(loss):
+            rows, weight = devices.part(index, chance)
+            loss = weight * network.training_loss(Batch.of(train, rows, self.device), epoch)
+            of_all = devices.total(loss.detach()).item()
+            if not np.isfinite(of_all):
                 raise FloatingPointError(
-                    f"epoch {epoch}, batch {number} of {len(batches)}: the loss is {loss.item()}; "
+                    f"epoch {epoch}, batch {number} of {len(batches)}: the loss is {of_all}; "
                     + self._offending(train, index)
                 )
             loss.backward()
-            progress.loss += loss.item() * len(index)
+            progress.loss += of_all * len(index)
             progress.batches = number
             seen += len(index)
             bar.set_postfix(loss=f"{progress.loss / seen:.3f}", refresh=False)
             last = number == len(batches) and not self.schedule.drop_incomplete
             if number % self.schedule.accumulate == 0 or last:
                 self._decay(optimizer, epoch - 1 + (number - 1) / len(batches))
+                devices.sum_gradients(network)
                 optimizer.step()
                 optimizer.zero_grad()
                 self._checkpoint(kept, progress)
@@ -306,17 +318,21 @@ class NetworkRegressor:
         return len(history) >= self.schedule.epochs or waited >= self.schedule.patience
 
     def predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
-        """Predict each utterance, in the order of the data. Raises MemoryError as fit does."""
+        """Predict each utterance, in the order of the data. Raises MemoryError as fit does.
+
+        Of several processes all must call it: each predicts a share.
+        """
         with _out_of_memory_says(self.schedule.batch_size):
             return self._predict(data)
 
     @torch.inference_mode()
     def _predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
         network = self._trained().eval()
-        predictions = np.empty(len(data), dtype=np.float32)
-        for index in in_order_of_length(cost(data), self.schedule.batch_size):
+        predictions = np.zeros(len(data), dtype=np.float32)
+        batches = in_order_of_length(cost(data), self.schedule.batch_size)
+        for index in devices.in_turn(batches):
             predictions[index] = network(Batch.of(data, index, self.device)).cpu().numpy()
-        return predictions
+        return devices.total(torch.from_numpy(predictions)).numpy()
 
     def size(self) -> dict[str, int]:
         """Count the parameters, all of them trained: those of the text encoder, and the rest."""
@@ -357,7 +373,8 @@ def _out_of_memory_says(batch_size: int) -> Iterator[None]:
 
 def _progress(batches: list[np.ndarray], epoch: int) -> "tqdm[np.ndarray]":
     """Show a bar with loss, rate and remaining time on a terminal, nothing elsewhere."""
-    return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=None)
+    hidden = None if devices.first() else True
+    return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=hidden)
 
 
 def _mae(predictions: np.ndarray, labels: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
+from msabench import devices
 from msabench.batches import Batch
 from msabench.layers import DropoutRate, EndState
 from msabench.text import TextEncoder
@@ -329,7 +330,8 @@ class SelfMM(Network):
             if task != FUSION:
                 error = error * (labels[task] - labels[FUSION]).abs().tanh()
             loss = loss + error.mean()
-        self.unimodal.update(batch.index, outputs.features, epoch)
+        features = {task: values.detach() for task, values in outputs.features.items()}
+        self.unimodal.update(*devices.gathered(batch.index, features), epoch)
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:

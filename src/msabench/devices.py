@@ -1,0 +1,192 @@
+"""One training by several processes, each with a device of its own: what they tell each other.
+
+`accelerate launch` (or torchrun) starts them and says so in the environment. In one process every
+function here gives back what it was given, and the package accelerate is not needed.
+
+The first process alone writes. What it or another learns alone (an interruption, a loss) is told
+to all before anything follows from it, so that all do the same.
+"""
+
+import atexit
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Integer, Num, Shaped
+from torch import Tensor, nn
+
+from msabench.errors import DeviceError
+
+T = TypeVar("T")
+
+
+def several() -> bool:
+    """Tell whether this process trains together with others."""
+    return _count() > 1
+
+
+def first() -> bool:
+    """Tell whether this is the one process that writes."""
+    return _rank() == 0
+
+
+def join(kind: str) -> torch.device:
+    """Meet the other processes and return the device of this one, of that kind.
+
+    Raises DeviceError without accelerate, for a kind that several processes cannot use, and for
+    more processes than GPUs.
+    """
+    if not several():
+        return torch.device(kind)
+    try:
+        from accelerate import PartialState
+    except ModuleNotFoundError:
+        raise DeviceError(f"{_count()} processes need accelerate: pip install .[cluster]") from None
+    if kind not in ("cpu", "cuda"):
+        raise DeviceError(
+            f"device: {kind!r} is for one process; permitted for {_count()}: cpu, cuda"
+        )
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", _count()))
+    if kind == "cuda" and here > torch.cuda.device_count():
+        raise DeviceError(
+            f"{here} processes for {torch.cuda.device_count()} GPUs; one each is needed"
+        )
+    # Without it accelerate sets the number of threads, which `threads` in params.yaml decides.
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    if not torch.distributed.is_initialized():
+        with _heard():
+            PartialState(cpu=kind == "cpu")
+        atexit.register(torch.distributed.destroy_process_group)  # its threads must not outlive it
+    return PartialState().device
+
+
+def part(index: Integer[np.ndarray, " b"], chance: int) -> tuple[Integer[np.ndarray, " p"], float]:
+    """Return this process's rows of a batch, and the weight of their mean in that of the batch.
+
+    In an order of length the parts are of similar length. A batch of fewer rows than processes is
+    computed whole by each: no part is empty. chance: of the epoch; each part has random numbers of
+    its own, a function of it and of the rows, so that no generator's state needs to be kept.
+    """
+    if not several():
+        return index, 1.0
+    rows, computed = index[_rank() :: _count()], len(index)
+    if len(index) < _count():
+        rows, computed = index, len(index) * _count()
+    torch.manual_seed(int(np.random.default_rng([chance, *rows]).integers(2**63)))
+    return rows, len(rows) / computed
+
+
+def in_turn(batches: Iterable[T]) -> Iterator[T]:
+    """Yield this process's share of what each can do by itself."""
+    return islice(batches, _rank(), None, _count())
+
+
+def total(values: Num[Tensor, "*d"]) -> Num[Tensor, "*d"]:
+    """Return the sum over all processes, the same bits in each."""
+    if not several():
+        return values
+    from accelerate.utils import reduce
+
+    with _heard():
+        return reduce(values.to(_device()), reduction="sum").to(values.device)
+
+
+def told(*flags: bool) -> list[bool]:
+    """Tell for each flag whether any process has raised it."""
+    return [count > 0 for count in total(torch.tensor(flags, dtype=torch.float32)).tolist()]
+
+
+def gathered(
+    index: Integer[Tensor, " p"], rows: Mapping[str, Shaped[Tensor, "p *_"]]
+) -> tuple[Integer[Tensor, " b"], dict[str, Shaped[Tensor, "b *_"]]]:
+    """Return what all processes have of a batch, end to end: its rows in the split, and tensors.
+
+    What a network keeps of the utterances that it was trained on goes through here, so that it is
+    the same in every process. A row occurs more than once only where each has computed it alike.
+    """
+    if not several():
+        return index, dict(rows)
+    from accelerate.utils import gather, pad_across_processes
+
+    with _heard():
+        index, rows = gather(pad_across_processes((index, dict(rows)), pad_index=-1))
+    real = index >= 0
+    return index[real], {name: values[real] for name, values in rows.items()}
+
+
+@torch.no_grad()
+def sum_gradients(network: nn.Module) -> None:
+    """Add up the gradients of all processes; what none of them has reached keeps none."""
+    if not several():
+        return
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    reached = torch.tensor([float(weight.grad is not None) for weight in weights])
+    gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+    summed = total(torch.cat([g.flatten() for g in gradients] + [reached.to(_device())]))
+    *gradients, reached = summed.split([w.numel() for w in weights] + [len(weights)])
+    for weight, gradient, processes in zip(weights, gradients, reached.tolist(), strict=True):
+        weight.grad = gradient.view_as(weight) if processes else None
+
+
+def of_the_first(value: T) -> T:
+    """Return what the first process has in the place of this value."""
+    if not several():
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    with _heard():
+        return broadcast_object_list([value])[0]
+
+
+def first_before_others() -> AbstractContextManager[Any]:
+    """Let the first process run what is inside, and then the others."""
+    return _heard_first() if several() else nullcontext()
+
+
+@contextmanager
+def _heard_first() -> Iterator[None]:
+    if not first():
+        wait()
+    yield
+    if first():
+        wait()
+
+
+def wait() -> None:
+    """Wait until all processes are here."""
+    if several():
+        from accelerate import PartialState
+
+        with _heard():
+            PartialState().wait_for_everyone()
+
+
+def _count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0")) if several() else 0
+
+
+def _device() -> torch.device:
+    from accelerate import PartialState
+
+    return PartialState().device
+
+
+@contextmanager
+def _heard() -> Iterator[None]:
+    """Say in one line that another process has ended, which the exchange with it tells first."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"no answer of another process, which may tell why: {error}"
+        ) from error
