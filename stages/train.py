@@ -31,7 +31,6 @@ def main(name: str, seed: int) -> None:
     )
     decisive = (plan, reads, data, Path("src/msabench"))
     machine = training.machine(config["device"])
-    took = Path(f"runs/times/{outcome.name}.json")
     first = devices.first()  # of several processes, the first writes
     used = f"{machine}, {config['threads']} of {os.cpu_count()} cores"
     with (
