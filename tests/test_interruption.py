@@ -54,7 +54,7 @@ def test_a_signal_ends_the_training_after_its_step(number, tmp_path):
     process.send_signal(number)
     start_of_end = time.monotonic()
     _, told = process.communicate(timeout=60)
-    assert time.monotonic() - start_of_end < 3
+    assert time.monotonic() - start_of_end < 5
     assert process.returncode == errors.INTERRUPTED_STATUS
     assert told.splitlines()[-1] == errors.INTERRUPTED
     assert (tmp_path / "scratch" / NAME).exists()
@@ -68,7 +68,7 @@ def test_a_step_that_takes_too_long_is_broken_off(tmp_path):
     process.send_signal(signal.SIGINT)
     start_of_end = time.monotonic()
     _, told = process.communicate(timeout=60)
-    assert 3 < time.monotonic() - start_of_end < 5
+    assert 3 < time.monotonic() - start_of_end < 7  # five, where nothing else runs
     assert process.returncode == errors.INTERRUPTED_STATUS
     assert told.splitlines()[-1] == errors.INTERRUPTED
 
