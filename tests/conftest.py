@@ -15,9 +15,13 @@ from msabench.utterances import Ragged, Utterances
 torch.set_num_threads(1)
 
 
+# Files that take minutes, the longest first.
+LONG = ["test_pipeline.py", "test_readme_commands.py", "test_cluster.py", "test_two_processes.py"]
+
+
 def pytest_collection_modifyitems(items):
-    """Start the longest file first, so that it runs beside all others."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """Start the longest files first, so that they run beside all others."""
+    items.sort(key=lambda item: LONG.index(name) if (name := item.path.name) in LONG else len(LONG))
 
 
 def random_ragged(rng, n, width, low=1, high=12):
