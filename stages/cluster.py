@@ -36,8 +36,9 @@ except ModuleNotFoundError as missing:
 from tqdm import tqdm
 
 from msabench import hashes, params
+from msabench.errors import DeviceError
 from stages import run
-from stages.__main__ import ROUNDS
+from stages.__main__ import ROUNDS, visible_gpus
 
 RETRIES = 2  # of a task that fails by its worker; those of workers that die are counted by Dask
 LOOK = 0.2  # seconds between two looks at a stage that runs
@@ -239,6 +240,8 @@ class Record:
                 raise OSError(f"{run.name}: {name} came back, which is none of its outputs")
             (new / path).parent.mkdir(parents=True, exist_ok=True)
             (new / path).write_bytes(content)
+        if absent := [out for out in run.outs if not (new / out).exists()]:
+            raise OSError(f"{run.name}: {', '.join(absent)} did not come back")
         for out in run.outs:
             shutil.rmtree(out, ignore_errors=True)
             Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -332,7 +335,11 @@ def send(
                     outcome = {"status": None, "told": told}
                 future.release()
                 if outcome["status"] == 0:
-                    record.place(run, outcome["files"])
+                    try:
+                        record.place(run, outcome["files"])
+                    except OSError as error:
+                        outcome = {"status": None, "told": str(error)}
+                if outcome["status"] == 0:
                     told = f"done on {outcome['worker']}"
                 else:
                     record.failed.append(run.name)
@@ -362,6 +369,12 @@ def main(*arguments: str) -> None:
     if not re.fullmatch(r"local:[1-9]\d*|[a-z]+://\S+", options.address):
         parser.error(f"{options.address!r}; permitted: tcp://host:port, local:3")
     settings = params.load(Path("params.yaml"))
+    wants_gpu = settings.device == "cuda" or (settings.device == "auto" and visible_gpus())
+    if options.address.startswith("local:") and wants_gpu:
+        raise DeviceError(
+            f"device: {settings.device}, and {options.address} is for CPUs; without CLUSTER "
+            "`make repro` runs one training on each GPU"
+        )
     from msabench import scratch  # here, as it imports torch, which `--help` does not need
 
     runs = out_of_date()

@@ -33,7 +33,8 @@ def main() -> None:
     behind = rows | tables.ablation_rows(plan, modalities)
     told = markdown.sections(plan, rows, table, comparison, ablation, generated, robustness)
     told += provenance.sections(plan, behind, source, PREPARED, PREDICTIONS)
-    missing = tables.missing_files(behind, PREDICTIONS)
+    corrupted = tables.robustness_files(plan, modalities, PREDICTIONS)
+    missing = tables.missing_files(behind, corrupted, PREDICTIONS)
     text = page.render(plan, told, drawn, comparison, missing)
     (PLOTS / "report.html").write_text(text, encoding="utf-8")
 

@@ -20,8 +20,7 @@ def main() -> None:
     rows = tables.rows_of(plan, ["text", *data["train"].sequences])
     subsets = tables.ablation_rows(plan, ["text", *data["train"].sequences])
     corrupted = tables.robustness_files(plan, ["text", *data["train"].sequences], PREDICTIONS)
-    missing = tables.missing_files(rows | subsets, PREDICTIONS)
-    missing += [str(path) for paths in corrupted.values() for path in paths if not path.exists()]
+    missing = tables.missing_files(rows | subsets, corrupted, PREDICTIONS)
 
     measured = {"1": data_report.describe(data, Path("data/features"), plan["label_range"])}
     measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)

@@ -198,11 +198,18 @@ def test_the_time_of_other_weights_is_not_told(capsys):
 
 @pytest.mark.usefixtures("tree")
 def test_a_run_without_a_card_or_with_that_of_other_weights_is_refused(capsys):
+    with pytest.raises(errors.DataError, match=r"runs/ours: no trained run; permitted"):
+        told("runs/ours", capsys)
+    shutil.copytree("predictions/ours-1", "runs/ours-1")
     with pytest.raises(errors.DataError, match=r"runs/cards/ours-1.md: no card of this run"):
         told("runs/ours-1", capsys)
     written("ours-1")
-    shutil.copytree("predictions/ours-1", "runs/ours-1")
+    write(Path("runs/same-1/same_as.json"), {"same_as": "ours"})
+    assert told("runs/same-1", capsys).startswith("# ours, seed 1")
     content = json.loads(Path("runs/ours-1/run.json").read_text())
     write(Path("runs/ours-1/run.json"), content | {"weights": "trained anew"})
     with pytest.raises(errors.DataError, match="of other weights than runs/ours-1 has"):
+        told("runs/ours-1", capsys)
+    Path("runs/ours-1/run.json").write_text("{")
+    with pytest.raises(errors.DataError, match=r"run\.json: damaged"):
         told("runs/ours-1", capsys)

@@ -23,8 +23,8 @@ from tests.conftest import until
 CHANGES = [
     *SMALL,
     "sweep_seeds=[]",
-    "batch_size=8",
-    "models.ours.epochs=2",
+    "batch_size=4",  # 36 steps of ours: none is to end while a signal is on its way
+    "models.ours.epochs=3",
 ]
 PROGRAM = (sys.executable, "-m", "stages.cluster")
 
@@ -95,8 +95,8 @@ def training(tree, process):
     def found():
         for checkpoint in (tree / "runs/scratch").glob("*/checkpoint.json"):
             model, seed, _ = checkpoint.parent.name.rsplit("-", 2)
-            for child in psutil.Process(process.pid).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            with suppress(psutil.NoSuchProcess):  # one has ended meanwhile
+                for child in psutil.Process(process.pid).children(recursive=True):
                     if child.cmdline()[-3:] == ["stages.train", model, seed]:
                         return child
         return None
@@ -278,6 +278,43 @@ def test_nothing_but_outputs_comes_back(name, tmp_path, monkeypatch):
     assert not (tmp_path / "runs/ours-1").exists()
 
 
+def test_outputs_that_are_here_stay_where_not_all_come_back(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outs = ["runs/ours-1", "predictions/ours-1"]
+    for out in outs:
+        (tmp_path / out).mkdir(parents=True)
+        (tmp_path / out / "before").touch()
+    asked = cluster.Run("train@ours-1", [], outs, cached=False)
+    with pytest.raises(OSError, match="predictions/ours-1 did not come back"):
+        cluster.Record([asked], ({}, {})).place(asked, {"runs/ours-1/run.json": b"{}"})
+    assert all((tmp_path / out / "before").exists() for out in outs)
+
+
+@pytest.mark.parametrize("device", ["cuda", "auto"])
+def test_processes_of_this_machine_are_refused_where_gpus_are_asked_for(device, monkeypatch):
+    monkeypatch.setattr(cluster, "visible_gpus", lambda: ["0"])
+    monkeypatch.setattr(cluster.params, "load", lambda _: SimpleNamespace(device=device))
+    with pytest.raises(errors.DeviceError, match=f"device: {device}, and local:2 is for CPUs"):
+        cluster.main("local:2")
+
+
+@pytest.mark.parametrize(
+    ("device", "offered", "needed"),
+    [
+        ("cpu", 1, {}),
+        ("auto", 0, {}),
+        ("auto", 1, {"GPU": 1}),
+        ("cuda", 0, {"GPU": 1}),
+    ],
+)
+def test_a_run_needs_a_gpu_where_settings_or_workers_say_so(device, offered, needed, capsys):
+    workers = {"tcp://a:1": {"resources": {"GPU": 1} if offered else {}}}
+    client = SimpleNamespace(scheduler_info=lambda: {"workers": workers})
+    assert cluster.resources(client, device) == needed  # type: ignore[arg-type]
+    waits = bool(needed) and not offered
+    assert ("waiting for a worker that offers a GPU" in capsys.readouterr().err) == waits
+
+
 def test_runs_of_changed_code_are_not_recorded(monkeypatch):
     asked = cluster.Run("train@ours-1", [], [], cached=False)
     record = cluster.Record([asked], ({"stages/train.py": "before"}, {}), here={asked.name})
@@ -299,7 +336,7 @@ def test_without_the_extra_it_says_what_to_install(planned, tmp_path, monkeypatc
     missing = "raise ModuleNotFoundError(\"No module named 'distributed'\")"
     (tmp_path / "distributed.py").write_text(missing)
     path = environment() | {"PYTHONPATH": str(tmp_path)}
-    monkeypatch.setattr("tests.test_pipeline.environment", lambda: path)
+    monkeypatch.setattr("tests.clones.environment", lambda: path)
     made = run(planned, *PROGRAM, "local:3", check=False)
     assert made.returncode == 1
     assert len(made.stderr.splitlines()) == 1

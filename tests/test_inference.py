@@ -143,7 +143,7 @@ def first(tree):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([], "no utterance is given; at least 1 is needed"),
+        ([], inference.NOTHING),
         ([TEXT, " "], "utterance 2: nothing is given; this run reads text, audio, vision"),
         ({}, "utterance 1: nothing is given; this run reads text, audio, vision"),
         ({"id": "mine", "text": ""}, "mine: nothing is given; this run reads text, audio, vision"),
@@ -174,12 +174,21 @@ def first(tree):
             "utterance 1: audio: frame 0, feature 0 is 1e+40; permitted: finite numbers of float32",
         ),
         ({"audio": "no.npy"}, "utterance 1: audio: no.npy: missing"),
+        (
+            Utterances([], [], np.zeros(0, np.float32)),
+            "no utterance is given; at least 1 is needed",
+        ),
     ],
 )
 def test_bad_utterances_are_one_line(first, given, message):
     with pytest.raises(DataError) as caught:
         first.predict(given)
     assert str(caught.value) == message
+
+
+def test_rows_of_different_lengths_are_one_line(first):
+    with pytest.raises(DataError, match=r"^utterance 1: audio: .*inhomogeneous"):
+        first.predict({"audio": [[1, 2], [3]]})
 
 
 def test_an_array_of_objects_is_not_read(first, tmp_path):
@@ -249,6 +258,14 @@ def test_seeds_of_different_settings_are_not_averaged(own):
     rewrite(Path(f"{own}-2") / "run.json", data={})
     assert refusal(own).startswith(f"{own}-2: data in run.json differ from {own}-1, ")
     assert len(msabench.load(f"{own}-2").folders) == 1
+
+
+def test_a_seed_that_the_plan_does_not_name_is_left_out(own):
+    """It stays behind when `seeds` shrinks, and Table 6 has it no more."""
+    plan = own.parent / "plan/stages/tables.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text(json.dumps({"seeds": [2], "sweep_seeds": []}))
+    assert [folder.name for folder in msabench.load(own).folders] == ["ours-2"]
 
 
 def test_import_is_cheap():

@@ -82,6 +82,11 @@ def shell(folder, commands):
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_the_blocks_of_a_section_work(clone, heading):
+    follow(clone, heading)
+
+
+def follow(clone, heading):
+    """Do what a section says."""
     printed = ""
     for kind, block in SECTIONS[heading]:
         if kind == "sh":
@@ -114,7 +119,9 @@ def set_params(clone, block):
 
 
 def test_a_fifth_model_stands_beside_the_others(clone):
-    """After the section that adds it: in Table 6, on the page, and among the cards."""
+    """In Table 6, on the page, and among the cards, once its section has been followed."""
+    if not (clone / "src/msabench/models/mine.py").exists():
+        follow(clone, "Add a model")
     assert json.loads((clone / "metrics/table6.json").read_text())["mine"]["mae"] > 0
     assert "mine" in (clone / "plots/report.html").read_text(encoding="utf-8")
     assert (clone / "runs/cards/mine-1.md").is_file()

@@ -459,3 +459,4 @@ def test_robustness_is_the_mae_by_level_over_the_seeds_asked_for(tree):
         tables_stage.main()
     assert tree.read("robustness")["ours"]["audio_noise"]["4"] == {"mae": None, "mae_std": None}
     report_stage.main()
+    assert "robustness-ours-2/audio_noise/4.csv" in Path("plots/report.html").read_text()

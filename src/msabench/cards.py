@@ -38,7 +38,7 @@ def model_card(
     """
     run, title = f"{made['run']}-{made['seed']}", plan["title"]
     text = [f"# {made['run']}, seed {made['seed']}: {title}", *_warning(title), made["about"]]
-    if "report" in made["about"]:
+    if "the report's own" in made["about"]:
         text.append(f"{PUBLISHED['source']}.")
     text += ["## Trained on", _splits_grid(splits)]
     text.append(
@@ -110,11 +110,22 @@ def with_time(run: Path) -> str:
 
     Raises DataError where the run has no card, or has been trained anew since.
     """
+    alias = run / "same_as.json"
+    if alias.is_file():  # a row of the sweep that trained nothing
+        seed = run.name.rpartition("-")[2]
+        run = run.with_name(f"{json.loads(alias.read_text())['same_as']}-{seed}")
+    try:
+        weights = json.loads((run / "run.json").read_text(encoding="utf-8"))["weights"]
+    except FileNotFoundError:
+        raise DataError(
+            f"{run}: no trained run; permitted: one of a seed, as runs/ours-1"
+        ) from None
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{run}/run.json: damaged, or of another version") from error
     card = run.parent / "cards" / f"{run.name}.md"
     if not card.is_file():
         raise DataError(f"{card}: no card of this run; `dvc repro cards` makes those of all runs")
     text = card.read_text(encoding="utf-8")
-    weights = json.loads((run / "run.json").read_text(encoding="utf-8"))["weights"]
     if weights not in text:
         raise DataError(f"{card}: of other weights than {run} has; `dvc repro cards` mends it")
     record = times.read(run.parent / "times" / f"{run.name}.json")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from msabench import figures
 from msabench.metrics import class_names, confusion
 from msabench.statistics import mean_history
-from msabench.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, Table
+from msabench.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, Table, printed_name
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ def draw(
     and kind of corruption.
     """
     kind, title, facts, on = plan["metrics"], plan["title"], PUBLISHED["tables"], PUBLISHED["data"]
-    named = {_name(model): seeds for model, seeds in runs.items()}
+    named = {printed_name(model): seeds for model, seeds in runs.items()}
     tested = {name: seeds for name, seeds in named.items() if seeds.test}
     histories = {name: seeds.histories for name, seeds in named.items()}
     counts = {name: confusion(*seeds.pooled(), kind) for name, seeds in tested.items()}
     means = {name: seeds.mean() for name, seeds in tested.items()}
-    results = {_name(model): row for model, row in tables["6"].items()}
-    report = {_name(model): row for model, row in facts["6"]["rows"].items()}
+    results = {printed_name(model): row for model, row in tables["6"].items()}
+    report = {printed_name(model): row for model, row in facts["6"]["rows"].items()}
     sweeps = {facts[n]["title"]: tables[n] for n in SWEEPS}
     published = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
-    corrupted = {_name(model): kinds for model, kinds in robustness.items()}
+    corrupted = {printed_name(model): kinds for model, kinds in robustness.items()}
     baseline = tables["6"]["train_mean"]["mae"]
     curves = {name: mean_history(found) for name, found in histories.items() if found}
     return {
@@ -99,10 +99,6 @@ def draw(
             _of_robustness(corrupted),
         ),
     }
-
-
-def _name(model: str) -> str:
-    return PUBLISHED["names"].get(model, model)
 
 
 def _listed(lead: str, found: Mapping[str, str], otherwise: str) -> str:

@@ -37,6 +37,7 @@ Given: TypeAlias = str | Mapping[str, Any] | Sequence[Any] | Utterances  # see P
 
 # What the seeds of a run must have in common.
 SHARED = ("model", "settings", "modalities", "text_encoder", "text", "data", "widths")
+NOTHING = "no utterance is given; at least 1 is needed"
 CHUNK = 1000  # utterances: bounds the memory of a text's hidden states
 
 
@@ -57,10 +58,18 @@ def folders(run: Path) -> list[Path]:
         return [_trained(run)]
     seeds = [path for path in run.parent.glob("*-*") if re.fullmatch(r".+-\d+", path.name)]
     own = [path for path in seeds if path.name.rpartition("-")[0] == run.name]
+    own = [path for path in own if _seed(path) in _planned(path)] or own
     if not own:
         there = sorted({path.name.rpartition("-")[0] for path in seeds}) or ["none"]
         raise DataError(f"{run}: no such run; in {run.parent} there are: {', '.join(there)}")
     return [_trained(path) for path in sorted(own, key=lambda path: int(_seed(path)))]
+
+
+def _planned(folder: Path) -> list[str]:
+    """Return the seeds that the plan beside a run has: others are left from other settings."""
+    file = folder.parent / "plan/stages/tables.json"
+    plan = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return [str(seed) for seed in {*plan.get("seeds", []), *plan.get("sweep_seeds", [])}]
 
 
 def _seed(folder: Path) -> str:
@@ -124,6 +133,8 @@ class Predictor:
     def gather(self, given: Given) -> Utterances:
         """Return utterances with the frames of all that the run reads, checked, but no text."""
         data = given if isinstance(given, Utterances) else self._gather(given)
+        if len(data) == 0:
+            raise DataError(NOTHING)
         sequences = {}
         for name in self.widths:
             if name != "text":
@@ -171,7 +182,7 @@ class Predictor:
     def _gather(self, given: str | Mapping[str, Any] | Sequence[Any]) -> Utterances:
         listed = [given] if isinstance(given, str | Mapping) else list(given)
         if not listed:
-            raise DataError("no utterance is given; at least 1 is needed")
+            raise DataError(NOTHING)
         ones = [{"text": one} if isinstance(one, str) else one for one in listed]
         ids = [
             str(one["id"]) if isinstance(one, Mapping) and "id" in one else f"utterance {i}"
@@ -216,7 +227,7 @@ class Predictor:
         if isinstance(given, str | Path):
             where, frames = f"{id}: {name} {given}", self._from_file(f"{id}: {name}", Path(given))
         else:
-            where, frames = f"{id}: {name}", np.asarray(given)
+            where, frames = f"{id}: {name}", self._from_values(f"{id}: {name}", given)
         if frames.dtype.kind not in "fiu" or frames.ndim != 2 or len(frames) == 0:
             raise DataError(
                 f"{where}: {frames.dtype} of shape {frames.shape}; permitted: numbers, "
@@ -232,6 +243,12 @@ class Predictor:
                 "permitted: finite numbers of float32"
             )
         return converted
+
+    def _from_values(self, where: str, given: Any) -> np.ndarray:
+        try:
+            return np.asarray(given)
+        except ValueError as error:  # as of rows of different lengths
+            raise DataError(f"{where}: {error}") from None
 
     def _from_file(self, where: str, file: Path) -> np.ndarray:
         try:

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from msabench import figures, statistics
 from msabench.exhibits import Exhibit
 from msabench.markdown import Grid, Section
-from msabench.tables import PUBLISHED, Row
+from msabench.tables import Row, printed_name
 
 # The order of the page. A figure stands in the section of its name, or is one.
 PARTS = {
@@ -149,7 +149,7 @@ def verdict(comparison: Mapping[str, Mapping[str, Row]]) -> str:
     told = (
         "{} has the lowest MAE on test, {mae:.3f} ({} confidence interval {low:.3f} to {high:.3f})"
     )
-    told = told.format(_name(best), level, **models[best])
+    told = told.format(printed_name(best), level, **models[best])
     p = {
         other: pair["p_holm"]
         for names, pair in comparison["pairs"].items()
@@ -292,11 +292,7 @@ def _cell(text: str, *, words: bool) -> Cell:
     return Cell(sign.replace("-", MINUS) + number, spread, mark)
 
 
-def _name(model: str) -> str:
-    return PUBLISHED["names"].get(model, model)
-
-
 def _joined(models: Sequence[str]) -> str:
     """Return the models' printed names as a sentence lists them."""
-    *first, last = map(_name, models)
+    *first, last = map(printed_name, models)
     return f"{', '.join(first)} and {last}" if first else last

@@ -164,7 +164,7 @@ def _text_encoder(made: Iterable[Made]) -> list[str | Grid]:
         return ["No run has left the name of its text encoder."]
     blocks: list[str | Grid] = []
     for name in names:
-        published = encoders.PUBLISHED.get(name.removeprefix("google-bert/"))
+        published = encoders.published(name)
         if published is None:
             blocks.append(f"`{name}`, a folder: its publisher's hashes are not known.")
             continue
@@ -206,8 +206,9 @@ def _predictions(
         digest = hashes.of_file(file) if file.exists() else "missing"
         lines.append([folder, stage_of(plan, folder), digest])
     return [
-        "All figures above are made of these files. A run on the same kind of processor gives the "
-        "same bytes; on another kind the last digits move. Make one again by its stage:",
+        "All figures on test but those of robustness are made of these files. A run on the same "
+        "kind of processor gives the same bytes; on another kind the last digits move. Make one "
+        "again by its stage:",
         *(
             _commands(
                 f"dvc repro --force --single-item {stage}",

@@ -33,6 +33,11 @@ PUBLISHED: dict[str, Any] = json.loads(
 )
 
 
+def printed_name(model: str) -> str:
+    """Return a model's name as the report prints it, or its own."""
+    return str(PUBLISHED["names"].get(model, model))
+
+
 @dataclass(frozen=True)
 class Runs:
     """What the seeds of one model left: predictions on test, and histories where it has epochs."""
@@ -125,12 +130,20 @@ def robustness_files(
     }
 
 
-def missing_files(rows: Mapping[str, Mapping[str, list[str]]], predictions: Path) -> list[str]:
-    """Name the files of predictions that the rows need and that are not there."""
+def missing_files(
+    rows: Mapping[str, Mapping[str, list[str]]],
+    corrupted: Mapping[tuple[str, str, str], Sequence[Path]],
+    predictions: Path,
+) -> list[str]:
+    """Name the files of predictions that are not there.
+
+    rows: those that need files of valid and test. corrupted: the files of robustness.
+    """
     folders = dict.fromkeys(
         name for table in rows.values() for row in table.values() for name in row
     )
     files = [predictions / name / f"{split}.csv" for name in folders for split in ("valid", "test")]
+    files += [path for paths in corrupted.values() for path in paths]
     return [str(path) for path in files if not path.exists()]
 
 

@@ -8,7 +8,7 @@ feature standardized, averaged over modalities; no model has a part in it.
 examples:
   python -m msabench explain --run runs/ours
   python -m msabench explain --run runs/ours --list | head
-  python -m msabench explain --run runs/ours-1 'sim0301$_$2' --json
+  python -m msabench explain --run runs/ours-1 'test00062$_$4' --json
 """
 
 import argparse

@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msabench.errors import DataError
+
 SECTION = "Use a model"  # of the README
 FRAMES = ("audio", "vision")
 COLUMNS = ("id", "text", *FRAMES)
@@ -89,8 +91,6 @@ def _of_text(place: str, text: str) -> Row:
 
 
 def _lines() -> list[str]:
-    from msabench.utterances import DataError
-
     try:
         return [line.decode("utf-8-sig").rstrip("\r\n") for line in sys.stdin.buffer]
     except UnicodeDecodeError as error:
@@ -99,7 +99,6 @@ def _lines() -> list[str]:
 
 def _from_csv(file: Path) -> list[Row]:
     from msabench.sources._csv import rows_of
-    from msabench.utterances import DataError
 
     rows = list(rows_of(file, ["text"]))
     if not rows:
