@@ -127,7 +127,8 @@ def changed(clone, *changes):
     params = (clone / "params.yaml").read_bytes()
     lock = (clone / "dvc.lock").read_bytes()
     try:
-        run(clone, "dvc", "exp", "run", *clones.options(changes), "plan")
+        others = clones.options(["robustness_seeds=[]", *changes])
+        run(clone, "dvc", "exp", "run", *others, "plan")
         yield
     finally:
         (clone / "params.yaml").write_bytes(params)
