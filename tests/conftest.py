@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from msabench import training
 from msabench.utterances import Ragged, Utterances
 
 torch.set_num_threads(1)
@@ -22,6 +23,12 @@ LONG = ["test_pipeline.py", "test_readme_commands.py", "test_cluster.py", "test_
 def pytest_collection_modifyitems(items):
     """Start the longest files first, so that they run beside all others."""
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.name) in LONG else len(LONG))
+
+
+@pytest.fixture(autouse=True)
+def unsettled(monkeypatch):
+    """Let no stage that runs in this process change how all of it computes (denormals flushed)."""
+    monkeypatch.setattr(training, "settle", lambda _: None)
 
 
 def random_ragged(rng, n, width, low=1, high=12):

@@ -36,6 +36,9 @@ SIZES = {"train": 320, "valid": 24, "test": 24}
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
+MANY = 10  # kills, of which one at least is to meet a checkpoint
+
+
 class Training:
     """One network in a work tree of its own."""
 
@@ -228,7 +231,7 @@ def main() -> None:
                 print(f"{model}: {told}: {wrong or 'same bytes'}", flush=True)
                 outcomes.append(wrong)
             print(f"{model}: went on from a checkpoint {training.went_on} times", flush=True)
-            if training.went_on == 0:
+            if training.went_on == 0 and options.kills >= MANY:
                 outcomes.append("no checkpoint was met")
             return outcomes
 

@@ -16,7 +16,7 @@ import pytest
 
 import msabench
 from msabench import __main__ as program
-from msabench import commands, training
+from msabench import commands
 from msabench.commands import _table
 from msabench.errors import DataError
 from msabench.predictions import Predictions
@@ -37,7 +37,6 @@ def tree(tiny_bert, tmp_path_factory):
 def run(tree, capsys, monkeypatch):
     """Run a command in the tree; return what it prints."""
     monkeypatch.chdir(tree)
-    monkeypatch.setattr(training, "settle", lambda _: None)  # of the whole process
 
     def run(*arguments):
         program.main([str(argument) for argument in arguments])
