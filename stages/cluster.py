@@ -330,15 +330,12 @@ def send(
                 run = futures.pop(future)
                 try:
                     outcome = future.result()
+                    if outcome["status"] == 0:
+                        record.place(run, outcome["files"])
                 except Exception as error:  # a task may fail by anything, and stops no other
                     told = " ".join(str(error).split()) or type(error).__name__
                     outcome = {"status": None, "told": told}
                 future.release()
-                if outcome["status"] == 0:
-                    try:
-                        record.place(run, outcome["files"])
-                    except OSError as error:
-                        outcome = {"status": None, "told": str(error)}
                 if outcome["status"] == 0:
                     told = f"done on {outcome['worker']}"
                 else:

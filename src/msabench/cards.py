@@ -12,7 +12,7 @@ from typing import Any
 
 from msabench import encoders, metrics, statistics, times
 from msabench.errors import DataError
-from msabench.markdown import Grid, drawn, markdown, report_section
+from msabench.markdown import Grid, drawn, markdown, printed, report_section
 from msabench.predictions import Predictions
 from msabench.tables import PUBLISHED, Row, Table
 
@@ -158,7 +158,7 @@ def _unknown(data: Mapping[str, Any]) -> str:
 
 
 def _splits_grid(splits: Table) -> str:
-    lines = [[name, *(_number(row[column]) for column in SHOWN)] for name, row in splits.items()]
+    lines = [[name, *(printed(row[column]) for column in SHOWN)] for name, row in splits.items()]
     return drawn(Grid(["", *SHOWN], lines))
 
 
@@ -166,8 +166,8 @@ def _figures_grid(measured: Mapping[str, Mapping[str, float]], row: Row) -> str:
     lines = []
     for metric, value in measured["test"].items():
         std = row[f"{metric}_std"]
-        all_seeds = _number(row[metric]) + ("" if std is None else f" ± {std:.3f}")
-        lines.append([metric, _number(measured["valid"][metric]), _number(value), all_seeds])
+        all_seeds = printed(row[metric]) + ("" if std is None else f" ± {std:.3f}")
+        lines.append([metric, printed(measured["valid"][metric]), printed(value), all_seeds])
     return drawn(Grid(["", "valid", "test", "test, all seeds"], lines))
 
 
@@ -258,10 +258,6 @@ def _bullets(lines: list[str]) -> str:
 
 def _versions(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{package} {version}" for package, version in versions.items())
-
-
-def _number(value: float | int | None) -> str:
-    return "-" if value is None else f"{value:z.3f}" if isinstance(value, float) else str(value)
 
 
 def _digest(hashed: Mapping[str, str]) -> str:

@@ -86,7 +86,7 @@ def sections(
     found += _robustness_sections(robustness, tables["6"]["train_mean"], title)
     found += _generated_sections(generated, title)
     quoted = [
-        [entry["name"], *(_number(entry[metric]) for metric in HEADLINE), entry["source"]]
+        [entry["name"], *(printed(entry[metric]) for metric in HEADLINE), entry["source"]]
         for entry in PUBLISHED["quoted"]
     ]
     grid = Grid(["", *HEADLINE, "source"], quoted, left=(0, 5))
@@ -112,7 +112,7 @@ def _data_grid(table: Table, published: Mapping[str, Row]) -> Grid:
     lines = []
     for name, row in table.items():
         report = published[name]["utterances"]
-        numbers = [_number(row[column]) for column in DATA]
+        numbers = [printed(row[column]) for column in DATA]
         lines.append(
             [name, *map(str, (row["utterances"], report, row["utterances"] - report)), *numbers]
         )
@@ -174,7 +174,7 @@ def _beside(row: Row, metric: str, report: float | None, marked: bool) -> list[s
         shown += f" ± {std:.3f}"
     unknown = value is None or report is None or constant
     difference = "-" if unknown else f"{value - report:+z.3f}"
-    return [shown + (" †" if marked else ""), _number(report), difference]
+    return [shown + (" †" if marked else ""), printed(report), difference]
 
 
 def _further_grid(table: Table, kind: str) -> Grid:
@@ -188,7 +188,7 @@ def _further_grid(table: Table, kind: str) -> Grid:
 def _comparison_section(comparison: Mapping[str, Mapping[str, Row]], title: str) -> Section:
     level = f"{statistics.LEVEL:.0%}"
     models = [
-        [name, _number(row["mae"]), _number(row["low"]), _number(row["high"])]
+        [name, printed(row["mae"]), printed(row["low"]), printed(row["high"])]
         for name, row in comparison["models"].items()
     ]
     pairs = [
@@ -213,7 +213,7 @@ def _ablation_sections(ablation: Mapping[str, Mapping[str, Table]], title: str) 
     for model, measured in ablation.items():
         for subset, row in measured["rows"].items():
             pair = measured["pairs"].get(f"{subset} - {FULL}", {})
-            shown = [_number(row[column]) for column in VALID]
+            shown = [printed(row[column]) for column in VALID]
             shown += [_beside(row, metric, None, False)[0] for metric in HEADLINE]
             tested = [_signed(pair.get(c)) for c in BOUNDS]
             tested += ["-" if c not in pair else f"{pair[c]:.4f}" for c in ("p", "p_holm")]
@@ -245,7 +245,7 @@ def _robustness_sections(
         "share of its tokens is taken from other texts, or its frames have Gaussian noise, in "
         "standard deviations of each feature over the frames of train. No model was trained for "
         "it; with one seed, all have the same corrupted data. The mean of the training labels has "
-        f"{_number(baseline['mae'])}.",
+        f"{printed(baseline['mae'])}.",
     ]
     blocks += [Grid(["", "", *levels], rows, left=(0, 1)) for levels, rows in lines.items()]
     return [Section("robustness", f"Robustness, {title}: MAE on corrupted test data", blocks)]
@@ -256,7 +256,7 @@ def _generated_sections(generated: Mapping[str, Table], title: str) -> list[Sect
         return []
     columns = ("multimodal", "generated", "shift_corr", "shift_ratio")
     lines = [
-        [model, name, *(_number(row[column]) for column in columns)]
+        [model, name, *(printed(row[column]) for column in columns)]
         for model, table in generated.items()
         for name, row in table.items()
     ]
@@ -281,14 +281,15 @@ def _constant(metric: str, value: float | None) -> bool:
 
 
 def _shown(metric: str, value: float | None) -> str:
-    return "-" if _constant(metric, value) else _number(value)
+    return "-" if _constant(metric, value) else printed(value)
 
 
 def _count(value: float | int | None) -> str:
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _number(value: float | int | None) -> str:
+def printed(value: float | int | None) -> str:
+    """Return a number as tables show it: three decimals, or whole."""
     return "-" if value is None else f"{value:z.3f}" if isinstance(value, float) else str(value)
 
 
