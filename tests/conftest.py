@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -29,6 +30,17 @@ def pytest_collection_modifyitems(items):
 def unsettled(monkeypatch):
     """Let no stage that runs in this process change how all of it computes (denormals flushed)."""
     monkeypatch.setattr(training, "settle", lambda _: None)
+
+
+@pytest.fixture
+def in_memory(tmp_path):
+    """A folder that waits for no disk, for what must end in time; elsewhere one on the disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 def random_ragged(rng, n, width, low=1, high=12):

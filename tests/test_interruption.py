@@ -48,40 +48,40 @@ def start(folder, seconds, *before):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_training_after_its_step(number, tmp_path):
+def test_a_signal_ends_the_training_after_its_step(number, in_memory):
     """With a checkpoint, from which it ends as if nothing had happened."""
-    process = start(tmp_path, 0.2)
+    process = start(in_memory, 0.2)
     process.send_signal(number)
     start_of_end = time.monotonic()
     _, told = process.communicate(timeout=60)
     assert time.monotonic() - start_of_end < 5
     assert process.returncode == errors.INTERRUPTED_STATUS
     assert told.splitlines()[-1] == errors.INTERRUPTED
-    assert (tmp_path / "scratch" / NAME).exists()
-    _, history = fit(Line, utterances(LABELS), tmp_path / "scratch")
-    _, expected = fit(Line, utterances(LABELS), tmp_path / "whole")
+    assert (in_memory / "scratch" / NAME).exists()
+    _, history = fit(Line, utterances(LABELS), in_memory / "scratch")
+    _, expected = fit(Line, utterances(LABELS), in_memory / "whole")
     assert history == expected
 
 
-def test_a_step_that_takes_too_long_is_broken_off(tmp_path):
-    process = start(tmp_path, 30)
+def test_a_step_that_takes_too_long_is_broken_off(in_memory):
+    process = start(in_memory, 30)
     process.send_signal(signal.SIGINT)
     start_of_end = time.monotonic()
     _, told = process.communicate(timeout=60)
-    assert 3 < time.monotonic() - start_of_end < 7  # five, where nothing else runs
+    assert 3 < time.monotonic() - start_of_end < 10  # five, where nothing else runs
     assert process.returncode == errors.INTERRUPTED_STATUS
     assert told.splitlines()[-1] == errors.INTERRUPTED
 
 
-def test_without_its_parent_the_training_ends(tmp_path):
+def test_without_its_parent_the_training_ends(in_memory):
     """A shell starts it and is killed, as `dvc` may be."""
     shell = 'trap "" INT; "$@" & echo $! > "$0"; wait'
-    process = start(tmp_path, 0.2, "sh", "-c", shell, str(tmp_path / "number"))
+    process = start(in_memory, 0.2, "sh", "-c", shell, str(in_memory / "number"))
     process.kill()
-    child = int((tmp_path / "number").read_text())
+    child = int((in_memory / "number").read_text())
     until(lambda: not running(child), 10)
-    assert (tmp_path / "scratch" / NAME).exists()
-    assert not (tmp_path / "ended").exists()
+    assert (in_memory / "scratch" / NAME).exists()
+    assert not (in_memory / "ended").exists()
     process.stderr.close()
     process.wait()
 
