@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,9 +15,8 @@ def main(name: str, seed: int) -> None:
     data = Path("data/prepared/sha256.json")
     weights, outcome = Path(f"runs/{name}-{seed}"), Path(f"predictions/{name}-{seed}")
     config = json.loads(plan.read_text())
-    for folder in (weights, outcome):
-        folder.mkdir(parents=True, exist_ok=True)
     if "same_as" in config:  # a row of the sweep that another run has trained
+        _empty(weights, outcome)
         for folder in (weights, outcome):
             (folder / "same_as.json").write_text(json.dumps(config) + "\n")
         return
@@ -40,6 +40,8 @@ def main(name: str, seed: int) -> None:
             Path(f"runs/times/{outcome.name}.json"), place.name, used, kept=first
         ) as time,
     ):
+        if first:
+            _empty(weights, outcome)
         regressor = runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
         if not first:
             return
@@ -53,6 +55,14 @@ def main(name: str, seed: int) -> None:
         made |= {"versions": scratch.versions(), "weights": time["weights"]}
         for folder in (weights, outcome):  # what made the weights made the predictions
             (folder / "run.json").write_text(json.dumps(made, indent=2) + "\n")
+
+
+def _empty(*folders: Path) -> None:
+    """Begin with nothing, as under DVC: a killed run may have left a part of a file."""
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
 
 
 if __name__ == "__main__":
