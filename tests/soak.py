@@ -34,9 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"train": 320, "valid": 24, "test": 24}
 # Most are SIGKILL, which no program can answer.
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-
-
 MANY = 10  # kills, of which one at least is to meet a checkpoint
+UNFINISHED = (".tmp*", "*.unfinished")  # files as they are written: by safetensors, by us
 
 
 class Training:
@@ -111,7 +110,7 @@ class Training:
         while process.poll() is None:
             now = False
             with suppress(FileNotFoundError):  # the folder goes when the training ends
-                now = any(self.scratch.glob("*/*.unfinished"))
+                now = any(any(self.scratch.glob(f"*/{name}")) for name in UNFINISHED)
                 if start is None and any(self.scratch.glob("*/")):
                     start = time.monotonic()
             if now and not before:
@@ -156,10 +155,9 @@ def check(training: Training) -> str | None:
     except RuntimeError as error:
         return f"it fails: {error}"
     made, expected = training.made(), training.expected
-    differing = [name for name in expected if made.get(name) != expected[name]]
-    return (
-        f"other bytes: {', '.join(differing)}" if differing or len(made) > len(expected) else None
-    )
+    names = sorted({*made, *expected})
+    differing = [name for name in names if made.get(name) != expected.get(name)]
+    return f"other bytes: {', '.join(differing)}" if differing else None
 
 
 def cases(
