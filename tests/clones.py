@@ -23,13 +23,12 @@ SMALL = (
 
 
 def environment() -> dict[str, str]:
-    """This Python's programs, one thread, checkpoints after every step."""
+    """This Python's programs, one thread."""
     return os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": "",
         "HF_HUB_OFFLINE": "1",
-        SECONDS: "0",
     }
 
 
@@ -71,11 +70,14 @@ def options(changes: Sequence[str]) -> list[str]:
 
 
 def start(folder: Path, *command: str) -> "subprocess.Popen[str]":
-    """Start a command that has a process group of its own, as from a terminal."""
+    """Start a command that has a process group of its own, as from a terminal.
+
+    Its trainings write a checkpoint after every step.
+    """
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=environment(),
+        env=environment() | {SECONDS: "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
