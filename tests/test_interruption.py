@@ -68,7 +68,7 @@ def test_a_step_that_takes_too_long_is_broken_off(in_memory):
     process.send_signal(signal.SIGINT)
     start_of_end = time.monotonic()
     _, told = process.communicate(timeout=60)
-    assert 3 < time.monotonic() - start_of_end < 10  # five, where nothing else runs
+    assert 3 < time.monotonic() - start_of_end < 7  # five, where nothing else runs
     assert process.returncode == errors.INTERRUPTED_STATUS
     assert told.splitlines()[-1] == errors.INTERRUPTED
 
