@@ -178,7 +178,7 @@ def out_of_date() -> list[Run]:
             for stage in repo.reproduce(targets=names, dry=True):
                 if stage.addressing not in names:
                     sys.exit(f"error: {stage.addressing} is out of date; dvc repro features first")
-                _, *command = shlex.split(stage.cmd)  # python, which is the worker's own
+                _, _, *command = shlex.split(stage.cmd)  # exec python: the worker has its own
                 outs = [out.def_path for out in stage.outs]
                 runs.append(Run(stage.addressing, command, outs, in_run_cache(stage)))
     except DvcException as error:

@@ -23,8 +23,12 @@ SMALL = (
 
 
 def environment() -> dict[str, str]:
-    """This Python's programs, one thread."""
+    """This Python's programs, one thread, and the plainest shell, whoever runs the tests.
+
+    Some shells stay between DVC and the program it runs (Debian's), others do not (bash).
+    """
     return os.environ | {
+        "SHELL": "/bin/sh",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": "",

@@ -115,11 +115,24 @@ BY_NAME = {
 EACH_MODEL = ("train", "ablation", "robustness")
 
 
+def _program(definition):
+    """Return the name of the program in stages/ that a stage runs."""
+    return definition["cmd"].partition("python -m stages.")[2].split()[0]
+
+
+@pytest.mark.parametrize("stage", sorted(_yaml("dvc.yaml")["stages"]))
+def test_no_shell_stands_between_dvc_and_a_training(stage):
+    """What ends with the process that started it takes the place of the shell that DVC starts."""
+    definition = _yaml("dvc.yaml")["stages"][stage]
+    program = (ROOT / "stages" / f"{_program(definition)}.py").read_text()
+    assert definition["cmd"].startswith("exec ") == ("PARENT" in program)
+
+
 @pytest.mark.parametrize("stage", sorted(_yaml("dvc.yaml")["stages"]))
 def test_a_stage_depends_on_the_code_it_imports(stage):
     """The code among a stage's deps is the closure of its imports, no more and no less."""
     definition = _yaml("dvc.yaml")["stages"][stage]
-    program = definition["cmd"].split()[2].removeprefix("stages.")
+    program = _program(definition)
     listed = {dep for dep in definition["deps"] if dep.startswith(("src/", "stages/"))}
     by_name = BY_NAME.get(stage, set())
     files = {ROOT / "stages" / f"{program}.py", ROOT / "stages" / "__init__.py"}
