@@ -317,6 +317,47 @@ def test_write_history(tmp_path):
     assert path.read_bytes() == b"epoch,valid_mae\n1,0.5\n2,0.25\n"
 
 
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"cpu_name": "AMD EPYC 9R14", "avx512_f": True, "amx_tile": False}, True),
+        ({"cpu_name": "AMD EPYC 7R13", "avx512_f": False}, False),
+        ({"cpu_name": "AMD of tomorrow", "avx512_f": True, "amx_tile": True}, False),
+        ({"cpu_name": "Intel Xeon", "avx512_f": True, "amx_tile": False}, False),
+        ({}, False),
+    ],
+)
+def test_onednn_multiplies_where_it_is_exact_and_faster(monkeypatch, able, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert training._onednn_multiplies() is expected
+
+
+@pytest.mark.parametrize(
+    ("able", "words"),
+    [({"cpu_name": "AMD EPYC 9R14"}, "cpu AMD EPYC 9R14 AVX512"), ({}, "cpu AVX512")],
+)
+def test_a_machine_is_its_processor_and_instructions(monkeypatch, able, words):
+    """Each decides the last digits, so none goes on with a checkpoint of another."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert training.machine("cpu") == words
+
+
+@pytest.mark.parametrize("by_onednn", [True, False])
+def test_with_onednn_attention_is_no_many_small_products(by_onednn):
+    program = f"""
+import torch
+from msabench import training
+training._onednn_multiplies = lambda: {by_onednn}
+training.settle(1)
+by_onednn = torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+assert by_onednn == {by_onednn}
+assert torch.backends.cuda.flash_sdp_enabled() != by_onednn
+"""
+    environment = os.environ | {"PYTHONPATH": "src"}
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+
+
 def test_products_are_those_of_float32():
     """Whatever the processor: on some, the fastest product rounds its factors to bfloat16."""
     program = """

@@ -121,8 +121,14 @@ def choose_device(device: Device) -> torch.device:
 def machine(device: Device) -> str:
     """Return in words what will compute: equal numbers are promised on the same alone."""
     kind = choose_device(device).type
-    names = {"cuda": torch.cuda.get_device_name, "cpu": torch.backends.cpu.get_cpu_capability}
+    names = {"cuda": torch.cuda.get_device_name, "cpu": _processor}
     return f"{kind} {names.get(kind, str)()}"
+
+
+def _processor() -> str:
+    """Return its name, if known, and instructions; both tell what multiplies (see `settle`)."""
+    name = torch.cpu.get_capabilities().get("cpu_name", "")
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}".strip()
 
 
 def settle(threads: int) -> None:
@@ -130,12 +136,12 @@ def settle(threads: int) -> None:
     torch.set_num_threads(threads)
     # LSTM states decay into denormal numbers, with which a CPU is several times slower.
     torch.set_flush_denormal(True)
-    # Products of float32 matrices: on CUDA by the tensor cores; on AVX-512 by oneDNN, which on AMD
-    # is twice as fast as MKL and as exact. With AMX it would round them to bfloat16.
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
-    able = torch.cpu.get_capabilities()
-    if able.get("avx512_f", False) and not able.get("amx_tile", False):
+    torch.backends.cuda.matmul.fp32_precision = "tf32"  # products by the tensor cores
+    if _onednn_multiplies():
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
+        # oneDNN takes microseconds to begin a product, and flash attention makes two for each head
+        # of each text. (On CUDA nothing changes: with a mask, as here, it is not flash anyway.)
+        torch.backends.cuda.enable_flash_sdp(False)
     # oneDNN keeps compiled code for each shape it has met; every batch has shapes of its own.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
@@ -144,6 +150,17 @@ def settle(threads: int) -> None:
     # Nothing here reads memory before writing it; to fill it first costs a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+
+
+def _onednn_multiplies() -> bool:
+    """Tell whether oneDNN is to multiply float32 matrices on the CPU, not MKL.
+
+    On AMD's AVX-512 it is twice as fast and as exact; on Intel MKL is a sixth faster in training.
+    With AMX oneDNN would round them to bfloat16.
+    """
+    able = torch.cpu.get_capabilities()
+    amd = str(able.get("cpu_name", "")).startswith("AMD ")
+    return amd and bool(able.get("avx512_f")) and not able.get("amx_tile")
 
 
 class NetworkRegressor:
