@@ -343,30 +343,28 @@ def test_a_machine_is_its_processor_and_instructions(monkeypatch, able, words):
     assert training.machine("cpu") == words
 
 
+def run_apart(program):
+    """Run a program in a process of its own, all of which `settle` changes."""
+    lines = f"import torch\nfrom msabench import training\n{program}"
+    environment = os.environ | {"PYTHONPATH": "src"}
+    subprocess.run([sys.executable, "-c", lines], cwd=ROOT, env=environment, check=True)
+
+
 @pytest.mark.parametrize("by_onednn", [True, False])
 def test_with_onednn_attention_is_no_many_small_products(by_onednn):
-    program = f"""
-import torch
-from msabench import training
+    run_apart(f"""
 training._onednn_multiplies = lambda: {by_onednn}
 training.settle(1)
-by_onednn = torch.backends.mkldnn.matmul.fp32_precision == "bf16"
-assert by_onednn == {by_onednn}
-assert torch.backends.cuda.flash_sdp_enabled() != by_onednn
-"""
-    environment = os.environ | {"PYTHONPATH": "src"}
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") is {by_onednn}
+assert torch.backends.cuda.flash_sdp_enabled() is not {by_onednn}
+""")
 
 
 def test_products_are_those_of_float32():
     """Whatever the processor: on some, the fastest product rounds its factors to bfloat16."""
-    program = """
-import torch
-from msabench.training import settle
-settle(1)
+    run_apart("""
+training.settle(1)
 left, right = torch.randn(2, 300, 400)
 exact = left.double() @ right.double().T
 assert (left @ right.T - exact).abs().max() < 1e-4 * exact.abs().max()
-"""
-    environment = os.environ | {"PYTHONPATH": "src"}
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
+""")
