@@ -12,6 +12,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class Review:
 def compare(root: Path, base: str) -> Review:
     """Compare the work tree at root with the commit where it branched off base."""
     commit, branched = branching_point(root, base)
-    with Repo(str(root)) as repo:
+    with chdir(root), Repo(str(root)) as repo:  # DVC's targets and paths are relative to it
         stale = stale_stages(repo)
         metrics = repo.metrics.diff(a_rev=commit, targets=[SUMMARY], all=True)
         params = repo.params.diff(a_rev=commit).get("diff", {})
@@ -226,6 +227,8 @@ def _verdict(review: Review) -> str:
     if review.stale:
         stale = f"{len(review.stale)} of {review.stages} stages stale"
         text = f"`dvc.lock` does not match the code: {stale}"
+    if not values:
+        return f"**{text}; no metric was compared.**"
     text += f"; {moved} of {len(values)} metrics moved beyond noise"
     text += f" ({', '.join(f'{count[v]} {v}' for v in MOVED)})" if moved else ""
     if count["spread unknown"]:

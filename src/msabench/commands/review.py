@@ -1,7 +1,8 @@
 """Compare the work tree with a base, as one comment for a reviewer.
 
 The work tree counts as it lies here, committed or not, against the commit where it branched off
-the base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, else 0.
+the base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, or if there is
+no metric to compare, else 0.
 
 examples:
   python -m msabench review
@@ -17,7 +18,7 @@ from pathlib import Path
 from msabench.errors import DataError
 
 SECTION = "Review"  # of the README
-VERSIONS = Path("runs/review")  # both versions of each changed figure, where no GitHub has them
+VERSIONS = "runs/review"  # both versions of each changed figure, where no GitHub has them
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,22 +31,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Print the comment; raise SystemExit(1) where dvc.lock does not match the code."""
+    """Print the comment; raise SystemExit(1) where the change does not pass."""
     from dvc.exceptions import DvcException
+    from dvc.repo import Repo
 
     from msabench import review
 
-    root = Path.cwd()
     try:
+        root = Path(Repo.find_root())
         found = review.compare(root, options.base)
         if "GITHUB_SERVER_URL" in os.environ and "GITHUB_REPOSITORY" in os.environ:
             repository = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
             head = review.commit_of(root, options.head)
             links = review.links_on_github(found.figures, repository, found.base, head)
         else:
-            shutil.rmtree(VERSIONS, ignore_errors=True)
+            versions = root / VERSIONS
+            shutil.rmtree(versions, ignore_errors=True)
             start = options.output.parent if options.output else Path()
-            links = review.write_versions(found.figures, VERSIONS, start)
+            links = review.write_versions(found.figures, versions, start)
     except DvcException as error:
         raise DataError(str(error)) from error
     text = review.comment(found, options.base, links)
@@ -53,5 +56,5 @@ def main(options: argparse.Namespace) -> None:
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text, encoding="utf-8")
-    if found.stale:
+    if found.stale or not found.models:
         sys.exit(1)
