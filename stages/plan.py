@@ -1,4 +1,8 @@
-"""params.yaml -> runs/plan/: one resolved, validated configuration per run and stage."""
+"""params.yaml -> runs/plan/: one resolved, validated configuration per run and stage.
+
+Predictions of runs that the params no longer name are removed: the stages that read all of
+predictions/ would take them for results. DVC's cache keeps those of stages that had ended.
+"""
 
 import json
 import shutil
@@ -7,19 +11,28 @@ from pathlib import Path
 
 from stages import run
 
-OUT = Path("runs/plan")
+OUT, PREDICTIONS = Path("runs/plan"), Path("predictions")
 
 
 def main() -> None:
     # Here, because torch takes seconds to import, which `--help` does not need.
     from msabench import params, plan
 
-    configs = plan.resolve(params.load(Path("params.yaml")))
+    settings = params.load(Path("params.yaml"))
+    configs = plan.resolve(settings)
     shutil.rmtree(OUT, ignore_errors=True)
     for name, config in configs.items():
         path = OUT / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(config, indent=2) + "\n")
+    _remove_all_but(plan.prediction_folders(settings))
+
+
+def _remove_all_but(named: set[str]) -> None:
+    for folder in sorted(PREDICTIONS.glob("*/")):
+        if folder.name not in named:
+            print(f"{folder}: removed, as params.yaml names no such run")
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

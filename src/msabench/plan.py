@@ -5,6 +5,7 @@ configuration it changes.
 """
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,17 @@ def resolve(params: Params) -> dict[str, Config]:
     runs |= _sweep(params, runs[SWEEP_MODEL])
     stages = {f"stages/{name}": config for name, config in _stages(params, runs).items()}
     return runs | ablations | stages
+
+
+def prediction_folders(params: Params) -> set[str]:
+    """Name the folders of predictions/ that the stages of these params write."""
+    runs = {
+        *product(params.models, params.seeds),
+        *product(params.sweep, params.sweep_seeds),
+        *product((f"robustness-{model}" for model in params.models), params.robustness_seeds),
+    }
+    ablations = {f"ablation-{model}" for model in params.models}
+    return {f"{run}-{seed}" for run, seed in runs} | ablations | {"modalities"}
 
 
 def _run(params: Params, model: str, settings: Config, where: str) -> Config:
