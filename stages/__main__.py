@@ -47,7 +47,10 @@ def main(*arguments: str) -> None:
         finally:
             places.put(place)
 
-    named = _dvc("stage", "list", "--name-only", stdout=subprocess.PIPE).stdout.split()
+    listed = _dvc("stage", "list", "--name-only", stdout=subprocess.PIPE)
+    if listed.returncode:
+        sys.exit("error: `dvc stage list` failed: no run is known")
+    named = listed.stdout.split()
     rounds = [[s for s in named if s.partition("@")[0] in programs] for programs in ROUNDS]
     pool = ThreadPoolExecutor(jobs)
     try:

@@ -32,7 +32,7 @@ LAYERS = [
     ["plan", "runs"],
     ["inference"],
     ["explanation"],
-    ["commands"],
+    ["commands", "dvc"],
     ["__main__"],
 ]
 

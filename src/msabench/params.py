@@ -133,17 +133,44 @@ class Params(Strict):
         return self
 
 
+# What dvc.yaml expands to stages, and the form in which DVC reads it.
+LIST, MAPPING = (list, "a list of plain values, as [1, 2]"), (dict, "a mapping")
+EXPANDED = {
+    "models": MAPPING,
+    "seeds": LIST,
+    "sweep": MAPPING,
+    "sweep_seeds": LIST,
+    "robustness_seeds": LIST,
+}
+
+
 def load(path: Path) -> Params:
     """Read and check params.yaml. Raises ParamsError naming the first wrong setting."""
-    try:
-        # YAML 1.2, as DVC reads it: 2e-5 is a number, which in YAML 1.1 is a string.
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = _read(path)
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         raise ParamsError(describe(error, str(path))) from error
+
+
+def check_expanded(path: Path) -> None:
+    """Raise ParamsError where DVC cannot expand dvc.yaml by what params.yaml holds."""
+    content = _read(path)
+    for key, (kind, form) in EXPANDED.items():
+        if not isinstance(content, dict) or key not in content:
+            raise ParamsError(f"{path.name}: {key}: missing; it should be {form}")
+        value = content[key]
+        nested = isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
+        if nested or not isinstance(value, kind):
+            raise ParamsError(f"{path.name}: {key}: {value!r}; it should be {form}")
+
+
+def _read(path: Path) -> object:
+    try:
+        # YAML 1.2, as DVC reads it: 2e-5 is a number, which in YAML 1.1 is a string.
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def settings_of(function: Callable[..., Any]) -> type[BaseModel]:

@@ -1,0 +1,170 @@
+"""What the Makefile does around the pipeline, with stand-ins for the programs that it starts."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msabench import errors
+from tests.conftest import until
+
+ROOT = Path(__file__).resolve().parents[1]
+SHELLS = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]
+# Writes down its name and arguments, one per line, then does as `behaviour` says.
+PROGRAM = f"""#!{sys.executable}
+import pathlib, signal, sys, time
+tree = pathlib.Path(__file__).resolve().parents[2]
+with open(tree / "calls", "a") as calls:
+    print(pathlib.Path(__file__).name, *sys.argv[1:], sep="|", file=calls)
+behaviour = tree / f"{{'.'.join(sys.argv[1:3])}}.behaviour"
+if behaviour.exists():
+    exec(behaviour.read_text())
+"""
+WAITS = """
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+(tree / "waits").touch()
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder whose path has a space, with the Makefile and an installation of stand-ins."""
+    folder = tmp_path / "only space"
+    (folder / ".venv/bin").mkdir(parents=True)
+    for name in ("Makefile", "requirements.txt", "requirements-cluster.txt"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("python", "dvc"):
+        program = folder / ".venv/bin" / name
+        program.write_text(PROGRAM)
+        program.chmod(0o755)
+    (folder / ".venv/installed").write_text(f"{folder / '.venv'}\n")
+    (folder / ".venv/installed-cluster").touch()
+    return folder
+
+
+def make(tree, *arguments, check=True):
+    command = ["make", *arguments]
+    ended = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    assert not (check and ended.returncode), ended.stderr
+    return ended
+
+
+def calls(tree):
+    return [line.split("|") for line in (tree / "calls").read_text().splitlines()]
+
+
+def test_repro_runs_all_in_order(tree):
+    make(tree, "repro", "JOBS=3")
+    assert calls(tree) == [
+        ["dvc", "repro", "plan"],
+        ["dvc", "repro", "features"],
+        ["python", "-m", "stages", "--jobs", "3"],
+        ["dvc", "repro"],
+    ]
+
+
+def test_a_failed_run_leaves_the_tables_of_the_others(tree):
+    (tree / "-m.stages.behaviour").write_text("sys.exit(1)")
+    assert make(tree, "repro", check=False).returncode != 0
+    followed = [["dvc", "repro", "--single-item", stage] for stage in ("tables", "report", "cards")]
+    assert calls(tree)[3:] == followed
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("step", ["-m.stages", "repro.features"])
+def test_nothing_follows_an_interrupted_step(tree, shell, step):
+    """Whatever the shell of make: bash goes on after a program that has handled SIGINT itself."""
+    (tree / f"{step}.behaviour").write_text(WAITS)
+    process = subprocess.Popen(
+        ["make", "repro", f"SHELL={shell}"],
+        cwd=tree,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until((tree / "waits").exists)
+    before = calls(tree)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0
+    assert calls(tree) == before
+
+
+def test_an_installation_in_place_is_not_made_again(tree):
+    assert "up to date" in make(tree, ".venv/installed").stdout
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_an_installation_elsewhere_is_made_anew(tree, how):
+    """Its programs would start what lies at the old place, or nothing."""
+    other = tree.with_name("other place")
+    if how == "moved":
+        tree.rename(other)
+    else:
+        shutil.copytree(tree, other)
+    shown = make(other, "--dry-run", ".venv/installed").stdout
+    assert "rm -rf .venv" in shown
+    assert "-m venv .venv" in shown
+    # The shell decides whether to remove: run the line alone.
+    line = next(line for line in shown.splitlines() if "rm -rf .venv" in line)
+    subprocess.run(line, shell=True, cwd=other, check=True)
+    assert not (other / ".venv").exists()
+
+
+def test_an_environment_without_an_installation_is_kept(tree):
+    """Somebody may have made it, with a PyTorch of their own."""
+    (tree / ".venv/installed").unlink()
+    shown = make(tree, "--dry-run", ".venv/installed").stdout
+    line = next(line for line in shown.splitlines() if "rm -rf .venv" in line)
+    subprocess.run(line, shell=True, cwd=tree, check=True)
+    assert (tree / ".venv/bin/python").exists()
+
+
+def test_the_real_run_works_in_a_path_with_a_space(tree):
+    labels = tree / "label.csv"
+    labels.touch()
+    (tree / "dvc.lock").touch()
+    (tree / ".gitignore").write_text("/.venv\n/runs/\n/calls\n")
+    for command in (
+        ("init", "--quiet"),
+        ("add", "--all"),
+        ("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "t"),
+    ):
+        subprocess.run(["git", *command], cwd=tree, check=True)
+    make(tree, "real", f"MOSEI_LABELS={labels}", check=False)  # the stand-ins make no tables
+    real = tree / "runs/real"
+    assert (real / ".venv").resolve() == tree / ".venv"
+    assert not (real / "dvc.lock").exists()
+    first, second, *_ = calls(tree)
+    assert first == ["dvc", "--cd", "runs/real", "cache", "dir", "--local", "../../.dvc/cache"]
+    assert second[:4] == ["dvc", "exp", "run", "-S"]
+    assert "dataset=mosei_text" in second
+
+
+@pytest.mark.parametrize("path", ["relative.csv", "/nowhere/label.csv"])
+def test_the_real_run_names_a_file_that_it_cannot_use(tree, path):
+    ended = make(tree, "real", f"MOSEI_LABELS={path}", check=False)
+    assert ended.returncode != 0
+    assert "error: MOSEI_LABELS: " in ended.stderr
+    assert path in ended.stderr
+    assert not (tree / "runs").exists()
+
+
+def test_clean_keeps_what_took_hours_and_names_it(tree):
+    for name in ("runs/scratch/a", "runs/real/b", "runs/ours-1", "data/raw", "predictions/ours-1"):
+        (tree / name).mkdir(parents=True)
+    assert "kept: runs/scratch runs/real; make clean ALL=1" in make(tree, "clean").stdout
+    assert sorted(path.name for path in (tree / "runs").iterdir()) == ["real", "scratch"]
+    assert not (tree / "data").exists()
+    assert not (tree / "predictions").exists()
+    make(tree, "clean", "ALL=1")
+    assert not (tree / "runs").exists()
+    assert "kept" not in make(tree, "clean").stdout  # nothing is left to keep
+
+
+def test_an_interruption_has_the_status_that_make_looks_for():
+    assert errors.INTERRUPTED_STATUS >= 128
