@@ -46,7 +46,7 @@ def run(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=3600,
         check=False,
     )
     if check and made.returncode:
@@ -68,20 +68,31 @@ def clone(folder: Path) -> None:
     run(folder, "git", "commit", "--quiet", "--message", "start")
 
 
+def install(folder: Path) -> None:
+    """Give a copy an installation in its place, as `make` knows one, that is this Python's."""
+    place = folder / ".venv"
+    place.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if not entry.name.startswith("installed"):
+            (place / entry.name).symlink_to(entry)
+    for stamp in ("installed", "installed-cluster"):
+        (place / stamp).write_text(f"{place.resolve()}\n")
+
+
 def options(changes: Sequence[str]) -> list[str]:
     """Return changes of params.yaml as options of `dvc exp run`."""
     return [part for change in changes for part in ("--set-param", change)]
 
 
-def start(folder: Path, *command: str) -> "subprocess.Popen[str]":
+def start(folder: Path, *command: str, shell: str = "/bin/sh") -> "subprocess.Popen[str]":
     """Start a command that has a process group of its own, as from a terminal.
 
-    Its trainings write a checkpoint after every step.
+    Its trainings write a checkpoint after every step. shell: in which DVC starts them.
     """
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=environment() | {SECONDS: "0"},
+        env=environment() | {SECONDS: "0", "SHELL": shell},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,6 +1,7 @@
 """What the tests share: one thread, small random data, a small random BERT on disk."""
 
 import os
+import signal
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +16,11 @@ from msabench import training
 from msabench.utterances import Ragged, Utterances
 
 torch.set_num_threads(1)
+
+# A shell lets what it starts in the background ignore Ctrl-C, and every process inherits that: the
+# tests that press it would wait in vain.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Files that take minutes, the longest first.
@@ -85,8 +91,11 @@ def assert_same(found, expected):
         np.testing.assert_array_equal(found.unimodal_labels[name], labels)
 
 
-def until(condition, seconds=60):
-    """Wait until something is true of another process, and return it."""
+def until(condition, seconds=300):
+    """Wait until something is true of another process, and return it.
+
+    seconds: after which it never will be, however busy the machine is.
+    """
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end

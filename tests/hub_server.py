@@ -1,6 +1,7 @@
 """A web server on 127.0.0.1 with one file, at a plain address and at one as on the hub."""
 
 import hashlib
+import select
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -119,4 +120,6 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(server.pause)
             self.wfile.write(server.content[at : min(at + 2**16, end)])
         if end < len(server.content):
-            time.sleep(5 if server.stall else 0.1)  # what was sent is read before the end comes
+            if server.stall:
+                select.select([self.connection], [], [], 300)  # until the client leaves
+            time.sleep(0.5)  # what was sent is read before the end comes

@@ -62,7 +62,7 @@ def started(call, *arguments, processes=2):
             process.communicate()
 
 
-def ends(processes, seconds=60):
+def ends(processes, seconds=300):
     """The status of each process, and the last line that it said."""
     end = time.monotonic() + seconds
     found = []
@@ -107,6 +107,7 @@ def lose(folder):
 def linger(folder):
     """Train slowly, and listen to signals."""
     folder = Path(folder)
+    interruption.GRACE = 300.0
 
     class Slow(Mean):
         def training_loss(self, batch, epoch):

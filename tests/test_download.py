@@ -26,8 +26,9 @@ HASH = hashlib.sha256(CONTENT).hexdigest()
 
 # The stage with short waits: in a process of its own, since the hub reads its environment once.
 STAGE = """
+import os
 from msabench import download
-download.WAIT, download.TIMEOUT = 0.01, 0.5
+download.WAIT, download.TIMEOUT = 0.01, float(os.environ.get("TIMEOUT", "300"))
 import stages.download
 stages.run(stages.download.main)
 """
@@ -192,7 +193,7 @@ class Tree:
     def succeed(self, *command, **environment):
         """Run the stage; it links the file. Return what it wrote on the way."""
         process = self.start(*command, **environment)
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=300)[1]
         assert process.returncode == 0, errors
         assert self.raw.is_symlink()
         assert hashes.of_file(self.raw) == HASH
@@ -202,7 +203,7 @@ class Tree:
     def fail(self, **environment):
         """Run the stage; it leaves the data of the earlier run. Return its one line."""
         process = self.start(**environment)
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=300)[1]
         assert process.returncode == 1
         assert self.raw.read_text() == "earlier"
         message = errors.splitlines()[-1]
@@ -253,7 +254,7 @@ def test_a_cut_is_resumed(tree, server):
 @over_http
 def test_a_stalled_server_is_left_and_asked_again(tree, server):
     server.cuts, server.stall = [300_000], True
-    tree.succeed()
+    tree.succeed(TIMEOUT="2")
     assert server.starts == [0, 300_000]
 
 
@@ -273,13 +274,13 @@ def test_cut_too_often_says_run_again_which_goes_on(tree, server):
 
 
 def test_killed_then_resumed(tree, server):
-    server.pause = 0.1
+    server.pause = 0.5  # it is killed long before its end
     process = tree.start()
     while not any(part.stat().st_size > 2**17 for part in tree.parts()):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     assert tree.raw.read_text() == "earlier"
     server.pause = 0
     tree.succeed()
@@ -298,8 +299,8 @@ def test_killed_when_all_was_there(tree, server):
 
 def test_a_slow_server(tree, server):
     """Longer than the timeout in all, which counts the seconds without a byte."""
-    server.pause = 0.05
-    tree.succeed()
+    server.pause = 0.3
+    tree.succeed(TIMEOUT="4")
     assert server.starts == [0]
 
 
@@ -385,7 +386,7 @@ def test_two_at_a_time_fetch_once(tree, server):
     server.pause = 0.03
     processes = [tree.start(), tree.start()]
     for process in processes:
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=300)[1]
         assert process.returncode == 0, errors
     assert server.starts == [0]
 

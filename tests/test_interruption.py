@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from msabench import interruption
 from stages import PARENT, run
 from tests.test_training import LABELS, Line, fit, utterances
 
-folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
+folder, seconds, interruption.GRACE = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
 
 class Slow(Line):
     def training_loss(self, batch, epoch):
@@ -39,9 +38,10 @@ run(main)
 """
 
 
-def start(folder, seconds, *before):
+def start(folder, seconds, *before, grace=300.0):
+    """Train with steps of so many seconds. grace: long, for what must end after its step."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
-    command = [*before, sys.executable, "-c", PROGRAM, str(folder), str(seconds)]
+    command = [*before, sys.executable, "-c", PROGRAM, str(folder), str(seconds), str(grace)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     until(lambda: (folder / "started").exists())
     return process
@@ -52,25 +52,27 @@ def test_a_signal_ends_the_training_after_its_step(number, in_memory):
     """With a checkpoint, from which it ends as if nothing had happened."""
     process = start(in_memory, 0.2)
     process.send_signal(number)
-    start_of_end = time.monotonic()
-    _, told = process.communicate(timeout=60)
-    assert time.monotonic() - start_of_end < 5
+    _, told = process.communicate(timeout=300)
     assert process.returncode == errors.INTERRUPTED_STATUS
     assert told.splitlines()[-1] == errors.INTERRUPTED
     assert (in_memory / "scratch" / NAME).exists()
+    assert not (in_memory / "ended").exists()
     _, history = fit(Line, utterances(LABELS), in_memory / "scratch")
     _, expected = fit(Line, utterances(LABELS), in_memory / "whole")
     assert history == expected
 
 
 def test_a_step_that_takes_too_long_is_broken_off(in_memory):
-    process = start(in_memory, 30)
+    process = start(in_memory, 3600, grace=0.5)
     process.send_signal(signal.SIGINT)
-    start_of_end = time.monotonic()
-    _, told = process.communicate(timeout=60)
-    assert 3 < time.monotonic() - start_of_end < 7  # five, where nothing else runs
+    _, told = process.communicate(timeout=300)
     assert process.returncode == errors.INTERRUPTED_STATUS
     assert told.splitlines()[-1] == errors.INTERRUPTED
+    assert not (in_memory / "scratch" / NAME).exists()
+
+
+def test_a_training_has_less_than_five_seconds_to_end():
+    assert 1 <= interruption.GRACE < 5
 
 
 def test_without_its_parent_the_training_ends(in_memory):
@@ -79,7 +81,7 @@ def test_without_its_parent_the_training_ends(in_memory):
     process = start(in_memory, 0.2, "sh", "-c", shell, str(in_memory / "number"))
     process.kill()
     child = int((in_memory / "number").read_text())
-    until(lambda: not running(child), 10)
+    until(lambda: not running(child))
     assert (in_memory / "scratch" / NAME).exists()
     assert not (in_memory / "ended").exists()
     process.stderr.close()
@@ -105,18 +107,9 @@ def asked_and_ended(parent=None, send=(signal.SIGTERM,)):
     with interruption.after_step(parent or os.getppid()):
         for number in send:
             os.kill(os.getpid(), number)
-        until(interruption.asked, 2)
+        until(interruption.asked)
 
 
-@pytest.fixture
-def heard():
-    """SIGINT is heard here, which a shell lets what it starts in the background ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heard")
 def test_the_handlers_before_are_back_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with interruption.after_step(os.getppid()):
