@@ -34,7 +34,7 @@ def main() -> None:
                     continue
                 card = cards.model_card(
                     json.loads(made.read_text(encoding="utf-8")),
-                    cards.measure(PREDICTIONS / name, plan["metrics"]),
+                    cards.measure(PREDICTIONS / name, plan),
                     tables[number][row],
                     intervals.get(row) if number == "6" else None,
                     stage,

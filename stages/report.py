@@ -23,12 +23,14 @@ def main() -> None:
         for model in plan["models"]
     }
     shutil.rmtree(PLOTS / "data", ignore_errors=True)
-    plot_data.write(PLOTS / "data", runs, table["6"], plan["metrics"])
-    drawn = exhibits.draw(plan, runs, table, robustness)
+    data = tables.load_data(PREPARED)
+    classes = tables.label_classes(plan, data)
+    plot_data.write(PLOTS / "data", runs, table["6"], classes)
+    drawn = exhibits.draw(plan, runs, table, robustness, classes)
     for name, exhibit in drawn.items():
         figures.save(exhibit.figure, PLOTS / f"{name}.svg")
 
-    modalities = ["text", *tables.load_data(PREPARED)["train"].sequences]
+    modalities = ["text", *data["train"].sequences]
     rows = tables.rows_of(plan, modalities)
     behind = rows | tables.ablation_rows(plan, modalities)
     told = markdown.sections(plan, rows, table, comparison, ablation, generated, robustness)

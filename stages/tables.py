@@ -22,7 +22,8 @@ def main() -> None:
     corrupted = tables.robustness_files(plan, ["text", *data["train"].sequences], PREDICTIONS)
     missing = tables.missing_files(rows | subsets, corrupted, PREDICTIONS)
 
-    measured = {"1": data_report.describe(data, Path("data/features"), plan["label_range"])}
+    classes = tables.label_classes(plan, data)
+    measured = {"1": data_report.describe(data, Path("data/features"), classes)}
     measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
     comparison = tables.compare_models(rows["6"], PREDICTIONS)
     ablation = tables.measure_ablation(plan, subsets, data, PREDICTIONS)

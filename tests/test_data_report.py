@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from msabench import data_report, sources
+from msabench.labels import MOSEI, LabelScale, classes_of
 from msabench.utterances import Ragged, Utterances
 
 
@@ -35,13 +36,16 @@ DATA = {
 }
 
 
+SEVENTHS = classes_of(np.linspace(-3, 3, 50), MOSEI, "mosei")
+
+
 @pytest.fixture
 def report(tmp_path):
     for name, data in DATA.items():
         (tmp_path / name).mkdir()
         Ragged.of([np.zeros(3, np.int32)] * len(data)).save(tmp_path / name, "tokens")
         (tmp_path / name / "tokens.json").write_text(json.dumps({"tokens_cut": len(data)}))
-    return data_report.describe(DATA, tmp_path, (-3.0, 3.0))
+    return data_report.describe(DATA, tmp_path, SEVENTHS)
 
 
 def column(report, key):
@@ -70,11 +74,23 @@ def test_lengths_labels_and_counts(report):
     assert sum(report["all"]["labels"].values()) == report["all"]["utterances"] == 6
 
 
+def test_the_histogram_shows_the_labels_that_there_are(tmp_path):
+    """Labels 0 and 1 have two classes, not seven steps of which five are empty."""
+    data = {
+        name: split([f"{name}$_$0", f"{name}$_$1"], ["x", "y"], [0, 1], {}, [1, 1])
+        for name in ("train", "valid", "test")
+    }
+    classes = classes_of(np.array([0, 1], np.float32), LabelScale.of([0, 1]), "mosei")
+    found = data_report.describe(data, tmp_path, classes)
+    assert found["train"]["labels"] == {"0": 1, "1": 1}
+    assert found["all"]["labels"] == {"0": 3, "1": 3}
+
+
 @pytest.mark.skipif("MOSEI_LABELS" not in os.environ, reason="MOSEI_LABELS names no label.csv")
 def test_real_transcripts(tmp_path):
     """What is known of MOSEI's own file."""
     data = sources.read("label_csv", Path(os.environ["MOSEI_LABELS"]), {})
-    found = data_report.describe(data, tmp_path, (-3.0, 3.0))["all"]
+    found = data_report.describe(data, tmp_path, SEVENTHS)["all"]
     assert found["utterances"] == 22856
     assert (found["repeated_utterances"], found["repeated_texts"]) == (302, 109)
     assert found["shared_texts"] == 36

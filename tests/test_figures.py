@@ -7,19 +7,22 @@ import pytest
 from matplotlib.figure import Figure
 
 from msabench import figures
-from msabench.metrics import class_names, confusion
+from msabench.labels import MOSEI, LabelScale, classes_of
+from msabench.metrics import confusion
 from msabench.robustness import LEVELS
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.choice(np.arange(-9, 10) / 3, 80)
 GUESSES = LABELS + RANDOM.normal(0, 0.5, 80)
+CLASSES = classes_of(LABELS, MOSEI, "mosei")
 HISTORY = {"epoch": [1.0, 2.0, 3.0], "train_loss": [3.0, 2.0, 1.0], "valid_mae": [0.9, 0.7, 0.8]}
 LONGER = {"epoch": [1.0, 2.0, 3.0, 4.0], "train_loss": [4.0] * 4, "valid_mae": [1.0] * 4}
 
 
 def row(mae: float | None, corr: float | None = 0.7, **more) -> dict:
     values = {"mae": mae, "corr": corr, "acc_2": mae, "f1": mae}
-    return values | {f"{name}_std": None if mae is None else 0.01 for name in values} | more
+    spread = {f"{name}_std": None if value is None else 0.01 for name, value in values.items()}
+    return values | spread | more
 
 
 SETTINGS = {
@@ -45,18 +48,21 @@ DRAWN = {
     ),
     "learning of nothing": lambda: figures.learning_curves({"B": []}, "simulated data"),
     "predictions": lambda: figures.predictions_against_labels(
-        dict.fromkeys("ABCDE", (LABELS, GUESSES)), "simulated data", [-3, 3]
+        dict.fromkeys("ABCDE", (LABELS, GUESSES)), "simulated data", [-3, 3], CLASSES
     ),
     "predictions of one": lambda: figures.predictions_against_labels(
-        {"A": (LABELS[:1], GUESSES[:1])}, "simulated data", [-3, 3]
+        {"A": (LABELS[:1], GUESSES[:1])}, "simulated data", [-3, 3], CLASSES
     ),
     "predictions of nothing": lambda: figures.predictions_against_labels(
-        {}, "simulated data", [-3, 3]
+        {}, "simulated data", [-3, 3], CLASSES
     ),
     "confusion": lambda: figures.confusions(
-        {"A": confusion(LABELS, GUESSES), "B": confusion(LABELS[:1], GUESSES[:1])},
+        {
+            "A": confusion(LABELS, GUESSES, CLASSES),
+            "B": confusion(LABELS[:1], GUESSES[:1], CLASSES),
+        },
         "simulated data",
-        class_names(),
+        CLASSES.signed_names,
     ),
     "comparison": lambda: figures.comparison(
         {"A": row(0.5), "B": row(None, None), "C": row(0.6, -0.2), "mean": row(0.8, 0.0)},
@@ -131,6 +137,30 @@ def test_comparison_marks_the_report_only_where_it_has_the_metric():
     marks = [[line for line in panel.lines if line.get_marker() == "D"] for panel in axes]
     assert [len([m for m in panel if np.size(m.get_xdata())]) for panel in marks] == [1, 1, 0, 0]
     assert axes[1].get_xlim()[0] < -0.2  # a negative correlation stays visible
+
+
+def test_comparison_draws_a_dash_for_what_is_not_defined_and_says_missing_of_a_row_without_runs():
+    rows = {"A": row(0.5) | {"acc_2": None, "acc_2_std": None}, "B": row(None, None)}
+    axes = figures.comparison(rows | {"mean": row(0.8, None)}, {}, "simulated data", "MOSEI").axes
+    words = [[text.get_text() for text in panel.texts] for panel in axes]
+    assert words == [
+        [" 0.500", " missing", " 0.800"],
+        [" 0.700", " missing", " -"],
+        [" -", " missing", " 0.800"],
+        [" 0.500", " missing", " 0.800"],
+    ]
+
+
+def test_the_mean_prediction_is_drawn_at_the_labels_there_are():
+    labels = np.array([0.0, 0.0, 1.0, 1.0])
+    classes = classes_of(labels, LabelScale.of([0, 1]), "mosei")
+    guesses = np.array([0.1, 0.3, 0.6, 0.8])
+    axes = figures.predictions_against_labels(
+        {"A": (labels, guesses)}, "simulated data", [0, 1], classes
+    ).axes[0]
+    line = next(line for line in axes.lines if line.get_label() == "mean prediction")
+    assert np.array_equal(line.get_xdata(), [0, 1])
+    assert line.get_ydata() == pytest.approx([0.2, 0.7])
 
 
 def test_confusion_is_in_per_cent_of_the_label():

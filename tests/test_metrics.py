@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, f1_score
 
 from msabench import metrics
+from msabench.labels import MOSEI, SIMS, LabelScale, classes_of
 from msabench.metrics import evaluate
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "c_metrics.npz")
@@ -42,6 +43,10 @@ both = st.integers(1, 30).flatmap(
 )
 
 
+def defined(found: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def floats(*numbers: float) -> np.ndarray:
     return np.array(numbers, dtype=np.float64)
 
@@ -58,8 +63,11 @@ def test_metrics_agree_with_the_reference(case, kind, dtype):
         if key not in GOLDEN:
             assert (case, kind) == ("all_truth_zero", "mosei")  # the reference raises there
             continue
-        expected = 0.0 if np.isnan(GOLDEN[key]) else float(GOLDEN[key])  # corr of a constant
-        assert found[ours] == pytest.approx(expected, abs=0.51e-4), ours
+        expected = float(GOLDEN[key])
+        if np.isnan(expected):  # corr of a constant
+            assert found[ours] is None
+        else:
+            assert found[ours] == pytest.approx(expected, abs=0.51e-4), ours
         compared += 1
     assert compared in (0, len(NAMES[kind]))
 
@@ -83,7 +91,8 @@ def test_accuracies_and_f1_agree_with_scikit_learn(pair):
     assert found["f1_has0"] == pytest.approx(weighted(truth, guess))
     truth, guess = labels > 0, predictions > 0
     assert found["acc_2_pos"] == pytest.approx(accuracy_score(truth, guess))
-    assert found["f1_pos"] == pytest.approx(f1_score(truth, guess, zero_division=0))
+    if truth.any() or guess.any():
+        assert found["f1_pos"] == pytest.approx(f1_score(truth, guess, zero_division=0))
 
 
 @given(both)
@@ -102,7 +111,7 @@ def test_metrics_stay_in_range_and_ignore_the_order(pair, kind):
     found = evaluate(labels, predictions, kind)
     turned = evaluate(labels[::-1], predictions[::-1], kind)
     assert turned == pytest.approx(found)
-    for name, value in found.items():
+    for name, value in defined(found).items():
         low, high = {"mae": (0, 8), "corr": (-1, 1)}.get(name, (0, 1))
         assert low <= value <= high
 
@@ -119,7 +128,7 @@ def test_a_perfect_prediction_scores_1(pair):
 @given(both)
 def test_finer_classes_are_harder(pair):
     labels, predictions = pair
-    found = evaluate(labels, predictions)
+    found = defined(evaluate(labels, predictions))
     assert found["acc_7"] <= found["acc_5"] <= found["acc_3"]
 
 
@@ -143,27 +152,99 @@ def test_a_prediction_of_zero_is_negative_without_and_positive_with_the_zero_lab
     assert metrics.f1_pos(labels, predictions) == 0
 
 
-def test_defined_values_where_the_reference_fails():
+def test_what_is_not_defined_is_none_and_never_0_or_1():
     zeros = evaluate(floats(0, 0), floats(1, -1))
-    assert (zeros["acc_2"], zeros["f1"]) == (0.0, 0.0)
-    assert metrics.corr(floats(0.1, 0.1, 0.1), floats(1, 2, 3)) == 0
-    assert metrics.corr(floats(2), floats(1)) == 0
+    assert zeros["acc_2"] is None
+    assert zeros["f1"] is None
+    assert evaluate(floats(0, -1), floats(-1, 0))["f1_pos"] is None
+    assert metrics.corr(floats(0.1, 0.1, 0.1), floats(1, 2, 3)) is None
+    assert metrics.corr(floats(1, 2, 3), floats(0.1, 0.1, 0.1)) is None
+    assert metrics.corr(floats(2), floats(1)) is None
+
+
+def test_a_correlation_of_tiny_numbers_is_defined():
     assert metrics.corr(floats(1e-200, 2e-200), floats(1, 2)) == pytest.approx(1)
 
 
 def test_sims_puts_a_value_on_a_cut_into_the_lower_class():
     edges = floats(-0.7, -0.1, 0.0, 0.1, 0.7, 1.0).astype(np.float32)
-    expected = [-2, -1, 0, 0, 1, 2]
-    assert metrics.classes(edges, "sims").tolist() == expected
-    assert metrics.classes(edges.astype(np.float64), "sims").tolist() == expected
-    assert metrics.classes(floats(-0.7, -0.1, 0.0, 0.1, 0.7, 1.0), "sims").tolist() == expected
+    expected = [0, 1, 2, 2, 3, 4]
+    classes = classes_of(edges, SIMS, "sims")
+    assert classes.of(edges).tolist() == expected
+    assert classes.of(edges.astype(np.float64)).tolist() == expected
+    assert classes.of(floats(-0.7, -0.1, 0.0, 0.1, 0.7, 1.0)).tolist() == expected
 
 
 def test_confusion_counts_labels_in_rows():
-    counts = metrics.confusion(floats(-3, -3, 0.5, 2), floats(-5, 1, 0, 2.4))
+    sevenths = classes_of(np.linspace(-3, 3, 50), MOSEI, "mosei")
+    counts = metrics.confusion(floats(-3, -3, 0.5, 2), floats(-5, 1, 0, 2.4), sevenths)
     assert counts.sum() == 4
     assert counts[0, 0] == counts[0, 4] == counts[3, 3] == counts[5, 5] == 1
-    assert metrics.confusion(floats(-1), floats(1), "sims")[0, 4] == 1
+    sims = classes_of(floats(-1, 1), SIMS, "sims")
+    assert metrics.confusion(floats(-1), floats(1), sims)[0, 4] == 1
+
+
+@given(both)
+def test_metrics_follow_the_scale_of_the_labels(pair):
+    """1 to 7 about 4 is -3 to 3 about 0, moved: halves are exact, so that every side stays."""
+    labels, predictions = (np.rint(2 * side.clip(-3, 3).astype(np.float64)) / 2 for side in pair)
+    expected = evaluate(labels, predictions)
+    found = evaluate(labels + 4, predictions + 4, scale=LabelScale.of([1, 7], 4))
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("scale", "without"),
+    [
+        (LabelScale.of([-3, 3], 0), set()),
+        (LabelScale.of([1, 7], 4), set()),
+        (LabelScale.of([1, 5], 3), {"acc_7"}),
+        (LabelScale.of([-1, 1], 0), {"acc_5", "acc_7"}),
+        (LabelScale.of([-3, 3], 1), {"acc_3", "acc_5", "acc_7"}),
+        (LabelScale.of([0, 1], 0.5), {"acc_3", "acc_5", "acc_7"}),
+        (LabelScale.of([0, 100], 50), {"acc_3", "acc_5", "acc_7"}),
+        (LabelScale.of([0, 1]), set(metrics.METRICS["mosei"]) - {"mae", "corr"}),
+    ],
+)
+def test_metrics_of_signs_and_classes_are_defined_where_they_mean_something(scale, without):
+    random = np.random.default_rng(0)
+    labels, predictions = random.uniform(scale.low, scale.high, (2, 50))
+    found = evaluate(labels, predictions, scale=scale)
+    assert list(found) == list(metrics.METRICS["mosei"])
+    assert {name for name, value in found.items() if value is None} == without
+    why = metrics.why_undefined(without, "mosei", scale)
+    assert (f"{scale.low:g} to {scale.high:g}" in why) == bool(without)
+
+
+def test_a_neutral_point_that_float32_does_not_hold_is_neutral():
+    """0.1 in the precision of the labels is not 0.1 in that of Python."""
+    labels = floats(0.1, 0.1, 0.3).astype(np.float32)
+    found = evaluate(labels, floats(1, 0, 1), scale=LabelScale.of([0, 1], 0.1))
+    assert found["acc_2"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("names", "scale", "why"),
+    [
+        ((), MOSEI, ""),
+        (
+            ("acc_2", "f1", "acc_7"),
+            LabelScale.of([0, 1]),
+            "Acc and F1 are not defined: labels of 0 to 1 have no neutral point (`neutral` of the "
+            "data set in params.yaml).",
+        ),
+        (
+            ("acc_7",),
+            LabelScale.of([1, 5], 3),
+            "Not defined for labels of 1 to 5 about 3: acc_7; acc_k needs (k - 1) / 2 to 3 whole "
+            "units on both sides of the neutral point.",
+        ),
+        (("corr",), MOSEI, "corr is not defined without labels and predictions that vary."),
+        (("f1_pos",), MOSEI, "f1_pos is not defined without a positive label or prediction."),
+    ],
+)
+def test_a_sentence_says_why_a_metric_is_not_defined(names, scale, why):
+    assert metrics.why_undefined(names, "mosei", scale) == why
 
 
 @pytest.mark.parametrize(

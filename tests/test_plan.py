@@ -7,6 +7,7 @@ import pytest
 
 from msabench import params, plan
 from msabench.errors import ParamsError
+from msabench.params import Dataset
 
 BASE = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
 
@@ -62,7 +63,7 @@ def test_a_preset_lies_under_the_own_settings():
     ]["settings"]
     sims = BASE.presets["mmsa_sims"]
     assert settings["lr"] == sims["lr"] | {"text": 1e-4}
-    assert settings["clamp"] == sims["clamp"] == 1.0
+    assert settings["out_dim"] == sims["out_dim"]
     assert settings["epochs"] == 3
 
 
@@ -76,29 +77,27 @@ def test_every_preset_is_complete(preset):
     ("preset", "values"),
     [
         # batch; rates and decays of text, audio, vision, other; LSTM of audio, vision;
-        # heads and dropout of fusion, text, audio, vision; clamp; exclude_zero
+        # heads and dropout of fusion, text, audio, vision; exclude_zero
         (
             "repository_mosei",
-            "32 | 5e-5 5e-3 1e-4 1e-3 | 1e-3 0 0 1e-2 | 32 32 | 128 32 16 16 | 0 .1 0 .1 | 3 | 0",
+            "32 | 5e-5 5e-3 1e-4 1e-3 | 1e-3 0 0 1e-2 | 32 32 | 128 32 16 16 | 0 .1 0 .1 | 0",
         ),
         (
             "mmsa_mosei",
-            "32 | 5e-5 5e-3 1e-4 1e-3 | 1e-3 0 0 1e-2 | 16 32 | 128 32 16 32 | .1 0 0 0 | 3 | 1",
+            "32 | 5e-5 5e-3 1e-4 1e-3 | 1e-3 0 0 1e-2 | 16 32 | 128 32 16 32 | .1 0 0 0 | 1",
         ),
         (
             "repository_mosi",
             "32 | 5e-5 1e-3 1e-4 1e-3 | 1e-3 1e-2 1e-3 1e-3 | 32 64 | 128 64 16 32"
-            " | .1 0 .1 .1 | 3 | 0",
+            " | .1 0 .1 .1 | 0",
         ),
         (
             "mmsa_mosi",
-            "16 | 5e-5 5e-3 5e-3 1e-3 | 1e-3 1e-3 1e-3 1e-3 | 16 32 | 128 32 16 32"
-            " | 0 .1 .1 0 | 3 | 1",
+            "16 | 5e-5 5e-3 5e-3 1e-3 | 1e-3 1e-3 1e-3 1e-3 | 16 32 | 128 32 16 32 | 0 .1 .1 0 | 1",
         ),
         (
             "mmsa_sims",
-            "32 | 5e-5 5e-3 5e-3 1e-3 | 1e-3 1e-2 1e-2 1e-3 | 16 64 | 128 64 16 32"
-            " | 0 .1 .1 0 | 1 | 1",
+            "32 | 5e-5 5e-3 5e-3 1e-3 | 1e-3 1e-2 1e-2 1e-3 | 16 64 | 128 64 16 32 | 0 .1 .1 0 | 1",
         ),
     ],
 )
@@ -114,7 +113,6 @@ def test_a_preset_is_as_published(preset, values):
         [found["lstm_dim"][modality] for modality in ("audio", "vision")],
         [found["post_dim"][task] for task in tasks],
         [found["dropout"][task] for task in tasks],
-        [found["clamp"]],
         [found["exclude_zero"]],
     ] == expected
     assert (found["accumulate"], found["patience"]) == (4, 8)
@@ -247,7 +245,7 @@ def test_a_data_set_may_have_its_own_encoder_range_and_metrics():
 def test_the_preset_is_that_of_the_data_set_unless_one_is_asked_for(dataset, preset):
     settings = planned(dataset=dataset)["self_mm"]["settings"]
     assert settings["lstm_dim"] == BASE.presets[preset]["lstm_dim"]
-    assert settings["clamp"] == BASE.presets[preset]["clamp"]
+    assert settings["post_dim"] == BASE.presets[preset]["post_dim"]
     asked = with_model("self_mm", preset="repository_mosei")
     settings = planned(dataset=dataset, models=asked)["self_mm"]["settings"]
     assert settings["lstm_dim"] == BASE.presets["repository_mosei"]["lstm_dim"]
@@ -288,3 +286,36 @@ def test_encoders_without_an_entry_need_a_default():
 def test_wrong_settings_are_named(changes, message):
     with pytest.raises(ParamsError, match=message):
         planned(**changes)
+
+
+def on_labels(label_range, neutral=None, **changes):
+    """The data set of params.yaml on another scale."""
+    own = BASE.datasets[BASE.dataset].model_dump()
+    own |= {"label_range": label_range, "neutral": neutral} | changes
+    return {"datasets": BASE.datasets | {BASE.dataset: Dataset.model_validate(own)}}
+
+
+def test_every_run_and_the_tables_hold_the_scale_of_the_labels():
+    for neutral in (4.0, None):
+        found = planned(**on_labels([1.0, 7.0], neutral))
+        expected = {"range": [1.0, 7.0], "neutral": neutral}
+        assert [found[name]["labels"] for name in BASE.models] == [expected] * len(BASE.models)
+        tables = found["stages/tables"]
+        assert (tables["label_range"], tables["neutral"]) == ([1.0, 7.0], neutral)
+    assert planned()["ours"]["labels"] == {"range": [-3.0, 3.0], "neutral": 0.0}
+
+
+def test_a_model_has_the_scale_of_the_labels_where_it_has_an_argument_for_it():
+    """The clamp of Self-MM follows the range, unless its block says otherwise."""
+    found = planned(**on_labels([1.0, 7.0], 4.0))
+    settings = found["self_mm"]["settings"]
+    assert (settings["label_range"], settings["neutral"]) == ([1.0, 7.0], 4.0)
+    assert settings["clamp"] is None
+    assert "label_range" not in found["ours"]["settings"]
+    own = {"self_mm": BASE.models["self_mm"] | {"clamp": 1.5}}
+    assert planned(models=BASE.models | own)["self_mm"]["settings"]["clamp"] == 1.5
+
+
+def test_a_neutral_point_makes_no_prepared_data_stale():
+    one, other = (planned(**on_labels([1.0, 7.0], neutral)) for neutral in (None, 4.0))
+    assert one["stages/prepare"] == other["stages/prepare"]

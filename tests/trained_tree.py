@@ -1,7 +1,9 @@
 """A tree of small random data in which the real stages have trained every model of params.yaml."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +20,23 @@ SMALL = {"epochs": 1, "patience": 1, "transformer_dim": 16, "batch_size": 8}
 SIZES = {"train": 24, "valid": 8, "test": 12}
 
 
-def make(place: Path, text_encoder: str, trainable_layers: int | str) -> None:
-    """Train each model, seeds 1 and 2, on all modalities that it reads."""
+def make(
+    place: Path,
+    text_encoder: str,
+    trainable_layers: int | str,
+    labels: Callable[[np.ndarray], np.ndarray] | None = None,
+    **dataset: Any,
+) -> None:
+    """Train each model, seeds 1 and 2, on all modalities that it reads.
+
+    labels: returns those to train on, from random ones in -3..3. dataset: settings of its block.
+    """
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
     params["text_encoder"] = text_encoder
     params["text_encoders"]["default"] = {"trainable_layers": trainable_layers, "pooling": "mean"}
     params["max_tokens"] = 6
+    params["datasets"][params["dataset"]] |= dataset
     params["seeds"], params["sweep_seeds"] = [1, 2], [1]
     params["sweep"] = {name: params["sweep"][name] for name in ("batch_size_64", "batch_size_32")}
     params["sweep"]["batch_size_64"]["batch_size"] = SMALL["batch_size"]  # equal to the base run
@@ -38,7 +50,7 @@ def make(place: Path, text_encoder: str, trainable_layers: int | str) -> None:
         patch.setattr(training, "settle", lambda _: None)  # of the whole process
         Path("src").symlink_to(ROOT / "src")
         yaml.dump(params, Path("params.yaml"))
-        _prepare(Path("data/prepared"))
+        _prepare(Path("data/prepared"), labels)
         plan.main()
         features.main()
         for name in params["models"]:
@@ -48,11 +60,13 @@ def make(place: Path, text_encoder: str, trainable_layers: int | str) -> None:
             train.main(name, 1)
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(folder: Path, labels: Callable[[np.ndarray], np.ndarray] | None) -> None:
     for seed, (split, n) in enumerate(SIZES.items()):
         data = random_utterances(seed=seed, n=n).select(["audio", "vision"])
         rng = np.random.default_rng(seed)
         data.texts[:] = [" ".join(rng.choice(WORDS, rng.integers(1, 9))) for _ in range(n)]
+        if labels is not None:
+            data.labels[:] = labels(data.labels)
         data.save(folder / split)
     assert tuple(SIZES) == SPLITS
     (folder / "sha256.json").write_text(json.dumps(hashes.of_folder(folder)))

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msabench import encoders, metrics, statistics, times
+from msabench import encoders, statistics, tables, times
 from msabench.errors import DataError
-from msabench.markdown import Grid, drawn, markdown, printed, report_section
+from msabench.labels import LabelScale
+from msabench.markdown import Grid, drawn, markdown, printed, report_section, why_dashes
 from msabench.predictions import Predictions
 from msabench.tables import PUBLISHED, Row, Table
 
@@ -22,7 +23,7 @@ SHOWN = ("utterances", "videos", "tokens", "audio_frames", "vision_frames")
 
 def model_card(
     made: Mapping[str, Any],
-    measured: Mapping[str, Mapping[str, float]],
+    measured: Mapping[str, Row],
     row: Row,
     interval: Row | None,
     stage: str,
@@ -49,6 +50,7 @@ def model_card(
     )
     text += ["## Figures", _figures_grid(measured, row)]
     text.append(_figures_text(interval, splits["test"]["utterances"]))
+    text += why_dashes([*measured.values(), row], plan)
     if "text" in made["modalities"]:
         text += ["## Text encoder", *_encoder_text(made)]
     text += ["## Settings", _settings_grid(made["settings"])]
@@ -75,10 +77,9 @@ def data_card(plan: Mapping[str, Any], data: Mapping[str, Any], splits: Table) -
     text = [f"# Data: {title}", *_warning(title)]
     if corpus:
         text.append(corpus["about"])
-        low, high = plan["label_range"]
         facts = {
             "language": corpus["language"],
-            "labels": f"{low:g} to {high:g}. {corpus['labels']}",
+            "labels": f"{_scale_text(tables.scale_of(plan))}. {corpus['labels']}",
             "terms": corpus["terms"],
             "to be cited": corpus["citation"],
         }
@@ -87,7 +88,7 @@ def data_card(plan: Mapping[str, Any], data: Mapping[str, Any], splits: Table) -
         text.append(_unknown(data))
     text += ["## Source", _listed(_source(data)), "## Splits", _splits_grid(splits)]
     text.append("tokens and frames are means per utterance.")
-    text.append(markdown([report_section(splits, title)._replace(level=2)]).rstrip())
+    text.append(markdown([report_section(splits, plan)._replace(level=2)]).rstrip())
     texts, videos = splits["all"]["shared_texts"], splits["all"]["shared_videos"]
     limits = [
         f"More than one split has {texts} of the texts and {videos} of the videos: what a model "
@@ -97,11 +98,11 @@ def data_card(plan: Mapping[str, Any], data: Mapping[str, Any], splits: Table) -
     return "\n\n".join(text) + "\n"
 
 
-def measure(folder: Path, kind: str) -> dict[str, dict[str, float]]:
-    """Return the metrics of a run's predictions on valid and test."""
+def measure(folder: Path, plan: Mapping[str, Any]) -> dict[str, Row]:
+    """Return the metrics of a run's predictions on valid and test. plan: of the tables."""
     found = {split: Predictions.read(folder / f"{split}.csv") for split in ("valid", "test")}
     return {
-        split: metrics.evaluate(run.labels, run.predictions, kind) for split, run in found.items()
+        split: tables.evaluate(plan, run.labels, run.predictions) for split, run in found.items()
     }
 
 
@@ -149,6 +150,11 @@ def _warning(title: str) -> list[str]:
     return [f"**{title}: what is measured here says nothing about {PUBLISHED['data']}.**"]
 
 
+def _scale_text(scale: LabelScale) -> str:
+    neutral = "no neutral point" if scale.neutral is None else f"neutral at {scale.neutral:g}"
+    return f"{scale.low:g} to {scale.high:g}, {neutral}"
+
+
 def _unknown(data: Mapping[str, Any]) -> str:
     return (
         f"Where these data come from, who labelled them and on what terms is not known here: "
@@ -162,7 +168,7 @@ def _splits_grid(splits: Table) -> str:
     return drawn(Grid(["", *SHOWN], lines))
 
 
-def _figures_grid(measured: Mapping[str, Mapping[str, float]], row: Row) -> str:
+def _figures_grid(measured: Mapping[str, Row], row: Row) -> str:
     lines = []
     for metric, value in measured["test"].items():
         std = row[f"{metric}_std"]
@@ -211,13 +217,12 @@ def _limits(
     made: Mapping[str, Any], title: str, plan: Mapping[str, Any], data: Mapping[str, Any]
 ) -> list[str]:
     corpus = data["corpus"]
-    low, high = plan["label_range"]
     limits = [
         "Not for decisions about people: it guesses how a sentence sounds to others, and is wrong "
         "often, as the figures say.",
         f"Trained and measured on {title} alone; elsewhere (other speakers, topics, cameras, "
         "microphones, extractors of features) it may be of no use.",
-        f"Labels lie from {low:g} to {high:g}; nothing keeps a prediction between them.",
+        f"Labels: {_scale_text(tables.scale_of(plan))}; nothing keeps a prediction in that range.",
     ]
     if corpus:
         limits.append(f"Labels: {corpus['labels']}")

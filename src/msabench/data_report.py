@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from msabench.labels import Classes
 from msabench.utterances import SPLITS, Utterances
 
-CLASSES = 7  # of the histogram of labels: those of Acc-7
 LENGTHS = ("tokens", "audio_frames", "vision_frames")
 
 
 def describe(
-    data: Mapping[str, Utterances], features: Path, label_range: Sequence[float]
+    data: Mapping[str, Utterances], features: Path, classes: Classes
 ) -> dict[str, dict[str, Any]]:
     """Describe each split and the whole (`all`).
 
     tokens, <modality>_frames: the mean per utterance, and <length>_median and <length>_max of it;
     tokens with the marks that the tokenizer adds. label_std divides by n. labels: utterances by
-    label, rounded to one of seven even steps over the range. repeated_texts: texts of several
+    class of the label. repeated_texts: texts of several
     utterances, together repeated_utterances. shared_texts, shared_videos: those that lie in more
     than one split. All else was counted on the way: by the source (sources/_frames.py and its own
     `read`) and of the tokens (`text.count_differences`).
@@ -45,7 +45,7 @@ def describe(
         row: dict[str, Any] = {"utterances": len(labels), "videos": len(videos)}
         row |= {key: _over(np.mean, found.get(key)) for key in LENGTHS}
         row |= {"label_mean": _over(np.mean, labels), "label_std": _over(np.std, labels)}
-        row["labels"] = _histogram(labels, label_range)
+        row["labels"] = _histogram(labels, classes)
         row |= {f"{key}_median": _over(np.median, found.get(key)) for key in LENGTHS}
         row |= {f"{key}_max": _over(np.max, found.get(key)) for key in LENGTHS}
         row |= {"repeated_texts": len(repeated), "repeated_utterances": sum(repeated)}
@@ -80,10 +80,6 @@ def _over(statistic: Any, values: np.ndarray | None) -> float | None:
     return None if values is None else round(float(statistic(values)), 4) + 0.0
 
 
-def _histogram(labels: np.ndarray, label_range: Sequence[float]) -> dict[str, int]:
-    low, high = label_range
-    steps = np.linspace(low, high, CLASSES)
-    middle, step = (low + high) / 2, (high - low) / (CLASSES - 1)
-    nearest = np.rint((labels - middle) / step).astype(int) + CLASSES // 2  # halves as in Acc-7
-    counts = np.bincount(nearest, minlength=CLASSES).tolist()
-    return {f"{step:.3g}": count for step, count in zip(steps + 0.0, counts, strict=True)}
+def _histogram(labels: np.ndarray, classes: Classes) -> dict[str, int]:
+    counts = np.bincount(classes.of(labels), minlength=len(classes.names))
+    return dict(zip(classes.names, counts.tolist(), strict=True))

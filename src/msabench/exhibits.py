@@ -9,7 +9,8 @@ from jaxtyping import Integer
 from matplotlib.figure import Figure
 
 from msabench import figures
-from msabench.metrics import class_names, confusion
+from msabench.labels import Classes, about_classes
+from msabench.metrics import confusion
 from msabench.statistics import mean_history
 from msabench.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, Table, printed_name
 
@@ -32,17 +33,18 @@ def draw(
     runs: Mapping[str, Runs],
     tables: Mapping[str, Table],
     robustness: Mapping[str, Mapping[str, Table]],
+    classes: Classes,
 ) -> dict[str, Exhibit]:
     """Draw every figure.
 
     runs: of each model of Table 6; tables: by number, those of the report. robustness: by model
-    and kind of corruption.
+    and kind of corruption. classes: of the labels.
     """
-    kind, title, facts, on = plan["metrics"], plan["title"], PUBLISHED["tables"], PUBLISHED["data"]
+    title, facts, on = plan["title"], PUBLISHED["tables"], PUBLISHED["data"]
     named = {printed_name(model): seeds for model, seeds in runs.items()}
     tested = {name: seeds for name, seeds in named.items() if seeds.test}
     histories = {name: seeds.histories for name, seeds in named.items()}
-    counts = {name: confusion(*seeds.pooled(), kind) for name, seeds in tested.items()}
+    counts = {name: confusion(*seeds.pooled(), classes) for name, seeds in tested.items()}
     means = {name: seeds.mean() for name, seeds in tested.items()}
     results = {printed_name(model): row for model, row in tables["6"].items()}
     report = {printed_name(model): row for model, row in facts["6"]["rows"].items()}
@@ -67,16 +69,17 @@ def draw(
             _of_generated_labels(curves),
         ),
         "predictions": Exhibit(
-            figures.predictions_against_labels(means, title, plan["label_range"]),
+            figures.predictions_against_labels(means, title, plan["label_range"], classes),
             f"Predictions against labels, {title}",
-            "Test split, means over seeds; the stronger the colour, the more utterances.",
+            "Test split, means over seeds; the stronger the colour, the more utterances. The line "
+            f"is the mean prediction of each class of the label. {about_classes(plan['metrics'])}",
             _of_predictions(means),
         ),
         "confusion": Exhibit(
-            figures.confusions(counts, title, class_names(kind)),
+            figures.confusions(counts, title, classes.signed_names),
             f"Confusion of classes, {title}",
             "Test split; of the utterances of each label (row), the per cent that were predicted "
-            "so (column), all seeds together.",
+            f"so (column), all seeds together. {about_classes(plan['metrics'])}",
             _of_confusions(counts),
         ),
         "comparison": Exhibit(
@@ -121,7 +124,7 @@ def _of_generated_labels(curves: Mapping[str, Mapping[str, list[float]]]) -> str
         f"{name}'s {column.removeprefix(LABEL_CORR)}": f"{told[-1]:.3f} (multimodal {told[0]:.3f})"
         for name, mean in curves.items()
         for column, told in mean.items()
-        if column.startswith(LABEL_CORR)
+        if column.startswith(LABEL_CORR) and np.isfinite(told).all()
     }
     return _listed(
         "Correlation of the generated labels after the last epoch", found, "Not measured."

@@ -19,6 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from msabench.labels import Classes
 from msabench.statistics import mean_history
 from msabench.tables import LABEL_CORR
 
@@ -185,8 +186,12 @@ def predictions_against_labels(
     predictions: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]],
     title: str,
     label_range: Sequence[float | int],
+    classes: Classes,
 ) -> Figure:
-    """Draw, for each model's (labels, predictions), where the utterances lie, as hexagons."""
+    """Draw, for each model's (labels, predictions), where the utterances lie, as hexagons.
+
+    The line through them is the mean prediction of each class of the label.
+    """
     figure, panels = _panels(len(predictions), f"Predictions against labels on test, {title}")
     low, high = label_range
     edge = 0.06 * (high - low)
@@ -201,7 +206,7 @@ def predictions_against_labels(
                 *(labels, guesses), gridsize=24, extent=extent, mincnt=1, cmap=SHADES, lw=0.2
             )
         )
-        centres, means = _means_by_label(labels, guesses, low, high)
+        centres, means = _means_by_label(labels, guesses, classes)
         axes.plot(centres, means, "o-", color="#D55E00", ms=3.5, lw=1.4, label="mean prediction")
         axes.set(
             title=name, xlabel="label", ylabel="prediction", xlim=extent[:2], ylim=(bottom, top)
@@ -372,15 +377,15 @@ def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
 
 def _bar(axes: Axes, y: int, row: Row, metric: str, colour: str) -> None:
     value, std = row[metric], row[f"{metric}_std"]
-    if value is None:
+    if row["mae"] is None:
         axes.text(0, y, " missing", va="center", color=GREY)
         return
-    axes.barh(y, value, height=0.62, color=colour)
+    length = 0.0 if value is None else value  # the metric is not defined
+    axes.barh(y, length, height=0.62, color=colour)
     if std is not None:
         axes.errorbar(value, y, xerr=std, color=INK, capsize=3, lw=1.2)
-    constant = metric == "corr" and value == 0
-    text = " -" if constant else f" {value:.3f}"
-    axes.text(0, y, text, va="center", color=_readable(colour, value > 0), fontweight="bold")
+    text = " -" if value is None else f" {value:.3f}"
+    axes.text(0, y, text, va="center", color=_readable(colour, length > 0), fontweight="bold")
 
 
 def _readable(background: str, covered: bool) -> str:
@@ -393,12 +398,9 @@ def _readable(background: str, covered: bool) -> str:
 def _means_by_label(
     labels: Float[np.ndarray, " n"],
     guesses: Float[np.ndarray, " n"],
-    low: float | int,
-    high: float | int,
+    classes: Classes,
 ) -> tuple[list[float], list[float]]:
-    """Return the centres of seven equal bins of the label, and the mean prediction in each."""
-    bins = np.rint(6 * (labels - low) / (high - low)).astype(int)
-    found = [i for i in range(7) if (bins == i).any()]
-    return [low + i * (high - low) / 6 for i in found], [
-        float(guesses[bins == i].mean()) for i in found
-    ]
+    """Return the label of each class that occurs, and the mean prediction in it."""
+    of_each = classes.of(labels)
+    found = np.unique(of_each).tolist()
+    return [classes.values[i] for i in found], [float(guesses[of_each == i].mean()) for i in found]

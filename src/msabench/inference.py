@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from msabench import runs
 from msabench.errors import DataError
+from msabench.labels import LabelScale
 from msabench.models import Regressor
 from msabench.sources._frames import map_frames
 from msabench.text import Reader
@@ -36,7 +37,7 @@ from msabench.utterances import MODALITIES, Ragged, Utterances, check_sequences
 Given: TypeAlias = str | Mapping[str, Any] | Sequence[Any] | Utterances  # see Predictor.predict
 
 # What the seeds of a run must have in common.
-SHARED = ("model", "settings", "modalities", "text_encoder", "text", "data", "widths")
+SHARED = ("model", "settings", "modalities", "labels", "text_encoder", "text", "data", "widths")
 NOTHING = "no utterance is given; at least 1 is needed"
 CHUNK = 1000  # utterances: bounds the memory of a text's hidden states
 
@@ -86,8 +87,8 @@ def _trained(folder: Path) -> Path:
 class Predictor:
     """The trained models of a run, one for each seed; their mean is its prediction.
 
-    folders: of each seed. config: run.json of the first. widths: by modality that the run reads,
-    the features of a frame.
+    folders: of each seed. config: run.json of the first. scale: of the labels that it learned.
+    widths: by modality that the run reads, the features of a frame.
     """
 
     def __init__(self, folders: Sequence[Path], device: Device = "auto") -> None:
@@ -104,6 +105,8 @@ class Predictor:
                     "so one is left from other settings: name the seed to use, or train both anew"
                 )
             self.regressors.append(regressor)
+        labels = self.config["labels"]
+        self.scale = LabelScale.of(labels["range"], labels["neutral"])
         self.widths: dict[str, int] = self.config["widths"]
 
     def predict(self, utterances: Given) -> Float[np.ndarray, " n"]:
@@ -260,7 +263,8 @@ class Predictor:
 def _restore(folder: Path, device: Device) -> tuple[dict[str, Any], Regressor]:
     try:
         config, regressor = runs.restore(folder, device)
-        if "max_tokens" not in config["text"] or not (folder / runs.MEAN_FRAMES).is_file():
+        complete = "max_tokens" in config["text"] and "labels" in config
+        if not complete or not (folder / runs.MEAN_FRAMES).is_file():
             raise DataError(f"{folder}: made by an earlier version; train it again: `dvc repro`")
         return config, regressor
     except (KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:

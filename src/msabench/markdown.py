@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msabench import statistics
-from msabench.metrics import HEADLINE, METRICS
+from msabench.labels import about_classes
+from msabench.metrics import HEADLINE, METRICS, why_undefined
 from msabench.robustness import LEVELS
-from msabench.tables import FULL, PUBLISHED, SWEEPS, Row, Table
+from msabench.tables import FULL, PUBLISHED, SWEEPS, Row, Table, scale_of
 
 BOUNDS = ("difference", "low", "high")
 DATA = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
@@ -71,6 +72,7 @@ def sections(
             blocks.append(_result_grid(number, table, rows[number], facts["rows"]))
             if number in ("2", "6"):
                 blocks.append(_further_grid(table, kind))
+            blocks += why_dashes(list(table.values()), plan)
         if number in SWEEPS:
             if not plan["sweep_seeds"]:
                 blocks.append("Left out: `sweep_seeds` is empty.")
@@ -80,9 +82,9 @@ def sections(
             Section(f"table{number}", f"Table {number}, {title}: {facts['title']}", blocks)
         )
         if number == "1":
-            found.append(report_section(table, title))
+            found.append(report_section(table, plan))
     found.append(_comparison_section(comparison, title))
-    found += _ablation_sections(ablation, title)
+    found += _ablation_sections(ablation, plan)
     found += _robustness_sections(robustness, tables["6"]["train_mean"], title)
     found += _generated_sections(generated, title)
     quoted = [
@@ -108,6 +110,18 @@ def _preface(title: str) -> list[str]:
     return text
 
 
+def why_dashes(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
+    """Say why there is a `-` among the metrics of rows that were measured, if there is one."""
+    names = {
+        column.removeprefix("valid_")
+        for row in rows
+        for column, value in row.items()
+        if value is None and row["mae"] is not None
+    }
+    why = why_undefined(names, plan["metrics"], scale_of(plan))
+    return [why] if why else []
+
+
 def _data_grid(table: Table, published: Mapping[str, Row]) -> Grid:
     lines = []
     for name, row in table.items():
@@ -119,7 +133,7 @@ def _data_grid(table: Table, published: Mapping[str, Row]) -> Grid:
     return Grid(["", "utterances", "report", "diff", *DATA], lines)
 
 
-def report_section(table: Table, title: str) -> Section:
+def report_section(table: Table, plan: Mapping[str, Any]) -> Section:
     """Lay out what Table 1 leaves: a line for each quantity, a column for each split."""
     lines = []
     for key, value in next(iter(table.values())).items():
@@ -134,14 +148,15 @@ def report_section(table: Table, title: str) -> Section:
             lines.append([key, *(_count(row[key]) for row in table.values())])
     blocks: list[str | Grid] = [
         Grid(["", *table], lines),
-        "label: utterances by label, rounded to the nearest of these. repeated: utterances whose "
-        "text is not theirs alone; shared: between splits. tokens_cut: texts longer than "
-        "`max_tokens`; tokens_differ: texts whose token ids in the data are not the text encoder's "
-        "(they are made anew). not_finite: values set to 0; missing: utterances of zeros alone; "
+        f"label: utterances by class of the label. {about_classes(plan['metrics'])} repeated: "
+        "utterances whose text is not theirs alone; shared: between splits. tokens_cut: texts "
+        "longer than `max_tokens`; tokens_differ: texts whose token ids in the data are not the "
+        "text encoder's (they are made anew). not_finite: values set to 0; missing: utterances of "
+        "zeros alone; "
         "lengths: utterances whose length contradicted the padding; front: utterances padded at "
         "the front. Other counts are the source's own: see src/msabench/sources.",
     ]
-    return Section("data", f"Data report, {title}", blocks, level=3)
+    return Section("data", f"Data report, {plan['title']}", blocks, level=3)
 
 
 def _result_grid(
@@ -153,7 +168,7 @@ def _result_grid(
     for name, row in table.items():
         report = published.get(name, {})
         line = [f"{name} *" if row.get("chosen") else name]
-        line += [_shown(column, row[column]) for column in VALID]
+        line += [printed(row[column]) for column in VALID]
         for metric in HEADLINE:
             # The report's SVM rows are another metric: the column follows the figure.
             other = f"{metric}_pos"
@@ -168,13 +183,11 @@ def _result_grid(
 
 def _beside(row: Row, metric: str, report: float | None, marked: bool) -> list[str]:
     value, std = row[metric], row[f"{metric}_std"]
-    constant = _constant(metric, value)
-    shown = _shown(metric, value)
-    if std is not None and not constant:
+    shown = printed(value)
+    if std is not None:
         shown += f" ± {std:.3f}"
-    unknown = value is None or report is None or constant
-    difference = "-" if unknown else f"{value - report:+z.3f}"
-    return [shown + (" †" if marked else ""), printed(report), difference]
+    difference = None if value is None or report is None else value - report
+    return [shown + (" †" if marked else ""), printed(report), _signed(difference)]
 
 
 def _further_grid(table: Table, kind: str) -> Grid:
@@ -206,7 +219,9 @@ def _comparison_section(comparison: Mapping[str, Mapping[str, Row]], title: str)
     return Section("comparison", name, blocks)
 
 
-def _ablation_sections(ablation: Mapping[str, Mapping[str, Table]], title: str) -> list[Section]:
+def _ablation_sections(
+    ablation: Mapping[str, Mapping[str, Table]], plan: Mapping[str, Any]
+) -> list[Section]:
     if not ablation:
         return []
     lines = []
@@ -223,8 +238,9 @@ def _ablation_sections(ablation: Mapping[str, Mapping[str, Table]], title: str) 
         f"difference: MAE minus that of {FULL} of the same model, with interval and p as above; "
         "p_holm is adjusted for the subsets of one model.",
         Grid(header, lines, left=(0, 1)),
+        *why_dashes([row for table in ablation.values() for row in table["rows"].values()], plan),
     ]
-    name = f"Modality ablation, {title}: every model on every subset"
+    name = f"Modality ablation, {plan['title']}: every model on every subset"
     return [Section("ablation", name, blocks)]
 
 
@@ -273,15 +289,6 @@ def _generated_sections(generated: Mapping[str, Table], title: str) -> list[Sect
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+z.3f}"
-
-
-def _constant(metric: str, value: float | None) -> bool:
-    """Whether it is a correlation of exactly 0, the defined value of a constant prediction."""
-    return metric in ("corr", "valid_corr") and value == 0
-
-
-def _shown(metric: str, value: float | None) -> str:
-    return "-" if _constant(metric, value) else printed(value)
 
 
 def _count(value: float | int | None) -> str:

@@ -1,16 +1,19 @@
 """Metrics: how far predictions are from labels.
 
 Every metric takes the labels and the predictions of n >= 1 utterances, each (n,) and finite, and
-returns one float; its name is its key in json and its column in the tables. Accuracies and F1 lie
-in 0..1. The definitions are those of the MMSA benchmark (MOSEI = MOSI; CH-SIMS has its own set),
-which names `acc_2, f1` "Non0" and `acc_2_has0, f1_has0` "Has0". Where MMSA raises or yields NaN
-the value here is defined: see corr, acc_2 and f1.
+returns one float, or None where it is not defined (there MMSA raises, or yields NaN or 0); its name
+is its key in json and its column in the tables. Accuracies and F1 lie in 0..1. The definitions are
+those of the MMSA benchmark (MOSEI = MOSI; CH-SIMS has its own set), which names `acc_2, f1` "Non0"
+and `acc_2_has0, f1_has0` "Has0". Here 0 is the neutral label; `evaluate` measures labels about any
+neutral point from there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
+
+from msabench.labels import MOSEI, NO_NEUTRAL, SIMS_CUTS, Classes, LabelScale
 
 HEADLINE = ("mae", "corr", "acc_2", "f1")  # the columns of the report's tables
 
@@ -20,25 +23,27 @@ def mae(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -
     return float(np.abs(predictions.astype(np.float64) - labels.astype(np.float64)).mean())
 
 
-def corr(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
-    """Return Pearson's correlation, -1..1; 0 where a side is constant (n = 1 included)."""
+def corr(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float | None:
+    """Return Pearson's correlation, -1..1; None where a side is constant (n = 1 included)."""
+    if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
+        return None
     a, b = _standardised(labels), _standardised(predictions)
     return float(np.clip((a * b).sum(), -1.0, 1.0))
 
 
-def acc_2(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def acc_2(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float | None:
     """Return the accuracy of the sign, value > 0, without the labels equal to 0.
 
-    A prediction of exactly 0 counts as negative. 0 where every label is 0.
+    A prediction of exactly 0 counts as negative. None where every label is 0.
     """
     kept = labels != 0
-    return _accuracy(labels[kept] > 0, predictions[kept] > 0)
+    return _accuracy(labels[kept] > 0, predictions[kept] > 0) if kept.any() else None
 
 
-def f1(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def f1(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float | None:
     """Return the weighted F1 of the sign, value > 0, without the labels equal to 0; see acc_2."""
     kept = labels != 0
-    return _weighted_f1(labels[kept] > 0, predictions[kept] > 0)
+    return _weighted_f1(labels[kept] > 0, predictions[kept] > 0) if kept.any() else None
 
 
 def acc_2_has0(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
@@ -56,10 +61,10 @@ def acc_2_pos(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " 
     return _accuracy(labels > 0, predictions > 0)
 
 
-def f1_pos(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def f1_pos(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float | None:
     """Return the F1 of the class value > 0 over all utterances; see acc_2_pos.
 
-    0 where neither a label nor a prediction is positive.
+    None where neither a label nor a prediction is positive.
     """
     return _f1(labels > 0, predictions > 0)
 
@@ -95,9 +100,7 @@ def acc_5_sims(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, "
     return _accuracy(_binned(labels, SIMS_CUTS), _binned(predictions, SIMS_CUTS))
 
 
-SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
-
-Metric = Callable[[np.ndarray, np.ndarray], float]
+Metric = Callable[[np.ndarray, np.ndarray], float | None]
 
 _MOSEI: tuple[Metric, ...] = (
     *(mae, corr, acc_2, f1),
@@ -112,13 +115,28 @@ METRICS: dict[str, dict[str, Metric]] = {
         **{"acc_3": acc_3_sims, "acc_5": acc_5_sims},
     },
 }
+# Those of labels on any scale; all others count from the neutral point.
+ANYWHERE = ("mae", "corr")
+UNITS = {"acc_3": 3, "acc_5": 5, "acc_7": 7}  # classes of whole units about it
+# What a metric needs of labels and predictions.
+NEEDS = {
+    "corr": "labels and predictions that vary",
+    "acc_2": "a label that is not neutral",
+    "f1": "a label that is not neutral",
+    "f1_pos": "a positive label or prediction",
+}
 
 
 def evaluate(
-    labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"], kind: str = "mosei"
-) -> dict[str, float]:
-    """Return every metric of a set, by name; "sims" clips both sides to -1..1 first.
+    labels: Float[np.ndarray, " n"],
+    predictions: Float[np.ndarray, " n"],
+    kind: str = "mosei",
+    scale: LabelScale = MOSEI,
+) -> dict[str, float | None]:
+    """Return every metric of a set, by name, None where it is not defined: see undefined.
 
+    Signs and classes are those about the neutral point of the scale. "sims", which is for its own
+    scale alone, clips both sides to -1..1 first.
     Raises ValueError for an unknown set, for no utterance and for a value that is not finite
     (MMSA counts a NaN as negative).
     """
@@ -132,35 +150,60 @@ def evaluate(
             raise ValueError(f"metrics: {name} {i} is {values[i]}; permitted: finite numbers")
     if kind == "sims":
         labels, predictions = labels.clip(-1, 1), predictions.clip(-1, 1)
-    return {name: metric(labels, predictions) for name, metric in METRICS[kind].items()}
+    without = undefined(kind, scale)
+    pair, centred = (labels, predictions), (labels - scale.centre, predictions - scale.centre)
+    return {
+        name: None if name in without else metric(*(pair if name in ANYWHERE else centred))
+        for name, metric in METRICS[kind].items()
+    }
 
 
-def classes(values: Float[np.ndarray, " n"], kind: str = "mosei") -> Integer[np.ndarray, " n"]:
-    """Return the finest class of each value: -3..3 as in acc_7, or -2..2 as in acc_5 of CH-SIMS."""
-    return _binned(values, SIMS_CUTS) - 2 if kind == "sims" else _rounded(values, 3)
+def undefined(kind: str, scale: LabelScale) -> set[str]:
+    """Name the metrics of a set that labels on this scale do not have.
+
+    Without a neutral point, all that count from it; with one, those of classes of whole units
+    where the range has no such classes.
+    """
+    if kind == "sims":
+        return set()
+    if scale.neutral is None:
+        return set(METRICS[kind]) - set(ANYWHERE)
+    return {name for name, classes in UNITS.items() if not scale.has_units(classes)}
 
 
-def class_names(kind: str = "mosei") -> list[str]:
-    """Name the classes of classes(), lowest first."""
-    top = 2 if kind == "sims" else 3
-    return [f"{i:+d}" if i else "0" for i in range(-top, top + 1)]
+def why_undefined(names: Collection[str], kind: str, scale: LabelScale) -> str:
+    """Say why these metrics are None for what was measured; empty where there are none."""
+    never = undefined(kind, scale)
+    by_scale = [name for name in METRICS[kind] if name in names and name in never]
+    reasons = [
+        f"{name} is not defined without {NEEDS[name]}."
+        for name in METRICS[kind]
+        if name in names and name not in never
+    ]
+    if by_scale and scale.neutral is None:
+        reasons.insert(0, f"Acc and F1 are not defined: {scale} {NO_NEUTRAL}.")
+    elif by_scale:
+        reasons.insert(
+            0,
+            f"Not defined for {scale}: {', '.join(by_scale)}; acc_k needs (k - 1) / 2 to 3 whole "
+            "units on both sides of the neutral point.",
+        )
+    return " ".join(reasons)
 
 
 def confusion(
-    labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"], kind: str = "mosei"
+    labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"], classes: Classes
 ) -> Integer[np.ndarray, "k k"]:
     """Count the utterances of each class (row) that were given each class (column)."""
-    k = len(class_names(kind))
+    k = len(classes.names)
     counts = np.zeros((k, k), dtype=np.int64)
-    np.add.at(counts, (classes(labels, kind) + k // 2, classes(predictions, kind) + k // 2), 1)
+    np.add.at(counts, (classes.of(labels), classes.of(predictions)), 1)
     return counts
 
 
 def _standardised(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Centre to mean 0 and scale to length 1; all 0 where the values are constant."""
+    """Centre values that vary to mean 0 and scale them to length 1."""
     values = values.astype(np.float64)
-    if np.ptp(values) == 0:  # the mean of equal floats need not be that float
-        return np.zeros_like(values)
     values = values - values.mean()
     values = values / np.abs(values).max()  # so that no square underflows
     return values / np.sqrt((values**2).sum())
@@ -176,17 +219,16 @@ def _binned(values: Float[np.ndarray, " n"], cuts: Sequence[float]) -> Integer[n
 
 
 def _accuracy(truth: np.ndarray, guess: np.ndarray) -> float:
-    return float((truth == guess).mean()) if len(truth) else 0.0
+    return float((truth == guess).mean())
 
 
-def _f1(truth: Bool[np.ndarray, " n"], guess: Bool[np.ndarray, " n"]) -> float:
+def _f1(truth: Bool[np.ndarray, " n"], guess: Bool[np.ndarray, " n"]) -> float | None:
     total = truth.sum() + guess.sum()
-    return float(2 * (truth & guess).sum() / total) if total else 0.0
+    return float(2 * (truth & guess).sum() / total) if total else None
 
 
 def _weighted_f1(truth: Bool[np.ndarray, " n"], guess: Bool[np.ndarray, " n"]) -> float:
     """Return the F1 of both classes, weighted by how often each is true."""
-    if not len(truth):
-        return 0.0
     share = float(truth.mean())
-    return share * _f1(truth, guess) + (1 - share) * _f1(~truth, ~guess)
+    # A class that is never true weighs nothing, and need not have an F1.
+    return share * (_f1(truth, guess) or 0.0) + (1 - share) * (_f1(~truth, ~guess) or 0.0)

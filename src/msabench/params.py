@@ -19,6 +19,7 @@ from pydantic import (
 from ruamel.yaml import YAML, YAMLError
 
 from msabench.errors import ParamsError
+from msabench.labels import SIMS, LabelScale
 
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -45,12 +46,15 @@ class Dataset(Strict):
     it. None of these is part of the data's identity. metrics: which set of metrics. text_encoder:
     the one for its texts, where params.yaml says auto at the top. corpus: which entry of
     corpora.json says what the data are, who labelled them and on what terms they are given.
-    settings: of the source.
+    label_range: the lowest and the highest label. neutral: the label that is neither positive nor
+    negative; by default 0 where it lies inside the range, else there is none. settings: of the
+    source.
     """
 
     source: str
     title: str
     label_range: list[float] = Field(default=[-3.0, 3.0], min_length=2, max_length=2)
+    neutral: float | None = None
     metrics: Literal["mosei", "sims"] = "mosei"
     file: RunName | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
@@ -69,7 +73,14 @@ class Dataset(Strict):
             raise ValueError(f"path: {self.path!r} is relative; it must be absolute")
         if (self.file is None) != (self.sha256 is None):
             raise ValueError("file and sha256 belong together: give both or neither")
+        if self.metrics == "sims" and self.scale != SIMS:
+            raise ValueError(f"metrics: 'sims' is for {SIMS}; these are {self.scale}")
         return self
+
+    @property
+    def scale(self) -> LabelScale:
+        """Range and neutral point of the labels."""
+        return LabelScale.of(self.label_range, self.neutral)
 
 
 class Ablation(Strict):

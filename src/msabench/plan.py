@@ -79,16 +79,28 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
         "model": model,
         "settings": models.check_settings(model, settings, where, shared_settings(params)),
         "modalities": modalities,
+        "labels": _labels(params),
         "text_encoder": text_encoder(params),
         "device": params.device,
         "threads": params.threads,
     }
 
 
+def _labels(params: Params) -> Config:
+    """Return what a prediction means: the range of the labels, and their neutral point, if any."""
+    dataset = params.datasets[params.dataset]
+    return {"range": dataset.label_range, "neutral": dataset.scale.neutral}
+
+
 def shared_settings(params: Params) -> Config:
-    """Return what a model takes from outside its block: the top settings, how to read the text."""
+    """Return what a model takes from outside its block.
+
+    That is the top settings, how to read the text, and the scale of the labels.
+    """
     reading = params.text_encoders.get(text_encoder(params), params.text_encoders["default"])
-    return {key: getattr(params, key) for key in TOP_SETTINGS} | reading.model_dump()
+    labels = _labels(params)
+    shared = {key: getattr(params, key) for key in TOP_SETTINGS} | reading.model_dump()
+    return shared | {"label_range": labels["range"], "neutral": labels["neutral"]}
 
 
 def text_encoder(params: Params) -> str:
@@ -194,6 +206,7 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
         "tables": {
             "title": dataset.title,
             "label_range": dataset.label_range,
+            "neutral": dataset.scale.neutral,
             "metrics": dataset.metrics,
             "models": list(params.models),
             "seeds": params.seeds,

@@ -1,9 +1,9 @@
 """Tables: predictions and data -> the six tables of the report and what stands beside them.
 
 A table is rows by name, a row is values by column; a column is a metric's name, `<metric>_std`
-(sample standard deviation over seeds) or `valid_<metric>`. What is not known is None. The
-report's own figures stand in published.json, under the names of the metrics they are compared
-with.
+(sample standard deviation over seeds) or `valid_<metric>`. What is not known or not defined is
+None; the None of `mae`, which is always defined, means that predictions are missing. The report's
+own figures stand in published.json, under the names of the metrics they are compared with.
 """
 
 import csv
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from msabench import metrics, statistics
+from msabench.labels import Classes, LabelScale, classes_of
 from msabench.metrics import HEADLINE, METRICS
 from msabench.predictions import Predictions
 from msabench.robustness import LEVELS
@@ -70,6 +71,24 @@ class Runs:
 def load_data(prepared: Path) -> dict[str, Utterances]:
     """Read every split of the prepared data."""
     return {split: Utterances.load(prepared / split) for split in SPLITS}
+
+
+def scale_of(plan: Mapping[str, Any]) -> LabelScale:
+    """Return the scale of the labels. plan: of the tables."""
+    return LabelScale.of(plan["label_range"], plan["neutral"])
+
+
+def label_classes(plan: Mapping[str, Any], data: Mapping[str, Utterances]) -> Classes:
+    """Return the classes that histogram, confusion and figures count labels in."""
+    labels = np.concatenate([split.labels for split in data.values()])
+    return classes_of(labels, scale_of(plan), plan["metrics"])
+
+
+def evaluate(
+    plan: Mapping[str, Any], labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]
+) -> dict[str, float | None]:
+    """Return the metrics that the data set has, on its own scale; see metrics.evaluate."""
+    return metrics.evaluate(labels, predictions, plan["metrics"], scale_of(plan))
 
 
 def rows_of(plan: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -157,12 +176,11 @@ def measure_tables(
 
     Tables 3-5 mark the row of the lowest validation MAE as `chosen`.
     """
-    kind = plan["metrics"]
     tables = {
-        number: {row: _measure_row(names, kind, data, predictions) for row, names in table.items()}
+        number: {row: _measure_row(names, plan, data, predictions) for row, names in table.items()}
         for number, table in rows.items()
     }
-    tables["6"]["train_mean"] = _train_mean(kind, data)
+    tables["6"]["train_mean"] = _train_mean(plan, data)
     for number in SWEEPS:
         measured = [row for row in tables[number].values() if row["valid_mae"] is not None]
         best = min(measured, key=lambda row: row["valid_mae"], default=None)
@@ -181,7 +199,7 @@ def measure_ablation(
     return {
         model: {
             "rows": {
-                subset: _measure_row(names, plan["metrics"], data, predictions)
+                subset: _measure_row(names, plan, data, predictions)
                 for subset, names in table.items()
             },
             "pairs": compare_models(table, predictions, against=FULL)["pairs"],
@@ -210,7 +228,8 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
 
     Only for models whose history tells. multimodal, generated: correlation with the true label of
     the multimodal label and of the generated one after the last epoch that every seed reached;
-    shift_corr, shift_ratio: see the model; by_epoch: of `generated`. Means over seeds.
+    shift_corr, shift_ratio: see the model; by_epoch: of `generated`. Means over seeds, None where
+    not defined.
     """
     found = {}
     for model in plan["models"]:
@@ -225,7 +244,7 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
                         "generated": mean[LABEL_CORR + name][-1],
                         "shift_corr": mean[f"shift_corr_{name}"][-1],
                         "shift_ratio": mean[f"shift_ratio_{name}"][-1],
-                        "by_epoch": [round(value, 4) for value in mean[LABEL_CORR + name]],
+                        "by_epoch": [_number(value) for value in mean[LABEL_CORR + name]],
                     }
                 )
                 for name in names
@@ -276,45 +295,57 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _read_columns(path: Path) -> dict[str, list[float]]:
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    return {name: [float(line[name]) for line in lines] for name in (lines[0] if lines else ())}
+    names = lines[0] if lines else ()
+    # What was not defined is empty in the file; in the mean over seeds it has to be a number.
+    return {name: [float(line[name] or np.nan) for line in lines] for name in names}
 
 
 def _measure_row(
-    names: Sequence[str], kind: str, data: Mapping[str, Utterances], predictions: Path
+    names: Sequence[str],
+    plan: Mapping[str, Any],
+    data: Mapping[str, Utterances],
+    predictions: Path,
 ) -> Row:
-    columns = [*METRICS[kind], *(f"valid_{metric}" for metric in HEADLINE)]
+    columns = [*METRICS[plan["metrics"]], *(f"valid_{metric}" for metric in HEADLINE)]
     folders = [predictions / name for name in names]
     files = [folder / f"{split}.csv" for folder in folders for split in ("valid", "test")]
     if not names or not all(path.exists() for path in files):
         return _spread({column: [] for column in columns})
-    runs = [_measure_run(folder, kind, data) for folder in folders]
+    runs = [_measure_run(folder, plan, data) for folder in folders]
     return _spread({column: [run[column] for run in runs] for column in columns})
 
 
-def _measure_run(folder: Path, kind: str, data: Mapping[str, Utterances]) -> dict[str, float]:
+def _measure_run(
+    folder: Path, plan: Mapping[str, Any], data: Mapping[str, Utterances]
+) -> dict[str, float | None]:
     found = {}
     for split in ("valid", "test"):
         run = Predictions.read(folder / f"{split}.csv")
         run.check(folder / f"{split}.csv", data[split])
-        found[split] = metrics.evaluate(run.labels, run.predictions, kind)
+        found[split] = evaluate(plan, run.labels, run.predictions)
     return found["test"] | {f"valid_{metric}": found["valid"][metric] for metric in HEADLINE}
 
 
-def _train_mean(kind: str, data: Mapping[str, Utterances]) -> Row:
+def _train_mean(plan: Mapping[str, Any], data: Mapping[str, Utterances]) -> Row:
     mean = data["train"].labels.mean(dtype=np.float64)
     found = {
-        split: metrics.evaluate(data[split].labels, np.full(len(data[split]), mean), kind)
+        split: evaluate(plan, data[split].labels, np.full(len(data[split]), mean))
         for split in ("valid", "test")
     }
     run = found["test"] | {f"valid_{metric}": found["valid"][metric] for metric in HEADLINE}
     return _spread({column: [value] for column, value in run.items()})
 
 
-def _spread(columns: Mapping[str, Sequence[float]]) -> Row:
-    """Return the mean of each column, and the spread beside those of test."""
+def _spread(columns: Mapping[str, Sequence[float | None]]) -> Row:
+    """Return the mean of each column, and the spread beside those of test.
+
+    None where a value is: a mean over the other seeds would be one of another choice of seeds.
+    """
     row: Row = {}
     for column, values in columns.items():
-        mean, std = statistics.mean_and_std(values) if values else (None, None)
+        known = [value for value in values if value is not None]
+        whole = bool(known) and len(known) == len(values)
+        mean, std = statistics.mean_and_std(known) if whole else (None, None)
         row[column] = mean
         if not column.startswith("valid_"):
             row[f"{column}_std"] = std
@@ -322,4 +353,8 @@ def _spread(columns: Mapping[str, Sequence[float]]) -> Row:
 
 
 def _rounded(row: Mapping[str, Any]) -> Row:
-    return {k: round(v, 4) + 0.0 if isinstance(v, float) else v for k, v in row.items()}
+    return {k: _number(v) if isinstance(v, float) else v for k, v in row.items()}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4) + 0.0

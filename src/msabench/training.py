@@ -57,7 +57,10 @@ class Network(nn.Module):
         return l1_loss(self(batch), batch.labels)
 
     def observe(self) -> dict[str, float]:
-        """Return what else the history tells of an epoch that has ended, by column."""
+        """Return what else the history tells of an epoch that has ended, by column.
+
+        NaN: not defined.
+        """
         return {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -399,10 +402,11 @@ def _mae(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def write_history(path: Path, history: History) -> None:
-    """Write the epochs as csv; nothing for a model that is fitted in one go."""
+    """Write the epochs as csv, NaN as nothing; no file for a model that is fitted in one go."""
     if not history:
         return
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, history[0].keys(), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(history)
+        for row in history:
+            writer.writerow({k: "" if np.isnan(value) else value for k, value in row.items()})

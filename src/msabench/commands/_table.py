@@ -9,6 +9,7 @@ from itertools import accumulate
 import numpy as np
 from jaxtyping import Float
 
+from msabench.labels import MOSEI, NO_NEUTRAL, LabelScale
 from msabench.statistics import mean_and_std
 
 
@@ -22,10 +23,21 @@ def over_seeds(values: Float[np.ndarray, " seeds"]) -> str:
     return signed(*mean_and_std(values.tolist()))
 
 
-def polarity(value: float) -> str:
-    """Name the sign of a value as it is shown: neutral is one that rounds to 0.00."""
-    shown = round(value, 2)
-    return "positive" if shown > 0 else "negative" if shown < 0 else "neutral"
+def polarity(value: float, scale: LabelScale = MOSEI) -> str | None:
+    """Name the side of the neutral point that a value is on, both as they are shown.
+
+    None where the labels have no neutral point.
+    """
+    if scale.neutral is None:
+        return None
+    shown, neutral = round(value, 2), round(scale.neutral, 2)
+    return "positive" if shown > neutral else "negative" if shown < neutral else "neutral"
+
+
+def note_no_class(scale: LabelScale) -> None:
+    """Say on stderr why there is no class, where there is none."""
+    if scale.neutral is None:
+        print(f"note: no class: {scale} {NO_NEUTRAL}", file=sys.stderr)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # only its types: it imports PyTorch
     from msabench.explanation import Explanation
+    from msabench.labels import LabelScale
     from msabench.predictions import Predictions
 
 SECTION = "Use a model"  # of the README
@@ -38,6 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Print the explanation of one utterance, or the list of those there are."""
     from msabench import explanation, inference, training
+    from msabench.commands._table import note_no_class
 
     folders = inference.folders(options.run)
     if options.list:
@@ -51,7 +53,9 @@ def main(options: argparse.Namespace) -> None:
     training.settle(predictor.config["threads"])
     splits = explanation.read_splits(folders[0], predictor.config)
     found = explanation.explain(predictor, splits, id)
-    print(json.dumps(_as_json(found)) if options.json else _as_text(found))
+    scale = predictor.scale
+    note_no_class(scale)
+    print(json.dumps(_as_json(found, scale)) if options.json else _as_text(found, scale))
 
 
 def _print_list(predictions: "Predictions", as_json: bool) -> None:
@@ -70,13 +74,13 @@ def _print_list(predictions: "Predictions", as_json: bool) -> None:
     print(table(["label", "prediction", "error", "id"], cells))
 
 
-def _as_text(found: "Explanation") -> str:
+def _as_text(found: "Explanation", scale: "LabelScale") -> str:
     from msabench.commands._table import one_line, over_seeds, polarity, signed, table
 
     mean = float(found.predictions.mean())
     facts = [
-        ("label", f"{signed(found.label)} ({polarity(found.label)})"),
-        ("prediction", f"{over_seeds(found.predictions)} ({polarity(mean)})"),
+        ("label", f"{signed(found.label)} ({polarity(found.label, scale) or '-'})"),
+        ("prediction", f"{over_seeds(found.predictions)} ({polarity(mean, scale) or '-'})"),
     ]
     contributions = [(over_seeds(values), name) for name, values in found.contributions.items()]
     nearest = [
@@ -94,7 +98,8 @@ def _as_text(found: "Explanation") -> str:
     )
 
 
-def _as_json(found: "Explanation") -> dict[str, Any]:
+def _as_json(found: "Explanation", scale: "LabelScale") -> dict[str, Any]:
+    from msabench.commands._table import polarity
     from msabench.statistics import mean_and_std
 
     def over_seeds(values: list[float]) -> dict[str, float | None]:
@@ -105,6 +110,7 @@ def _as_json(found: "Explanation") -> dict[str, Any]:
         "text": found.text,
         "label": found.label,
         "prediction": over_seeds(found.predictions.tolist()),
+        "class": polarity(float(found.predictions.mean()), scale),
         "contributions": {
             name: over_seeds(values.tolist()) for name, values in found.contributions.items()
         },

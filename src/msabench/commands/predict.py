@@ -2,7 +2,8 @@
 
 A run is the folder of one seed, runs/ours-1, or runs/ours for the mean of all its seeds; `spread`
 is then their standard deviation. A sentiment has the range of the labels that the run learned
-(MOSEI: -3 to 3); its class is its sign. Frames are .npy files with an array (frames, features).
+(MOSEI: -3 to 3); its class is the side of their neutral point (MOSEI: 0) that it is on, `-` where
+they have none. Frames are .npy files with an array (frames, features).
 Without audio or vision, the mean frame of the training data stands in for them.
 
 examples:
@@ -45,23 +46,25 @@ def main(options: argparse.Namespace) -> None:
     """Print a table of predictions, or json lines."""
     utterances = _given(options)
     from msabench import inference, training
-    from msabench.commands._table import polarity, signed, table
+    from msabench.commands._table import note_no_class, polarity, signed, table
     from msabench.statistics import mean_and_std
 
     predictor = inference.load(options.run)
     training.settle(predictor.config["threads"])
     by_seed = predictor.predict_each([one for _, one in utterances])
     found = [mean_and_std(seeds) for seeds in by_seed.T.tolist()]
+    classes = [polarity(mean, predictor.scale) for mean, _ in found]
+    note_no_class(predictor.scale)
     if options.json:
-        for (shown, _), (mean, std) in zip(utterances, found, strict=True):
-            row = {**shown, "prediction": mean, "class": polarity(mean)}
+        for (shown, _), (mean, std), side in zip(utterances, found, classes, strict=True):
+            row = {**shown, "prediction": mean, "class": side}
             print(json.dumps(row if std is None else row | {"spread": std}))
         return
     ids = [shown.get("id") for shown, _ in utterances]
     header = ["prediction", "class", *(["id"] if any(ids) else []), "text"]
     rows = [
-        [signed(*value), polarity(value[0]), *([id or ""] if any(ids) else []), shown["text"]]
-        for (shown, _), value, id in zip(utterances, found, ids, strict=True)
+        [signed(*value), side or "-", *([id or ""] if any(ids) else []), shown["text"]]
+        for (shown, _), value, side, id in zip(utterances, found, classes, ids, strict=True)
     ]
     print(table(header, rows))
 

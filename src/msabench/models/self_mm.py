@@ -9,7 +9,7 @@ centres of the positive and the negative utterances.
 features. `UnimodalLabels(labels, widths, ...)` is the label generation, usable alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 
 from msabench import devices
 from msabench.batches import Batch
+from msabench.labels import LabelScale
 from msabench.layers import DropoutRate, EndState
 from msabench.text import TextEncoder
 from msabench.training import Network
@@ -115,9 +116,10 @@ class FrameEncoder(nn.Module):
 class UnimodalLabels(nn.Module):
     """The labels of every task for each training utterance, and how they are generated.
 
-    labels: (n,) the multimodal labels, with which all tasks start. widths: the features of each
-    task, `fusion` and the modalities. clamp: generated labels stay in -clamp..clamp.
-    exclude_zero: the positive centre is made of labels > 0 (the paper, MMSA), else >= 0.
+    labels: (n,) the multimodal labels, with which all tasks start, as distances from the neutral
+    point. widths: the features of each task, `fusion` and the modalities. clamp: generated labels
+    stay in -clamp..clamp, or between the two numbers of a pair. exclude_zero: the positive centre
+    is made of labels > 0 (the paper, MMSA), else >= 0.
 
     `labels`, `features` and `centers` are dictionaries keyed by task; centers[task] has `pos` and
     `neg`, (d,). The tables are buffers that are no weights: checkpoints hold them, saved models do
@@ -131,12 +133,12 @@ class UnimodalLabels(nn.Module):
         labels: Float[Tensor, " n"],
         widths: Mapping[str, int],
         *,
-        clamp: float = 3.0,
+        clamp: float | tuple[float, float] = 3.0,
         exclude_zero: bool = True,
     ) -> None:
         super().__init__()
         self.tasks = [FUSION, *(name for name in widths if name != FUSION)]
-        self.clamp = clamp
+        self.clamp = clamp if isinstance(clamp, tuple) else (-clamp, clamp)
         self.exclude_zero = exclude_zero
         for task in self.tasks:
             zeros = labels.new_zeros(widths[task])
@@ -188,7 +190,7 @@ class UnimodalLabels(nn.Module):
             # The mean of the paper's two estimates, by ratio and by difference.
             by_ratio = ratio / (fusion_ratio + self.EPSILON) * fusion_label
             by_difference = fusion_label + ratio - fusion_ratio
-            generated = (0.5 * (by_ratio + by_difference)).clamp(-self.clamp, self.clamp)
+            generated = (0.5 * (by_ratio + by_difference)).clamp(*self.clamp)
             old = self.labels[task][index]
             self.labels[task][index] = ((epoch - 1) * old + 2 * generated) / (epoch + 1)
 
@@ -220,8 +222,10 @@ class SelfMM(Network):
     encoder: of the text, None without. widths: features of each modality; that of text is the
     encoder's. lstm_dim, out_dim: hidden and output size of the LSTM encoders. post_dim: hidden
     size of each task's head. dropout: before each head. lstm_dropout: on an LSTM's end state.
-    lr, weight_decay: by group; coupled decay (Adam, not AdamW). clamp, exclude_zero: see
-    UnimodalLabels. Defaults in params.yaml are MMSA's for MOSEI.
+    lr, weight_decay: by group; coupled decay (Adam, not AdamW). label_range, neutral: of the
+    labels; labels are generated as distances from the neutral point, or from the middle of the
+    range where there is none. clamp: the largest such distance; None: what the range permits.
+    exclude_zero: see UnimodalLabels. Defaults in params.yaml are MMSA's for MOSEI.
     """
 
     def __init__(
@@ -236,13 +240,18 @@ class SelfMM(Network):
         out_dim: OfFrames,
         post_dim: OfTasks,
         dropout: DropoutOfTasks,
-        clamp: PositiveFloat,
         exclude_zero: bool,
+        clamp: PositiveFloat | None = None,
+        label_range: Sequence[float] = (-3.0, 3.0),
+        neutral: float | None = None,
     ) -> None:
         super().__init__()
         self.rates, self.decays = lr, weight_decay
         self.post_dim = post_dim
-        self.clamp, self.exclude_zero = clamp, exclude_zero
+        scale = LabelScale.of(label_range, neutral)
+        self.origin = scale.centre
+        self.clamp = clamp or (scale.low - self.origin, scale.high - self.origin)
+        self.exclude_zero = exclude_zero
         self.encoder = encoder
         self.frames = nn.ModuleDict(
             {
@@ -262,14 +271,13 @@ class SelfMM(Network):
     def adapt(self, train: Utterances) -> None:
         """Start the label tables of the training split with its multimodal labels."""
         self.unimodal = UnimodalLabels(
-            torch.from_numpy(train.labels),
+            torch.from_numpy(train.labels) - self.origin,
             {task: self.post_dim[task] for task in self.heads},
             clamp=self.clamp,
             exclude_zero=self.exclude_zero,
         )
-
         self.true_labels = {
-            name: np.asarray(labels, dtype=np.float64)
+            name: np.asarray(labels, dtype=np.float64) - self.origin
             for name, labels in train.unimodal_labels.items()
             if name in self.heads
         }
@@ -280,7 +288,8 @@ class SelfMM(Network):
         label_corr_<modality>: Pearson's correlation of the two. Epoch 1 moves no label: its value
         is that of the multimodal label. shift_corr_<modality>: the correlation of what was added
         to the multimodal label with what should have been; shift_ratio_<modality>: the standard
-        deviation of the former over that of the latter. Training never uses the true labels.
+        deviation of the former over that of the latter, NaN where the latter is 0. Training never
+        uses the true labels.
         Rounded, since the last digits are those of the machine's linear algebra.
         """
         labels = {  # in float64, which not every device has
@@ -292,7 +301,7 @@ class SelfMM(Network):
             found[f"label_corr_{name}"] = _correlation(labels[name], truth)
             found[f"shift_corr_{name}"] = _correlation(added, missing)
             found[f"shift_ratio_{name}"] = (
-                float(added.std() / missing.std()) if missing.any() else 0.0
+                np.nan if np.ptp(missing) == 0 else float(added.std() / missing.std())
             )
         return {column: round(value, 6) for column, value in found.items()}
 
@@ -326,7 +335,7 @@ class SelfMM(Network):
         labels = {task: table[batch.index] for task, table in self.unimodal.labels.items()}
         loss = torch.zeros((), device=batch.labels.device)
         for task, prediction in outputs.predictions.items():
-            error = (prediction - labels[task]).abs()
+            error = (prediction - self.origin - labels[task]).abs()
             if task != FUSION:
                 error = error * (labels[task] - labels[FUSION]).abs().tanh()
             loss = loss + error.mean()
