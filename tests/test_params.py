@@ -49,6 +49,31 @@ def test_rates_are_numbers():
         ),
         ("  batch_size_64:", "  ours:", r"sweep.ours: a model has this name"),
         ("\nlr: 0.0002", "\nlr: [", r"not valid YAML"),
+        (
+            "    corpus: simulated\n",
+            "    corpus: simulated\n    label_range: [1, 0]\n",
+            r"datasets.simulated: label_range: \[1, 0\]; permitted: the lowest label, then",
+        ),
+        (
+            "    corpus: simulated\n",
+            "    corpus: simulated\n    label_range: [0, .inf]\n",
+            r"datasets.simulated.label_range.1: inf; .*finite",
+        ),
+        (
+            "    corpus: simulated\n",
+            "    corpus: simulated\n    label_range: [0, 1, 2]\n",
+            r"datasets.simulated.label_range: \[0, 1, 2\]; .*2 items",
+        ),
+        (
+            "    corpus: simulated\n",
+            "    corpus: simulated\n    neutral: 3\n",
+            r"datasets.simulated: neutral: 3; permitted: above -3 and below 3",
+        ),
+        (
+            "    label_range: [-1.0, 1.0]\n    metrics: sims",
+            "    label_range: [0, 1]\n    metrics: sims",
+            r"sims: metrics: 'sims' is for labels of -1 to 1 about 0; these are labels of 0 to 1",
+        ),
     ],
 )
 def test_wrong_settings_are_named(tmp_path, old, new, message):

@@ -202,6 +202,26 @@ def test_models_that_come_and_go_are_told(tree, write_comment):
     assert cells(text)["`svm` (removed)"][0] == "0.5000 gone"
 
 
+def test_metrics_that_labels_do_not_define_are_null_and_no_model_is_gone(tree, write_comment):
+    """Signs that the labels have no longer; `dvc metrics diff` shows the rest."""
+    without = dict.fromkeys(("acc_2", "f1", "acc_2_std", "f1_std"))
+    record(tree, {"ours": ROW | STD | without | {"mae": 0.4}, "svm": ROW | STD | without})
+    text, _ = write_comment("--base", "main")
+    assert cells(text)["`ours`"][2:] == ["0.8500 gone", "0.8400 gone"]
+    assert "**better**" in cells(text)["`ours`"][0]
+    assert "`svm` (removed)" not in cells(text)
+    for options in ([], ["--json"], ["--md", "--all"]):
+        command = [sys.executable, "-m", "dvc", "metrics", "diff", "main", *options]
+        shown = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=True)
+        assert "ours.acc_2" in shown.stdout or "null" in shown.stdout
+    commit(tree)
+    git(tree, "branch", "null")
+    record(tree, {"ours": ROW | STD | without, "svm": ROW | STD | without})
+    text, _ = write_comment("--base", "null")
+    assert cells(text)["`ours`"][2:] == ["-", "-"]
+    assert "`svm`" not in cells(text)
+
+
 def test_a_base_without_metrics_and_with_older_columns(tree, write_comment):
     git(tree, "rm", "--quiet", "-r", "metrics", "plots", "dvc.lock", "dvc.yaml")
     commit(tree)

@@ -404,6 +404,36 @@ def test_generated_labels_are_means_over_the_seeds(tree):
     assert "| ours | text |      0.900 |     0.600 |" in tree.markdown
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_what_the_history_does_not_define_is_null_in_the_tables_and_empty_in_the_plots(tree):
+    tree.write()
+    for seed in (1, 2):
+        (tree.root / f"predictions/ours-{seed}/history.csv").write_text(
+            "epoch,train_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text\n"
+            "1,1,1,0.9,0,\n2,1,1,0.8,0.2,\n"
+        )
+    tables_stage.main()
+    measured = tree.read("generated_labels")["ours"]["text"]
+    assert (measured["shift_ratio"], measured["shift_corr"]) == (None, 0.2)
+    assert "| ours | text |      0.900 |     0.800 |      0.200 |           - |" in tree.markdown
+    report_stage.main()
+    assert Path("plots/data/learning/ours.csv").read_text().splitlines()[1] == "1,1,1,0.9,0,"
+
+
+def test_a_metric_that_a_seed_does_not_have_has_no_mean_over_the_seeds(tree):
+    """The mean of the others would be one of another choice of seeds."""
+    tree.write()
+    path = Path("predictions/cnn-1/test.csv")
+    first, *lines = path.read_text().splitlines()
+    constant = [line.rpartition(",")[0] + ",0.5" for line in lines]
+    path.write_text("\n".join([first, *constant]) + "\n")
+    tables_stage.main()
+    row = tree.read("table6")["cnn"]
+    assert (row["corr"], row["corr_std"]) == (None, None)
+    assert row["mae"] is not None
+    assert "corr is not defined without labels and predictions that vary." in tree.markdown
+
+
 def test_a_model_of_some_modalities_is_its_own_row_of_the_ablation(tree):
     """Its run of Table 6 is text alone; all modalities together come from the ablation."""
     tree.plan |= {"ablation": {"ours": "t"}, "models": ["ours"], "sweep": []}

@@ -315,6 +315,8 @@ def test_write_history(tmp_path):
     assert not path.exists()
     write_history(path, [{"epoch": 1, "valid_mae": 0.5}, {"epoch": 2, "valid_mae": 0.25}])
     assert path.read_bytes() == b"epoch,valid_mae\n1,0.5\n2,0.25\n"
+    write_history(path, [{"epoch": 1, "shift_ratio_text": float("nan")}])
+    assert path.read_bytes() == b"epoch,shift_ratio_text\n1,\n"
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,14 @@ class Dataset(Strict):
             raise ValueError(f"path: {self.path!r} is relative; it must be absolute")
         if (self.file is None) != (self.sha256 is None):
             raise ValueError("file and sha256 belong together: give both or neither")
-        if self.metrics == "sims" and self.scale != SIMS:
-            raise ValueError(f"metrics: 'sims' is for {SIMS}; these are {self.scale}")
+        scale = self.scale
+        if self.metrics == "sims" and scale != SIMS:
+            raise ValueError(f"metrics: 'sims' is for {SIMS}; these are {scale}")
         return self
 
     @property
     def scale(self) -> LabelScale:
-        """Range and neutral point of the labels."""
+        """Range and neutral point of the labels. Raises ValueError where they are none."""
         return LabelScale.of(self.label_range, self.neutral)
 
 

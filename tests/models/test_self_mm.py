@@ -268,7 +268,7 @@ def with_true_labels(labels):
     return replace(data, unimodal_labels={"audio": np.asarray(labels, dtype=np.float32)})
 
 
-def of_frames(scale=1, lstm_dropout=0.0, dropout=NO_DROPOUT):
+def of_frames(scale=1, lstm_dropout=0.0, dropout=NO_DROPOUT, **labels):
     """A network without text for what random_utterances gives; scale: of its layers' widths."""
     return SelfMM(
         None,
@@ -280,8 +280,8 @@ def of_frames(scale=1, lstm_dropout=0.0, dropout=NO_DROPOUT):
         out_dim={"audio": 2 * scale, "vision": 3 * scale},
         post_dim={"fusion": 6, "text": 5, "audio": 3, "vision": 4},
         dropout=dropout,
-        clamp=3.0,
         exclude_zero=True,
+        **{"clamp": 3.0, **labels},
     )
 
 
@@ -340,3 +340,63 @@ def test_true_unimodal_labels_change_no_weight(tmp_path):
         assert np.isfinite([row["label_corr_audio"] for row in history]).all()
         fitted.append(regressor.predict(data))
     np.testing.assert_array_equal(fitted[0], fitted[1])
+
+
+def test_labels_about_4_train_as_the_same_labels_about_0():
+    """Their generated labels are distances from the neutral point, with its centres and clamp."""
+    data = random_utterances(n=12).select(["audio", "vision"])
+    data.labels[:] = np.rint(data.labels)
+    moved = replace(data, labels=data.labels + 4)
+    found = []
+    for labels, scale in ((data, {}), (moved, {"label_range": (1.0, 7.0), "neutral": 4.0})):
+        torch.manual_seed(0)
+        network = of_frames(clamp=None, **scale)
+        network.adapt(labels)
+        with torch.no_grad():
+            for head in network.heads.values():
+                head.layer3.bias += network.origin
+        batch = Batch.of(labels, np.arange(12), torch.device("cpu"))
+        losses = [network.training_loss(batch, epoch).item() for epoch in (1, 2, 3)]
+        found.append((losses, network.unimodal))
+    (expected, about_0), (losses, about_4) = found
+    assert losses == pytest.approx(expected, abs=1e-5)
+    for task, table in about_0.labels.items():
+        torch.testing.assert_close(about_4.labels[task], table)
+    assert about_4.clamp == about_0.clamp == (-3.0, 3.0)
+    torch.testing.assert_close(about_4.centers["audio"]["neg"], about_0.centers["audio"]["neg"])
+
+
+@pytest.mark.parametrize(
+    ("scale", "origin", "clamp"),
+    [
+        ({}, 0.0, (-3.0, 3.0)),
+        ({"label_range": (-1.0, 1.0)}, 0.0, (-1.0, 1.0)),
+        ({"label_range": (-1.0, 5.0)}, 0.0, (-1.0, 5.0)),
+        ({"label_range": (0.0, 1.0)}, 0.5, (-0.5, 0.5)),
+        ({"label_range": (0.0, 100.0), "neutral": 20.0}, 20.0, (-20.0, 80.0)),
+        ({"label_range": (0.0, 1.0), "clamp": 0.25}, 0.5, (-0.25, 0.25)),
+    ],
+)
+def test_generated_labels_stay_in_the_range_of_the_labels(scale, origin, clamp):
+    """Update after update; by_ratio, one of the two estimates, can be of any size."""
+    network = of_frames(**{"clamp": None, **scale})
+    data = random_utterances(n=8).select(["audio", "vision"])
+    low, high = (bound + origin for bound in clamp)
+    data.labels[:] = np.linspace(low, high, 8)
+    network.adapt(data)
+    assert (network.origin, network.unimodal.clamp) == (origin, clamp)
+    torch.manual_seed(0)
+    for _ in range(50):
+        features = {task: torch.rand(8, network.post_dim[task]) for task in network.heads}
+        network.unimodal.update(torch.arange(8), features, 2)
+    table = network.unimodal.labels["audio"] + origin
+    assert low - 1e-4 <= table.min() < table.max() <= high + 1e-4
+
+
+def test_a_spread_over_none_is_not_defined():
+    """The true labels lie beside the multimodal ones by the same amount everywhere."""
+    network = of_frames()
+    network.adapt(with_true_labels(random_utterances(n=8).labels + np.float32(0.5)))
+    told = network.observe()
+    assert np.isnan(told["shift_ratio_audio"])
+    assert told["label_corr_audio"] == pytest.approx(1)

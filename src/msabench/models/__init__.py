@@ -1,7 +1,8 @@
 """Models by name: one file each, found by import; nothing lists them.
 
 A model file binds `Model` to its class. The settings that params.yaml may give it are the
-keyword-only arguments of the constructor, checked against their annotations. A class is either
+keyword-only arguments of the constructor, checked against their annotations; `label_range` and
+`neutral`, where it has them, are those of the data set. A class is either
 
 - a `Network` (see `training`), built as `Model(encoder, widths, **settings)`, which the loop
   trains and whose block also holds the settings of the text encoder and of the loop: encoder is

@@ -301,7 +301,7 @@ class SelfMM(Network):
             found[f"label_corr_{name}"] = _correlation(labels[name], truth)
             found[f"shift_corr_{name}"] = _correlation(added, missing)
             found[f"shift_ratio_{name}"] = (
-                np.nan if np.ptp(missing) == 0 else float(added.std() / missing.std())
+                float(added.std() / missing.std()) if _varies(missing) else np.nan
             )
         return {column: round(value, 6) for column, value in found.items()}
 
@@ -366,7 +366,12 @@ class SelfMM(Network):
 
 def _correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
     """Return Pearson's correlation; 0 where a side is constant."""
-    return 0.0 if a.min() == a.max() or b.min() == b.max() else float(np.corrcoef(a, b)[0, 1])
+    return float(np.corrcoef(a, b)[0, 1]) if _varies(a) and _varies(b) else 0.0
+
+
+def _varies(values: Float[np.ndarray, " n"]) -> bool:
+    """Tell whether values differ by more than the rounding of the labels, which are float32."""
+    return bool(values.std() > 1e-6 * max(abs(values.mean()), 1e-6))
 
 
 Model = SelfMM

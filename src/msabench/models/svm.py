@@ -22,7 +22,7 @@ class SVM:
     """RBF support vector regression of the standardized [F_t ; mean of I_a ; mean of I_v].
 
     The report does not give the kernel, nor how frames become one vector: both are our reading.
-    Its sentiment class is the sign of the regression, as for every other model.
+    Its sentiment class is the side of the neutral label, as for every other model.
     C, epsilon: as in scikit-learn. frame_std: add each feature's standard deviation over the
     real frames beside its mean. standardize: all features, by training statistics. C and epsilon
     in params.yaml were chosen on validation: see the README.
