@@ -124,7 +124,7 @@ def _of_generated_labels(curves: Mapping[str, Mapping[str, list[float]]]) -> str
         f"{name}'s {column.removeprefix(LABEL_CORR)}": f"{told[-1]:.3f} (multimodal {told[0]:.3f})"
         for name, mean in curves.items()
         for column, told in mean.items()
-        if column.startswith(LABEL_CORR) and np.isfinite(told).all()
+        if column.startswith(LABEL_CORR)
     }
     return _listed(
         "Correlation of the generated labels after the last epoch", found, "Not measured."

@@ -244,7 +244,7 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
                         "generated": mean[LABEL_CORR + name][-1],
                         "shift_corr": mean[f"shift_corr_{name}"][-1],
                         "shift_ratio": mean[f"shift_ratio_{name}"][-1],
-                        "by_epoch": [_number(value) for value in mean[LABEL_CORR + name]],
+                        "by_epoch": [round(value, 4) for value in mean[LABEL_CORR + name]],
                     }
                 )
                 for name in names
