@@ -79,7 +79,7 @@ def random_utterances(seed=0, n=48, clips=3, text_tokens=1):
 
 def assert_same(found, expected):
     """Two splits hold the same utterances, bit for bit."""
-    assert (found.ids, found.texts) == (expected.ids, expected.texts)
+    assert (found.ids, found.texts, found.videos) == (expected.ids, expected.texts, expected.videos)
     np.testing.assert_array_equal(found.labels, expected.labels)
     assert found.labels.dtype == np.float32
     assert list(found.sequences) == list(expected.sequences)

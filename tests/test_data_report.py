@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,20 @@ def test_texts_and_videos_of_several_utterances_and_splits(report):
     assert column(report, "shared_texts") == [2, 1, 1, 2]
     assert column(report, "videos") == [2, 1, 2, 4]
     assert column(report, "shared_videos") == [1, 0, 1, 1]
+
+
+def test_videos_that_the_source_names_are_counted(tmp_path):
+    """Ids that say nothing hide neither the videos of a split nor those that cross splits."""
+    names = {"train": ["a", "a", "b"], "valid": ["b"], "test": ["c", "c"]}
+    data = {
+        name: replace(
+            split, ids=[f"{name}_{i}" for i in range(len(split))], video_names=names[name]
+        )
+        for name, split in DATA.items()
+    }
+    found = data_report.describe(data, tmp_path, (-3.0, 3.0))
+    assert column(found, "videos") == [2, 1, 1, 3]
+    assert column(found, "shared_videos") == [1, 1, 0, 1]
 
 
 def test_lengths_labels_and_counts(report):

@@ -1,5 +1,6 @@
 """The data structure: ragged and padded, saved and loaded, every promise checked by name."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -110,7 +111,26 @@ def test_select_and_with_text():
 def test_videos():
     assert video_of("a_b$_$12") == "a_b"
     assert video_of("alone") == "alone"
+    assert video_of("a$_$b$_$12") == "a$_$b"
     assert GOOD.videos == ["video0_0"] * 3 + ["video0_1"] * 3
+
+
+NAMED = replace(GOOD, video_names=list("aabbcc"))
+
+
+def test_videos_that_the_source_names_stand_above_the_ids(tmp_path):
+    assert NAMED.videos == list("aabbcc")
+    assert NAMED.take([4, 1]).videos == ["c", "a"]
+    NAMED.save(tmp_path)
+    assert Utterances.load(tmp_path).video_names == list("aabbcc")
+    NAMED.check("train", RANGE)
+
+
+def test_the_file_of_utterances_whose_videos_have_no_names_is_what_it_was(tmp_path):
+    GOOD.save(tmp_path)
+    text = json.dumps({"ids": GOOD.ids, "texts": GOOD.texts}, ensure_ascii=False, indent=0)
+    assert (tmp_path / "text.json").read_text(encoding="utf-8") == text + "\n"
+    assert Utterances.load(tmp_path).video_names is None
 
 
 def test_load_splits(tmp_path):
@@ -158,6 +178,15 @@ BROKEN = {
     "fewer texts": ({"texts": GOOD.texts[1:]}, "train: 6 ids, 5 texts and labels of shape"),
     "more labels": ({"labels": np.zeros(7, dtype=np.float32)}, r"labels of shape \(7,\)"),
     "id twice": ({"ids": [*GOOD.ids[:5], GOOD.ids[2]]}, f"id {ID} occurs twice"),
+    "fewer videos": ({"video_names": ["a", "b"]}, "train: 2 videos for 6 ids; one each is needed"),
+    "no video": (
+        {"video_names": [*"ab", "", *"cde"]},
+        rf"train: no name of a video for {ID}; ids are video\$_\$clip",
+    ),
+    "id without video": (
+        {"ids": [*GOOD.ids[:5], "$_$5"]},
+        r"train: no name of a video for '\$_\$5'; ids are video",
+    ),
     "label NaN": ({"labels": labels_with(np.nan)}, f"labels: nan for {ID}; permitted: -3 to 3"),
     "label infinite": ({"labels": labels_with(np.inf)}, f"labels: inf for {ID}"),
     "label too large": ({"labels": labels_with(3.1)}, f"labels: 3.0999.* for {ID}; permitted"),

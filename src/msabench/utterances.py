@@ -89,6 +89,7 @@ class Utterances:
     """One split of a data set: n utterances.
 
     ids: `video$_$clip`, unique. texts: the transcript of each.
+    video_names: the video that each was cut from, where the source names it apart from the ids.
     labels: (n,) float32, sentiment in the range of the data set (MOSEI: -3..3).
     sequences: the frames of each modality that the data set has, in the order of MODALITIES.
         Prepared data holds audio and vision; text joins them as tokens or hidden states.
@@ -106,13 +107,16 @@ class Utterances:
     unimodal_labels: Mapping[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
     given_tokens: Ragged | None = None
     repairs: Mapping[str, int] = field(default_factory=dict)
+    video_names: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
     def videos(self) -> list[str]:
-        """The video (speaker) that each utterance was cut from."""
+        """The video (speaker) that each utterance was cut from: its name, or what its id says."""
+        if self.video_names is not None:
+            return self.video_names
         return [video_of(id) for id in self.ids]
 
     @property
@@ -142,6 +146,7 @@ class Utterances:
             labels=self.labels[index],
             sequences={name: ragged.take(index) for name, ragged in self.sequences.items()},
             unimodal_labels={name: labels[index] for name, labels in self.unimodal_labels.items()},
+            video_names=self.video_names and [self.video_names[i] for i in index],
         )
 
     def check(self, where: str, label_range: tuple[float, float]) -> None:
@@ -155,6 +160,7 @@ class Utterances:
                 f"{self.labels.shape}; all three need one entry per utterance"
             )
         check_ids(where, self.ids)
+        _check_videos(where, self.videos, self.ids)
         for name, labels in {"labels": self.labels, **self.unimodal_labels}.items():
             _check_labels(f"{where}: {name}", labels, n, label_range, self.ids)
         if list(self.sequences) != [name for name in MODALITIES if name in self.sequences]:
@@ -181,8 +187,11 @@ class Utterances:
             "repairs": dict(self.repairs),
         }
         (folder / "schema.json").write_text(json.dumps(schema, indent=2) + "\n")
-        text = json.dumps({"ids": self.ids, "texts": self.texts}, ensure_ascii=False, indent=0)
-        (folder / "text.json").write_text(text + "\n", encoding="utf-8")
+        text = {"ids": self.ids, "texts": self.texts}
+        if self.video_names is not None:
+            text["videos"] = self.video_names
+        content = json.dumps(text, ensure_ascii=False, indent=0) + "\n"
+        (folder / "text.json").write_text(content, encoding="utf-8")
         np.save(folder / "labels.npy", self.labels)
         for name, labels in self.unimodal_labels.items():
             np.save(folder / f"labels.{name}.npy", labels)
@@ -211,12 +220,16 @@ class Utterances:
             },
             given_tokens=Ragged.load(folder, "given_tokens") if schema["given_tokens"] else None,
             repairs=schema["repairs"],
+            video_names=text.get("videos"),
         )
 
 
 def video_of(id: str) -> str:
-    """Return the video of an utterance id, `video$_$clip`; an id without clip is its own video."""
-    return id.split("$_$")[0]
+    """Return the video of an utterance id, `video$_$clip`; an id without clip is its own video.
+
+    The clip is what follows the last `$_$`: a video may have such a name itself.
+    """
+    return id.rsplit("$_$", 1)[0]
 
 
 def load_splits(
@@ -265,6 +278,14 @@ def check_ids(where: str, ids: list[str]) -> None:
         if id in seen:
             raise DataError(f"{where}: id {id!r} occurs twice; ids must be unique")
         seen.add(id)
+
+
+def _check_videos(where: str, videos: list[str], ids: list[str]) -> None:
+    if len(videos) != len(ids):
+        raise DataError(f"{where}: {len(videos)} videos for {len(ids)} ids; one each is needed")
+    if "" in videos:
+        id = ids[videos.index("")]
+        raise DataError(f"{where}: no name of a video for {id!r}; ids are video$_$clip")
 
 
 def _check_labels(

@@ -12,17 +12,25 @@ from msabench.utterances import SPLITS, Utterances
 
 
 def read(
-    path: Path, *, id: Sequence[str], split: str, unimodal: Mapping[str, str]
+    path: Path,
+    *,
+    id: Sequence[str],
+    split: str,
+    unimodal: Mapping[str, str],
+    video: str | None = None,
 ) -> dict[str, Utterances]:
     """Read the three splits; beside the columns named here there must be text and label.
 
     id: the columns that make the id, joined by $_$. split: the column that tells the splits apart.
     unimodal: the column of each modality's own labels; they are kept where it is filled in every
         row of the file.
+    video: the column of each utterance's video, where the ids do not name it; it may be absent,
+        but not empty in a row.
     Raises DataError naming the line of what is missing, unknown or no number.
     """
     rows: dict[str, list[dict[str, str]]] = {name: [] for name in SPLITS}
     labels: dict[str, list[list[float]]] = {name: [] for name in SPLITS}
+    videos: dict[str, list[str]] = {name: [] for name in SPLITS}
     for line, row in rows_of(path, [*id, "text", "label", split]):
         name = row[split]
         if name not in SPLITS:
@@ -32,6 +40,10 @@ def read(
         rows[name].append(row)
         own = [_number(path, line, column, row, optional=True) for column in unimodal.values()]
         labels[name].append([_number(path, line, "label", row), *own])
+        if video is not None and video in row:
+            if not row[video].strip():
+                raise DataError(f"{path}: line {line}: {video} is empty; every row needs a name")
+            videos[name].append(row[video].strip())
     with np.errstate(over="ignore"):  # what is too large becomes infinite, out of every range
         shape = (-1, 1 + len(unimodal))
         tables = {name: np.array(labels[name], np.float32).reshape(shape) for name in SPLITS}
@@ -44,6 +56,7 @@ def read(
             unimodal_labels={
                 modality: table[:, i] for i, modality in enumerate(unimodal, start=1) if filled[i]
             },
+            video_names=videos[name] or None,
         )
         for name, table in tables.items()
     }

@@ -2,10 +2,13 @@
 
 utterances.csv, UTF-8, has one row per utterance and the columns
 
-    id       video$_$clip; intervals are over videos, and an id without $_$ is a video of its own
+    id       video$_$clip; intervals are over videos, and an id without $_$ is a video of its own,
+             where no column names it
     split    train, valid or test
     text     the transcript
     label    a finite number
+    video    optional: the recording that the utterance was cut from, whatever its id; in no row
+             empty. The clips of one recording depend on each other, of whatever split they are
     label_text, label_audio, label_vision    optional: the true label of each modality alone
 
 The frames of audio, and likewise of vision, are either one file per utterance
@@ -57,7 +60,7 @@ def read(path: Path, *, not_finite: NotFinite = "zero") -> dict[str, Utterances]
     does not follow them, so that it would not tell of other frames.
     Raises DataError naming file, and line or utterance.
     """
-    splits = _csv.read(path / TABLE, id=["id"], split="split", unimodal=UNIMODAL)
+    splits = _csv.read(path / TABLE, id=["id"], split="split", unimodal=UNIMODAL, video="video")
     ids = {split: utterances.ids for split, utterances in splits.items()}
     _check_ids(path / TABLE, ids)
     _check_names(path)
