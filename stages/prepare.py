@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from msabench import hashes, sources
+from msabench import clusters, hashes, sources
 from msabench.utterances import check_splits
 from stages import run
 
@@ -23,6 +23,12 @@ def main() -> None:
         for kind, count in split.repairs.items():
             if count:
                 print(f"{name}: {kind}: {count}")
+    counts = {
+        name: {"utterances": len(split), "videos": len(set(split.videos))}
+        for name, split in splits.items()
+    }
+    for sentence in clusters.notes(counts):
+        print(f"note: {sentence}", file=sys.stderr)
     content = json.dumps(hashes.of_folder(OUT), indent=2)
     (OUT / "sha256.json").write_text(content + "\n")
 

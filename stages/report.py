@@ -37,7 +37,7 @@ def main() -> None:
     told += provenance.sections(plan, behind, source, PREPARED, PREDICTIONS)
     corrupted = tables.robustness_files(plan, modalities, PREDICTIONS)
     missing = tables.missing_files(behind, corrupted, PREDICTIONS)
-    text = page.render(plan, told, drawn, comparison, missing)
+    text = page.render(plan, told, drawn, comparison, table["1"]["test"], missing)
     (PLOTS / "report.html").write_text(text, encoding="utf-8")
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     classes = tables.label_classes(plan, data)
     measured = {"1": data_report.describe(data, Path("data/features"), classes)}
     measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
-    comparison = tables.compare_models(rows["6"], PREDICTIONS)
+    comparison = tables.compare_models(rows["6"], data["test"], PREDICTIONS)
     ablation = tables.measure_ablation(plan, subsets, data, PREDICTIONS)
     generated = tables.measure_generated_labels(plan, PREDICTIONS)
     robustness = tables.measure_robustness(corrupted, data["test"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import stages
-from msabench import cards, encoders, errors, metrics, params, plan, tables
+from msabench import cards, clusters, encoders, errors, metrics, params, plan, tables
 from msabench.commands import card
 from msabench.predictions import Predictions
 from stages import cards as stage
@@ -102,6 +102,33 @@ def test_a_row_of_the_sweep_has_its_own_stage_and_no_interval():
     assert "dvc repro sweep@batch_size_16-1" in text
     assert "confidence" not in text
     assert "dvc repro train@ours-1" in written("ours-1")
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(("videos", "defined"), [(3, False), (12, True)])
+def test_few_test_videos_are_told_beside_the_interval_and_on_the_card_of_the_data(videos, defined):
+    table = json.loads(Path("metrics/table1.json").read_text())
+    table["test"]["videos"] = videos
+    write(Path("metrics/table1.json"), table)
+    if not defined:
+        unknown = {"mae": 0.5, "low": None, "high": None}
+        write(Path("metrics/comparison.json"), {"models": {"svm": unknown, "ours": unknown}})
+    text = written("svm-2")
+    assert ("between 0.111 and 0.888 (95% confidence" in text) == defined
+    assert ("confidence" in text) == defined
+    (note,) = clusters.notes({"test": table["test"]})
+    assert note in text
+    assert note not in written("batch_size_16-1")
+    assert note in written("data")
+
+
+@pytest.mark.usefixtures("tree")
+def test_the_card_of_the_data_tells_of_videos_of_one_utterance():
+    assert "a video of its own" not in written("data")
+    table = json.loads(Path("metrics/table1.json").read_text())
+    table["train"]["videos"] = table["train"]["utterances"]
+    write(Path("metrics/table1.json"), table)
+    assert "is a video of its own (train: 1500 videos in 1500 utterances)" in written("data")
 
 
 @pytest.mark.usefixtures("tree")

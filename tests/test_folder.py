@@ -1,6 +1,7 @@
 """Source `folder`: the README's example, a round trip, and everything that may be malformed."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -185,6 +186,66 @@ def test_values_that_are_not_finite(joined):
         folder.read(joined, not_finite="refuse")
 
 
+def test_a_column_names_the_videos_whatever_the_ids_say(tmp_path):
+    """Its position is free, and what stands around a name is no part of it."""
+    rows = "id,split,text,video,label\na_0,train,x,v1,0\na_1,train,x, v1,0\na_2,valid,x,v2,0\n"
+    (tmp_path / "utterances.csv").write_text(rows + "b$_$0,test,x,v1,0\nb$_$1,test,x,v3,0\n")
+    splits = folder.read(tmp_path)
+    check_splits(splits, (-3.0, 3.0))
+    assert [split.videos for split in splits.values()] == [["v1", "v1"], ["v2"], ["v1", "v3"]]
+    (tmp_path / "utterances.csv").write_text(ROWS)
+    assert all(split.video_names is None for split in folder.read(tmp_path).values())
+
+
+def prepared(path: Path, id: Callable[[str, int], str], column: str | None) -> None:
+    """Run stage `prepare` on texts alone; column: of a video for every two of them."""
+    rows = [["id", "split", "text", "label", *([column] if column else [])]]
+    for split, n in {"train": 24, "valid": 12, "test": 80}.items():
+        for i in range(n):
+            rows.append([id(split, i), split, "x", "0", *([f"{split}{i // 2}"] if column else [])])
+    (path / "data/raw/mine").mkdir(parents=True)
+    (path / "data/raw/mine/utterances.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    config = {"source": "folder", "file": "mine", "settings": {}, "label_range": [-3.0, 3.0]}
+    (path / "runs/plan/stages").mkdir(parents=True)
+    (path / "runs/plan/stages/prepare.json").write_text(json.dumps(config))
+    prepare.main()
+
+
+def marked(split: str, i: int) -> str:
+    return f"{split}{i // 2}$_${i % 2}"
+
+
+def underscored(split: str, i: int) -> str:
+    return f"{split}{i // 2}_{i % 2}"
+
+
+def of_one_interview(split: str, i: int) -> str:
+    return f"interview$_${i}" if split == "test" else marked(split, i)
+
+
+PREPARED: dict[str, tuple[Callable[[str, int], str], str | None, str]] = {
+    "ids that name no recording": (
+        *(underscored, None),
+        "(train: 24 videos in 24 utterances; valid: 12 videos in 12 utterances; "
+        "test: 80 videos in 80 utterances)",
+    ),
+    "such ids, and a column": (underscored, "video", ""),
+    "such ids, and a column of another name": (underscored, "recording", "a column `video`"),
+    "ids that name the recording": (marked, None, ""),
+    "one recording": (of_one_interview, None, "The test split has 1 video: "),
+}
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_preparing_notes_what_videos_there_are(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    ids, column, words = PREPARED[name]
+    prepared(tmp_path, ids, column)
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("note: ") == told.count("\n") == bool(words)
+
+
 def test_links(each, tmp_path_factory):
     """What is read is what the hash of the data tells of."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -306,6 +367,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "unknown split": (table("valid", "dev"), "csv: line 3: split 'dev'; permitted: train, valid"),
     "no number": (table("-1.5", "high"), "line 3: label 'high'; a finite number is needed"),
     "not finite": (table("-1.5", "inf"), "line 3: label 'inf'; a finite number is needed"),
+    "no name of a video": (
+        table(ROWS, "id,split,text,label,video\na,train,x,0,v\nb,valid,x,0, \nc,test,x,0,w\n"),
+        "csv: line 3: video is empty; every row needs a name",
+    ),
     "short row": (table(",0\n", "\n"), "csv: line 6: the row does not have 4 fields"),
     "id twice": (table("a$_$1", "a$_$0"), r"csv: id 'a\$_\$0' in 2 rows"),
     "id in two splits": (table("b$_$0", "a$_$0"), r"csv: id 'a\$_\$0' in 2 rows"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from msabench import encoders, figures, page
+from msabench import clusters, encoders, figures, page
 from msabench.exhibits import Exhibit
 from msabench.markdown import Grid, Section
 from msabench.metrics import HEADLINE
@@ -171,7 +171,7 @@ def test_every_title_says_that_the_data_are_simulated(full):
     assert len(titles) > 15
     assert [t for t in titles if "simulated data" not in t] == [t for t in titles if t in own]
     assert all("simulated data" in caption for _, _, caption in read.all("figcaption"))
-    (note,) = [text for _, a, text in read.all("div") if a.get("class") == "note"]
+    note, *_ = [text for _, a, text in read.all("div") if a.get("class") == "note"]
     assert "says nothing about MOSEI" in note
 
 
@@ -397,6 +397,27 @@ def test_the_verdict_claims_no_more_than_was_tested(comparison, words):
     assert page.verdict(comparison).endswith(words)
 
 
+def test_what_limits_the_verdict_stands_below_it(full):
+    tree, read, _ = full
+    *_, note = [text for _, a, text in read.all("div") if a.get("class") == "note"]
+    assert [note] == clusters.notes({"test": tree.read("table1")["test"]})
+    assert "12 videos" in note
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_too_few_videos_there_is_no_verdict(tree):
+    tree.clips = 20
+    tree.write()
+    read = made(tree)
+    comparison = tree.read("comparison")
+    best = min(row["mae"] for row in comparison["models"].values())
+    (verdict,) = [text for _, a, text in read.all("p") if a.get("class") == "verdict"]
+    assert f" has the lowest MAE on test, {best:.3f}; with so few videos no verdict" in verdict
+    assert "chance" not in verdict
+    row = comparison["pairs"]["self_mm - svm"]
+    assert ("self_mm - svm", f"{row['difference']:+z.3f}", *"----") in read.cells
+
+
 def test_a_grid_with_two_columns_of_names_has_one():
     shown = page.table(Grid(["", "", "mae"], [["ours", "t", "0.500 ± 0.010 †"]], left=(0, 1)), "x")
     assert [column.name for column in shown.columns] == ["", "mae"]
@@ -411,9 +432,9 @@ def test_a_figure_stands_in_a_section_of_its_own_where_it_shows_something(findin
     sections = [Section("tables", "Tables", ["p"]), Section("table6", "Table 6", [grid])]
     sections.append(Section("comparison", "Differences", []))
     exhibit = Exhibit(Figure((2, 2)), "Robustness, simulated data", "A line is a model.", finding)
-    title = {"title": "simulated data"}
+    title, test = {"title": "simulated data"}, {"utterances": 800, "videos": 160}
     drawn = {"robustness": exhibit}
-    text = page.render(title, sections, drawn, {"models": {}, "pairs": {}}, [])
+    text = page.render(title, sections, drawn, {"models": {}, "pairs": {}}, test, [])
     assert ("robustness_seeds" in text) != bool(finding)  # how to switch it on
     assert (f'aria-label="Robustness, simulated data. {finding}"' in text) == bool(finding)
 

@@ -1,4 +1,5 @@
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_compare_finds_a_difference_and_only_that():
         "b": same + 0.2 + random.normal(0, 0.05, 300),
         "c": same + random.normal(0, 0.05, 300),
     }
-    found = compare(errors, [str(i // 6) for i in range(300)])
+    found: dict[str, Any] = compare(errors, [str(i // 6) for i in range(300)])
     assert list(found["pairs"]) == ["a - b", "a - c", "b - c"]
     assert found["pairs"]["a - b"]["p_holm"] < 0.01
     assert found["pairs"]["a - b"]["high"] < 0
@@ -100,8 +101,30 @@ def test_compare_finds_a_difference_and_only_that():
     assert found["pairs"]["a - b"]["difference"] == pytest.approx(-0.2, abs=0.02)
 
 
+@pytest.mark.parametrize("v", range(1, 6))
+def test_of_too_few_videos_intervals_and_p_are_undefined(v):
+    """Model a is better in each of them, which a bootstrap would take for certain."""
+    a = np.random.default_rng(5).random(60)
+    videos = [str(i % v) for i in range(60)]
+    found = compare({"a": a, "b": a + 1}, videos)
+    assert found["models"]["a"] == {"mae": pytest.approx(a.mean()), "low": None, "high": None}
+    unknown = dict.fromkeys(("low", "high", "p", "p_holm"))
+    assert found["pairs"]["a - b"] == {"difference": pytest.approx(-1), **unknown}
+
+
+@pytest.mark.parametrize("v", [6, 8])
+def test_p_is_none_that_so_few_videos_cannot_show(v):
+    a = np.random.default_rng(5).random(60)
+    videos = [str(i % v) for i in range(60)]
+    pair = compare({"a": a, "b": a + 1}, videos)["pairs"]["a - b"]
+    assert pair["p"] == pair["p_holm"] == 2 / 2**v
+    assert pair["low"] == pytest.approx(-1)
+    pairs = compare({"a": a, "b": a + 1, "c": a + 2}, videos)["pairs"]
+    assert pairs["b - c"]["p_holm"] == 3 * 2 / 2**v
+
+
 def test_compare_of_no_model_and_of_one():
-    assert compare({}, []) == {"models": {}, "pairs": {}}
+    assert compare({}, []) == compare({}, list("abcdef")) == {"models": {}, "pairs": {}}
     assert compare({"a": np.ones(3)}, ["x", "y", "z"])["pairs"] == {}
 
 

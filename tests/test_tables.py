@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Tree:
             **{"robustness_seeds": [], "robustness": {}},
         }
         self.data: dict[str, Utterances] = {}
+        self.clips = 5  # of a video
         self.sha256: str | None = None
 
     def write(self, modalities: tuple[str, ...] = ("audio", "vision"), scale: float = 1) -> None:
@@ -57,7 +59,7 @@ class Tree:
                 name: Ragged.of([np.ones((1 + i % 4, 2), np.float32) for i in range(n)])
                 for name in modalities
             }
-            ids = [f"{split}{i // 5}$_${i % 5}" for i in range(n)]
+            ids = [f"{split}{i // self.clips}$_${i % self.clips}" for i in range(n)]
             self.data[split] = Utterances(ids, ["a"] * n, labels.astype(np.float32), frames)
             self.data[split].save(self.root / "data/prepared" / split)
             (self.root / "data/features" / split).mkdir(parents=True)
@@ -195,6 +197,74 @@ def test_table_1_counts_what_is_there(tree):
     assert ["|", "repeated_utterances", "|", "60", "|", "30", "|", "60", "|", "150", "|"] in lines
     assert ["|", "vision_frames_max", "|", "-", "|", "-", "|", "-", "|", "-", "|"] in lines
     assert "### Data report, simulated data" in tree.markdown
+
+
+def with_ablation(tree: Tree) -> None:
+    tree.plan |= {"ablation": {"ours": "t+a+v"}}
+    tree.write()
+    for subset, seed in product(SUBSETS[:-1], (1, 2)):
+        tree.predict(f"ablation-ours/{subset}-{seed}", 2.0)
+
+
+UNKNOWN = dict.fromkeys(("low", "high", "p", "p_holm"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_of_one_test_video_neither_intervals_nor_p_are_shown(tree):
+    tree.clips = 60
+    with_ablation(tree)
+    tables_stage.main()
+    comparison, ablation = tree.read("comparison"), tree.read("ablation")["ours"]["pairs"]
+    for row in comparison["models"].values():
+        assert row["mae"] > 0
+        assert row["low"] is row["high"] is None
+    for row in (*comparison["pairs"].values(), *ablation.values()):
+        assert abs(row["difference"]) > 0
+        assert row.items() >= UNKNOWN.items()
+    assert len(comparison["pairs"]) == len(ablation) == 6
+    lines = [[cell.strip() for cell in line.split("|")] for line in tree.markdown.splitlines()]
+    assert [line[3:7] for line in lines if line[1:2] == ["self_mm - svm"]] == [["-"] * 4]
+    assert [line[-5:-1] for line in lines if line[1:3] == ["ours", "t"]] == [["-"] * 4]
+    assert (
+        tree.markdown.count("The test split has 1 video: with fewer than 6, intervals and p") == 2
+    )
+    report_stage.main()
+
+
+@pytest.mark.parametrize(("clips", "notes"), [(1, ["own"]), (2, []), (5, ["few"])])
+def test_few_videos_and_single_ones_are_noted_with_the_data_and_the_intervals(tree, clips, notes):
+    """60, 30 and 12 videos of test."""
+    tree.clips = clips
+    tree.write()
+    tables_stage.main()
+    own, few = "Every or nearly every utterance is a video of its own", "fewer than about 30"
+    assert tree.markdown.count(own) == 2 * ("own" in notes)
+    assert tree.markdown.count(few) == 2 * ("few" in notes)
+    data, _, comparison = tree.markdown.partition("## Differences between")
+    if "own" in notes:
+        assert "train: 60 videos in 60 utterances; valid: 30 videos in 30" in data
+        assert "(test: 60 videos in 60 utterances)" in comparison
+
+
+def test_videos_are_those_of_the_prepared_data_whatever_the_ids_say(tree):
+    """The ids tell twelve, the data three."""
+    with_ablation(tree)
+    test = replace(tree.data["test"], video_names=[f"v{i // 20}" for i in range(60)])
+    test.save(tree.root / "data/prepared/test")
+    tables_stage.main()
+    assert tree.read("table1")["test"]["videos"] == 3
+    assert tree.read("comparison")["pairs"]["self_mm - svm"].items() >= UNKNOWN.items()
+    assert tree.read("ablation")["ours"]["pairs"]["t - t+a+v"].items() >= UNKNOWN.items()
+
+
+def test_models_are_compared_on_the_utterances_of_test_alone(tree):
+    """Whatever other tables check: they leave out a row whose files of valid are missing."""
+    tree.write()
+    path = Path("predictions/cnn-1/test.csv")
+    header, first, second, *others = path.read_text().splitlines()
+    path.write_text("\n".join([header, second, first, *others]) + "\n")
+    with pytest.raises(DataError, match=r"cnn-1/test.csv: ids and labels are not those"):
+        tables.compare_models({"cnn": ["cnn-1"]}, tree.data["test"], Path("predictions"))
 
 
 def test_a_row_like_another_run_reads_the_predictions_of_that_run(tree):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msabench import encoders, statistics, tables, times
+from msabench import clusters, encoders, statistics, tables, times
 from msabench.errors import DataError
 from msabench.labels import LabelScale
 from msabench.markdown import Grid, drawn, markdown, printed, report_section, why_dashes
@@ -34,8 +34,9 @@ def model_card(
     """Write the card of one run and seed.
 
     made: its run.json. measured: metrics of valid and test. row: those of all its seeds.
-    interval: the confidence interval of its MAE, mae, low and high, where there is one. stage: of
-    the pipeline that trains it. plan: of the tables. data: of the data's card. splits: Table 1.
+    interval: the confidence interval of its MAE, mae, low and high, where there is one; low and
+    high are None where it is undefined. stage: of the pipeline that trains it. plan: of the tables.
+    data: of the data's card. splits: Table 1.
     """
     run, title = f"{made['run']}-{made['seed']}", plan["title"]
     text = [f"# {made['run']}, seed {made['seed']}: {title}", *_warning(title), made["about"]]
@@ -49,7 +50,7 @@ def model_card(
         f"`{_digest(made['data'])}`."
     )
     text += ["## Figures", _figures_grid(measured, row)]
-    text.append(_figures_text(interval, splits["test"]["utterances"]))
+    text.append(_figures_text(interval, splits["test"]))
     text += why_dashes([*measured.values(), row], plan)
     if "text" in made["modalities"]:
         text += ["## Text encoder", *_encoder_text(made)]
@@ -177,18 +178,20 @@ def _figures_grid(measured: Mapping[str, Row], row: Row) -> str:
     return drawn(Grid(["", "valid", "test", "test, all seeds"], lines))
 
 
-def _figures_text(interval: Row | None, utterances: int) -> str:
+def _figures_text(interval: Row | None, test: Row) -> str:
     text = (
-        f"`test` is this seed's, on {utterances} utterances; `all seeds` the mean of the runs that "
-        "differ by their seed alone, ± their standard deviation where there are several. What each "
-        "metric is: `src/msabench/metrics.py`."
+        f"`test` is this seed's, on {test['utterances']} utterances; `all seeds` the mean of the "
+        "runs that differ by their seed alone, ± their standard deviation where there are several. "
+        "What each metric is: `src/msabench/metrics.py`."
     )
     if interval is None:
         return text
-    return text + (
-        f" The MAE of all seeds lies between {interval['low']:.3f} and {interval['high']:.3f} "
-        f"({statistics.LEVEL:.0%} confidence, bootstrap over videos)."
-    )
+    if interval["low"] is not None:
+        text += (
+            f" The MAE of all seeds lies between {interval['low']:.3f} and {interval['high']:.3f} "
+            f"({statistics.LEVEL:.0%} confidence, bootstrap over videos)."
+        )
+    return " ".join([text, *clusters.notes({"test": test})])
 
 
 def _encoder_text(made: Mapping[str, Any]) -> list[str]:

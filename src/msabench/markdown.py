@@ -6,11 +6,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msabench import statistics
+from msabench import clusters, statistics
 from msabench.labels import about_classes
 from msabench.metrics import HEADLINE, METRICS, why_undefined
 from msabench.robustness import LEVELS
 from msabench.tables import FULL, PUBLISHED, SWEEPS, Row, Table, scale_of
+from msabench.utterances import SPLITS
 
 BOUNDS = ("difference", "low", "high")
 DATA = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
@@ -83,7 +84,7 @@ def sections(
         )
         if number == "1":
             found.append(report_section(table, plan))
-    found.append(_comparison_section(comparison, title))
+    found.append(_comparison_section(comparison, tables["1"]["test"], title))
     found += _ablation_sections(ablation, plan)
     found += _robustness_sections(robustness, tables["6"]["train_mean"], title)
     found += _generated_sections(generated, title)
@@ -155,6 +156,7 @@ def report_section(table: Table, plan: Mapping[str, Any]) -> Section:
         "zeros alone; "
         "lengths: utterances whose length contradicted the padding; front: utterances padded at "
         "the front. Other counts are the source's own: see src/msabench/sources.",
+        *clusters.notes({split: table[split] for split in SPLITS}),
     ]
     return Section("data", f"Data report, {plan['title']}", blocks, level=3)
 
@@ -198,20 +200,24 @@ def _further_grid(table: Table, kind: str) -> Grid:
     return Grid(["", *columns], lines, caption="Every metric on test")
 
 
-def _comparison_section(comparison: Mapping[str, Mapping[str, Row]], title: str) -> Section:
+def _comparison_section(
+    comparison: Mapping[str, Mapping[str, Row]], test: Row, title: str
+) -> Section:
+    """Lay out intervals and differences. test: the row of Table 1."""
     level = f"{statistics.LEVEL:.0%}"
     models = [
         [name, printed(row["mae"]), printed(row["low"]), printed(row["high"])]
         for name, row in comparison["models"].items()
     ]
     pairs = [
-        [name, *(f"{row[c]:+z.3f}" for c in BOUNDS), *(f"{row[c]:.4f}" for c in ("p", "p_holm"))]
+        [name, *(_signed(row[c]) for c in BOUNDS), *(_p(row[c]) for c in ("p", "p_holm"))]
         for name, row in comparison["pairs"].items()
     ]
     blocks: list[str | Grid] = [
         f"Absolute error on test averaged over seeds; low and high bound the {level} confidence "
         f"interval of a paired bootstrap that draws videos, {statistics.DRAWS} draws. p is "
         "two-sided; p_holm is adjusted for the number of pairs.",
+        *clusters.notes({"test": test}),
         Grid(["", "mae", "low", "high"], models),
         Grid(["", "difference", "low", "high", "p", "p_holm"], pairs, caption="Paired differences"),
     ]
@@ -231,7 +237,7 @@ def _ablation_sections(
             shown = [printed(row[column]) for column in VALID]
             shown += [_beside(row, metric, None, False)[0] for metric in HEADLINE]
             tested = [_signed(pair.get(c)) for c in BOUNDS]
-            tested += ["-" if c not in pair else f"{pair[c]:.4f}" for c in ("p", "p_holm")]
+            tested += [_p(pair.get(c)) for c in ("p", "p_holm")]
             lines.append([model, subset, *shown, *tested])
     header = ["", "", *VALID, *HEADLINE, *BOUNDS, "p", "p_holm"]
     blocks: list[str | Grid] = [
@@ -289,6 +295,10 @@ def _generated_sections(generated: Mapping[str, Table], title: str) -> list[Sect
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+z.3f}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _count(value: float | int | None) -> str:

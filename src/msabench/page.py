@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from msabench import figures, statistics
+from msabench import clusters, figures, statistics
 from msabench.exhibits import Exhibit
 from msabench.markdown import Grid, Section
 from msabench.tables import Row, printed_name
@@ -111,12 +111,13 @@ def render(
     sections: Sequence[Section],
     exhibits: Mapping[str, Exhibit],
     comparison: Mapping[str, Mapping[str, Row]],
+    test: Row,
     missing: Sequence[str],
 ) -> str:
     """Return the page.
 
     sections: the tables' (the first of them says what holds for all), and those of provenance.
-    missing: the files of predictions that are not there.
+    test: the row of Table 1. missing: the files of predictions that are not there.
     """
     preface, *others = sections
     environment = Environment(
@@ -132,7 +133,7 @@ def render(
     return template.render(
         title=title,
         verdict=verdict(comparison),
-        caveats=caveats,
+        caveats=[*caveats, *clusters.notes({"test": test})],
         preface=preface_text,
         missing=missing,
         parts=_parts(plan["title"], others, exhibits),
@@ -145,11 +146,11 @@ def verdict(comparison: Mapping[str, Mapping[str, Row]]) -> str:
     if not models:
         return "No model has been measured."
     best = min(models, key=lambda name: models[name]["mae"])
-    level = f"{statistics.LEVEL:.0%}"
-    told = (
-        "{} has the lowest MAE on test, {mae:.3f} ({} confidence interval {low:.3f} to {high:.3f})"
-    )
-    told = told.format(printed_name(best), level, **models[best])
+    told = f"{printed_name(best)} has the lowest MAE on test, {models[best]['mae']:.3f}"
+    if models[best]["low"] is None:
+        return f"{told}; with so few videos no verdict on the differences is possible."
+    interval = "{low:.3f} to {high:.3f}".format(**models[best])
+    told += f" ({statistics.LEVEL:.0%} confidence interval {interval})"
     p = {
         other: pair["p_holm"]
         for names, pair in comparison["pairs"].items()

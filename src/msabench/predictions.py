@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from msabench.errors import DataError
-from msabench.utterances import Utterances, video_of
+from msabench.utterances import Utterances
 
 COLUMNS = ("id", "label", "prediction")
 
@@ -20,10 +20,6 @@ class Predictions:
     ids: list[str]
     labels: Float[np.ndarray, " n"]
     predictions: Float[np.ndarray, " n"]
-
-    @property
-    def videos(self) -> list[str]:
-        return [video_of(id) for id in self.ids]
 
     def by_error(self) -> "Predictions":
         """Return these from the largest error to the smallest."""

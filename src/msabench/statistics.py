@@ -6,6 +6,8 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
+from msabench import clusters
+
 DRAWS = 10_000
 SEED = 20240101
 LEVEL = 0.95  # of every confidence interval
@@ -84,29 +86,37 @@ def compare(
     *,
     against: str | None = None,
     draws: int = DRAWS,
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> dict[str, dict[str, dict[str, float | None]]]:
     """Compare models by the absolute error of each utterance.
 
     against: compare only pairs with this one. Returns `models`: mae, low, high of each; `pairs`,
     named "a - b": the difference in mae, its low and high, p, and p_holm over these pairs.
+
+    From v videos even an exact sign-flip test cannot give a p below 2 / 2**v, which is above .05
+    for v <= 5, while a bootstrap of them shows p = .0002, and of one an interval of width 0. So p
+    is at least that, and with fewer than clusters.FEWEST videos all but mae and difference is
+    None: undefined. With fewer than clusters.FEW the intervals are too narrow (`clusters.notes`).
     """
-    if not errors:
-        return {"models": {}, "pairs": {}}
-    samples = dict(
-        zip(errors, bootstrap_means(np.stack([*errors.values()]), videos, draws=draws), strict=True)
-    )
-    models = {}
-    for name, error in errors.items():
-        low, high = interval(samples[name])
-        models[name] = {"mae": float(error.mean()), "low": low, "high": high}
-    pairs = {}
-    for a, b in combinations(errors, 2):
-        if against not in (None, a, b):
-            continue
-        low, high = interval(samples[a] - samples[b])
-        p = two_sided_p(samples[a] - samples[b])
-        difference = models[a]["mae"] - models[b]["mae"]
-        pairs[f"{a} - {b}"] = {"difference": difference, "low": low, "high": high, "p": p}
-    for pair, adjusted in zip(pairs.values(), holm([q["p"] for q in pairs.values()]), strict=True):
-        pair["p_holm"] = adjusted
-    return {"models": models, "pairs": pairs}
+    mae = {name: float(error.mean()) for name, error in errors.items()}
+    models: dict[str, dict[str, float | None]] = {
+        name: {"mae": mae[name], "low": None, "high": None} for name in errors
+    }
+    pairs: dict[tuple[str, str], dict[str, float | None]] = {
+        (a, b): {"difference": mae[a] - mae[b], **dict.fromkeys(("low", "high", "p", "p_holm"))}
+        for a, b in combinations(errors, 2)
+        if against in (None, a, b)
+    }
+    v = len(set(videos))
+    if errors and v >= clusters.FEWEST:
+        means = bootstrap_means(np.stack([*errors.values()]), videos, draws=draws)
+        samples = dict(zip(errors, means, strict=True))
+        for name, row in models.items():
+            row["low"], row["high"] = interval(samples[name])
+        p = []
+        for (a, b), row in pairs.items():
+            differences = samples[a] - samples[b]
+            row["low"], row["high"] = interval(differences)
+            p.append(max(two_sided_p(differences), clusters.least_p(v)))
+        for row, before, adjusted in zip(pairs.values(), p, holm(p), strict=True):
+            row["p"], row["p_holm"] = before, adjusted
+    return {"models": models, "pairs": {" - ".join(names): row for names, row in pairs.items()}}

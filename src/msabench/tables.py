@@ -202,7 +202,7 @@ def measure_ablation(
                 subset: _measure_row(names, plan, data, predictions)
                 for subset, names in table.items()
             },
-            "pairs": compare_models(table, predictions, against=FULL)["pairs"],
+            "pairs": compare_models(table, data["test"], predictions, against=FULL)["pairs"],
         }
         for model, table in rows.items()
     }
@@ -254,6 +254,7 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
 
 def compare_models(
     rows: Mapping[str, list[str]],
+    test: Utterances,
     predictions: Path,
     *,
     against: str | None = None,
@@ -261,16 +262,18 @@ def compare_models(
 ) -> dict[str, dict[str, Row]]:
     """Compare rows of runs on test, each by its absolute error averaged over seeds.
 
-    against: compare only with this row. A row without all its files is left out.
+    test: the split, whose videos are drawn. against: compare only with this row. A row without all
+    its files is left out; what cannot be told is None (`statistics.compare`).
     """
-    errors, videos = {}, []
+    errors = {}
     for model, names in rows.items():
         paths = [predictions / name / "test.csv" for name in names]
         if names and all(path.exists() for path in paths):
             runs = [Predictions.read(path) for path in paths]
+            for path, run in zip(paths, runs, strict=True):
+                run.check(path, test)
             errors[model] = np.mean([np.abs(run.predictions - run.labels) for run in runs], axis=0)
-            videos = runs[0].videos
-    compared = statistics.compare(errors, videos, against=against, draws=draws)
+    compared = statistics.compare(errors, test.videos, against=against, draws=draws)
     return {
         part: {name: _rounded(row) for name, row in table.items()}
         for part, table in compared.items()

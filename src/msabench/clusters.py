@@ -1,0 +1,57 @@
+"""Videos as the clusters of utterances: what their number lets the statistics say."""
+
+from collections.abc import Mapping
+from typing import Any
+
+FEWEST = 6  # with fewer videos no p can fall below .05 (least_p)
+FEW = 30  # with fewer, a bootstrap over them is too sure of itself
+SINGLE = 0.9  # videos per utterance, from which on utterances hardly share any
+
+
+def least_p(videos: int) -> float:
+    """Return the least two-sided p of an exact sign-flip test of so many videos: 2 / 2**videos."""
+    return 2.0 ** (1 - videos)
+
+
+def notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say in a sentence each what limits intervals and p, if anything does.
+
+    splits: by name, test among them, the number of `utterances` and of `videos`, as in Table 1.
+    """
+    return _single(splits) + _few(splits["test"]["videos"])
+
+
+def _single(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Name the splits in which (nearly) every utterance is a video of its own.
+
+    Where there is one utterance, it tells nothing.
+    """
+    counts = [
+        f"{name}: {row['videos']} videos in {row['utterances']} utterances"
+        for name, row in splits.items()
+        if row["utterances"] > 1 and row["videos"] >= SINGLE * row["utterances"]
+    ]
+    if not counts:
+        return []
+    return [
+        f"Every or nearly every utterance is a video of its own ({'; '.join(counts)}), and "
+        "intervals take it for independent of all others. If clips share a recording, intervals "
+        "are too narrow and shared_videos is too low: name it in the ids (`video$_$clip`) or in a "
+        "column `video` (source `folder`)."
+    ]
+
+
+def _few(videos: int) -> list[str]:
+    count = f"The test split has {videos} {'video' if videos == 1 else 'videos'}"
+    if videos < FEWEST:
+        return [
+            f"{count}: with fewer than {FEWEST}, intervals and p are undefined, as not even an "
+            f"exact sign-flip test can give a p below .05 (here {least_p(videos):.4g} at least)."
+        ]
+    if videos < FEW:
+        return [
+            f"{count}, fewer than about {FEW}: with few clusters bootstrap intervals are too "
+            "narrow and p too small (Cameron, Gelbach and Miller 2008, Bootstrap-based "
+            "improvements for inference with clustered errors)."
+        ]
+    return []
