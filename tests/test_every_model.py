@@ -225,6 +225,49 @@ def test_works_with_each_subset_of_modalities(name, modalities, tmp_path):
     np.testing.assert_array_equal(loaded.predict(test), predictions)
 
 
+def constant(data, value):
+    """The same frames, all of one value."""
+    same = {
+        name: Ragged(np.full_like(ragged.values, value), ragged.offsets)
+        for name, ragged in data.sequences.items()
+    }
+    return replace(data, sequences=same)
+
+
+DEGENERATE = {
+    "features of zeros": lambda data: constant(data, 0.0),
+    "constant features": lambda data: constant(data, 0.1),
+    "constant features of one modality": lambda data: replace(
+        data, sequences={**data.sequences, "text": constant(data, 0.1).sequences["text"]}
+    ),
+    "the same utterance throughout": lambda data: data.take([0] * len(data)),
+    "one utterance": lambda data: data.take([0]),
+    "one utterance of zeros": lambda data: constant(data.take([0]), 0.0),
+    "labels of 0": lambda data: replace(data, labels=np.zeros_like(data.labels)),
+    "constant labels": lambda data: replace(data, labels=np.full_like(data.labels, 0.1)),
+    "labels within the SVM's tube": lambda data: replace(data, labels=data.labels / 100),
+    "labels without a negative one": lambda data: replace(data, labels=np.abs(data.labels)),
+}
+
+
+@pytest.mark.parametrize("modalities", [["text"], ["vision"], list(MODALITIES)], ids="+".join)
+@pytest.mark.parametrize("kind", DEGENERATE)
+def test_degenerate_data_give_finite_predictions(name, kind, modalities, tmp_path):
+    """In silence: warnings are errors here."""
+    train, valid, test = (
+        DEGENERATE[kind](split).select(modalities) for split in (TRAIN, VALID, TEST)
+    )
+    regressor = build(name, train, epochs=2)
+    regressor.fit(train, valid, seed=1, scratch=tmp_path / "scratch")
+    predictions = regressor.predict(test)
+    assert np.isfinite(predictions).all()
+    loaded = build(name, train)
+    weights(regressor, tmp_path / "saved")
+    loaded.load(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.predict(test), predictions)
+    assert loaded.size() == regressor.size()
+
+
 def test_unknown_setting_is_refused(name):
     known = next(iter(BLOCKS[name]))
     with pytest.raises(params.ParamsError) as caught:

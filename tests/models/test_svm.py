@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.svm import SVR
 
 from msabench.models import svm as module
 from msabench.models.svm import SVM
+from msabench.utterances import Ragged
 from tests.conftest import random_utterances
 
 
@@ -55,6 +57,50 @@ def test_the_saved_kernel_sum_is_the_prediction_of_scikit_learn(solver, frame_st
     plain = solver.SVR is SVR
     # Both solvers stop at a tolerance of 1e-3, at other points of it.
     np.testing.assert_allclose(loaded.predict(test), expected, rtol=0, atol=1e-6 if plain else 1e-3)
+
+
+def test_without_support_vectors_it_predicts_its_intercept(solver, tmp_path):
+    """All labels lie in the tube, whose middle is that of the lowest and the highest label."""
+    train, test = random_utterances(seed=1, n=40), random_utterances(seed=2, n=7)
+    model = solver.SVM(epsilon=5.0)
+    model.fit(train, test, seed=1, scratch=tmp_path)
+    assert model.size() == {"support vectors": 0, "features of each": 17}
+    model.save(tmp_path)
+    loaded = solver.SVM()
+    loaded.load(tmp_path)
+    assert loaded.size() == model.size()
+    expected = np.float32(
+        train.labels.astype(float)[[train.labels.argmin(), train.labels.argmax()]].mean()
+    )
+    for each in (model, loaded):
+        np.testing.assert_array_equal(each.predict(test), np.full(7, expected))
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_where_nothing_varies_gamma_is_1(solver, standardize, value, tmp_path):
+    """As of scikit-learn's `scale`; the variance of features that are all 0.1 is of rounding."""
+    data = random_utterances(seed=1, n=40)
+    for ragged in data.sequences.values():
+        ragged.values[:] = value
+    model = solver.SVM(standardize=standardize)
+    model.fit(data, data, seed=1, scratch=tmp_path)
+    assert model.fitted["gamma"] == [1.0]
+    assert np.ptp(model.predict(data)) == 0
+
+
+def test_the_spread_of_single_frames_is_0(tmp_path):
+    """Not absent: a model has the same features of every split."""
+    train, test = random_utterances(seed=1, n=40), random_utterances(seed=2, n=9)
+    one = {
+        name: Ragged.of([ragged[i][:1] for i in range(9)])
+        for name, ragged in test.sequences.items()
+    }
+    model = SVM(frame_std=True)
+    model.fit(train, test, seed=1, scratch=tmp_path)
+    predictions = model.predict(replace(test, sequences=one))
+    assert np.isfinite(predictions).all()
+    assert np.ptp(predictions) > 0
 
 
 def test_the_faster_solver_keeps_to_its_threads(tmp_path, monkeypatch):

@@ -46,31 +46,40 @@ class SVM:
         """Fit on train; the solution is unique, so neither valid nor chance has a part in it."""
         features = self._features(train)
         mean, std = features.mean(axis=0), features.std(axis=0)
-        std[std < 1e-6 * np.maximum(np.abs(mean), 1e-6)] = 1.0  # a constant feature: only centred
+        varies = std >= 1e-6 * np.maximum(np.abs(mean), 1e-6)
+        std[~varies] = 1.0  # a constant feature: only centred
         if not self.standardize:
             mean, std = np.zeros_like(mean), np.ones_like(std)
         standardized = (features - mean) / std
-        # scikit-learn's gamma="scale"
-        gamma = 1.0 / (standardized.shape[1] * standardized.var())
+        # scikit-learn's gamma="scale", for which a variance of rounding alone is none
+        gamma = 1.0 / (standardized.shape[1] * standardized.var()) if varies.any() else 1.0
         regression = SVR(C=self.C, epsilon=self.epsilon, gamma=gamma, cache_size=1000)
         if "n_jobs" in regression.get_params():  # scikit-learn's own has one thread
             regression.set_params(n_jobs=torch.get_num_threads())
         regression.fit(standardized, train.labels)
+        vectors, coefficients = regression.support_vectors_, regression.dual_coef_
+        intercept = regression.intercept_
+        if not len(vectors):  # all labels within epsilon of their middle, which sklearnex omits
+            vectors, coefficients = np.empty((0, len(mean))), np.empty((1, 0))
+            ends = [train.labels.min(), train.labels.max()]
+            intercept = np.mean(ends, dtype=np.float64, keepdims=True)
         self.fitted = {
             "mean": mean,
             "std": std,
             "gamma": np.array([gamma]),
-            "support_vectors": np.ascontiguousarray(regression.support_vectors_),
-            "dual_coef": regression.dual_coef_[0].copy(),
-            "intercept": regression.intercept_.copy(),
+            "support_vectors": np.ascontiguousarray(vectors),
+            "dual_coef": coefficients[0].copy(),
+            "intercept": intercept.copy(),
         }
         return []
 
     def predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
-        """Sum the kernel over the support vectors."""
+        """Sum the kernel over the support vectors; without any it is the intercept."""
         fitted = self.fitted
+        predictions = np.full(len(data), fitted["intercept"], dtype=np.float32)
+        if not len(fitted["support_vectors"]):
+            return predictions
         standardized = (self._features(data) - fitted["mean"]) / fitted["std"]
-        predictions = np.empty(len(data), dtype=np.float32)
         for start in range(0, len(data), 1000):  # bounds the memory of the kernel
             rows = slice(start, start + 1000)
             kernel = rbf_kernel(
@@ -94,9 +103,9 @@ class SVM:
 
     def _features(self, data: Utterances) -> Float[np.ndarray, "n d"]:
         parts = []
-        for ragged in data.sequences.values():
+        for name, ragged in data.sequences.items():
             parts.append(_over_frames(ragged, np.mean))
-            if self.frame_std and len(ragged.values) > len(ragged):  # one frame each has no spread
+            if self.frame_std and name != "text":  # which is one vector and has no spread
                 parts.append(_over_frames(ragged, np.std))
         return np.concatenate(parts, axis=1)
 
