@@ -66,6 +66,8 @@ def data_set(rng: Random) -> dict[Any, Any]:
             "regression_labels": column(rng, generator.uniform(-3, 3, n).tolist()),
             "regression_labels_T": column(rng, [1.0, 0, 2][:n]),
             "annotations": ["Positive"] * n,
+            "classes": {-1, 0, 1},  # of numbers: the order of strings differs between processes
+            "speakers": frozenset(range(n)),
             "audio": np.asfortranarray(audio) if rng.random() < 0.2 else audio,
             "vision": vision,
             "text_bert": np.ones((n, 3, steps), rng.choice(["f8", "i8", "f4"])),
@@ -89,7 +91,17 @@ VALUES: list[object] = [
     *(float("nan"), float("-inf"), np.float32("nan"), np.float64(1), np.int64(-1), 1j),
     *("", "x" * 3000, "a\nb\u2028", "\ud800", "\U0001f600", b"\xff" * 2000),
     *([], {}, (), [[[1.0]]], {"a": {"b": []}}, {str(i) * 40: i for i in range(30)}),
-    *(object, {1}, np.dtype("f4"), np.array(1.0), np.zeros((0, 3, 2)), np.array([[["a"]]])),
+    *(
+        object,
+        {1},
+        frozenset(),
+        {2**100, 0.5},
+        {(1, 2)},
+        np.dtype("f4"),
+        np.array(1.0),
+        np.zeros((0, 3, 2)),
+        np.array([[["a"]]]),
+    ),
     *(np.array([None, [1], "a"], object), np.array(["2020"], "M8[D]"), np.zeros(2, [("a", "f4")])),
     *(np.full((2, 3, 4), np.nan), np.full((1, 3, 2), 6e4, "f2"), np.array(["a" * 999])),
     *(np.full((3, 3, 4), -np.inf), np.frombuffer(b"\x01\0\0\0\0\0\xf0\x7f" * 36).reshape(3, 3, 4)),
@@ -134,6 +146,7 @@ FRAGMENTS = [
     b"cnumpy\ndtype\n\x8c\x02O8\x89\x88\x87R(K\x03\x8c\x01|NNNK\x00K\x00K\x00tb",
     b"cnumpy\ndtype\n\x8c\x02f8\x89\x88\x87R(K\x03\x8c\x01<NNNK\x00K\x00K\x00tb",
     *(b"\x8a\xff" + b"\x7f" * 255, b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"K\x00\x85", b"M\xff\xff"),
+    *(b"\x8f(K\x01\x90", b"(K\x01\x91", b"cbuiltins\nset\n](K\x01e\x85R", b"cbuiltins\nset\n"),
     *(b"]q\x00h\x00a", b"G\x7f\xf0\x00\x00\x00\x00\x00\x01", b"C\x08" + b"\xff" * 8),
 ]
 SIZES = (0, 1, 127, 255, 256, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1)

@@ -543,6 +543,73 @@ def test_dict_keys(tmp_path: Path, name: str) -> None:
     assert words in refused(tmp_path, file)
 
 
+def elements_of(form: str, elements: list[bytes]) -> bytes:
+    """A pickle of a set in one of the forms in which pickle writes it."""
+    listed = b"](" + b"".join(elements) + b"e\x85R"
+    return (
+        b"\x80\x04"
+        + {
+            "EMPTY_SET": b"\x8f(" + b"".join(elements) + b"\x90",
+            "FROZENSET": b"(" + b"".join(elements) + b"\x91",
+            "set": b"cbuiltins\nset\n" + listed,
+            "frozenset of Python 2": b"c__builtin__\nfrozenset\n" + listed,
+        }[form]
+        + b"."
+    )
+
+
+FORMS = ["EMPTY_SET", "FROZENSET", "set", "frozenset of Python 2"]
+ELEMENTS = {
+    "colliding": (KEYS["colliding"][0], "elements wider than 64 bits"),
+    "colliding, complex": ([scalar("c8", bytes(8))], "element of type complex64"),
+    "overflowing": (KEYS["overflowing"][0], "element of type float64"),
+    "equal": ([text("train"), text("train")], "the element 'train' twice"),
+    "NaN": ([b"G\x7f\xf8" + bytes(6)] * 1000, "set; expected a dict"),
+    "nested": ([b")" + b"\x85" * DEEP], "element of type tuple"),
+    "a set": ([b"(\x91"], "element of type frozenset"),
+    "a list": ([b"]"], "element of type list"),
+    "an array": ([array("u1", b"K\x01\x85", b"C\x01a")], "element of type ndarray"),
+    "a long byte string": ([b"B" + struct.pack("<I", 2000) + bytes(2000)], "of type memoryview"),
+    "a name": ([b"cnumpy\nndarray\n"], "refused: "),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_elements_of_sets(tmp_path: Path, name: str, form: str) -> None:
+    elements, words = ELEMENTS[name]
+    assert words in refused(tmp_path, elements_of(form, elements))
+
+
+def test_wide_elements_of_many_sets_are_counted_together(tmp_path: Path) -> None:
+    one = b"\x8f(" + b"".join(integer(k * MODULUS) for k in range(8, 508)) + b"\x90"
+    assert "elements wider than 64 bits" in refused(tmp_path, b"\x80\x04(" + one * 3 + b"t.")
+
+
+@pytest.mark.parametrize(
+    ("operations", "words"),
+    {
+        "called with two lists": (b"cbuiltins\nset\n]]\x86R", "set is called with unexpected"),
+        "called with a text": (b"cbuiltins\nset\n\x8c\x01a\x85R", "set is called with unexpected"),
+        "called with nothing": (b"cbuiltins\nset\n)R", "set is called with unexpected arguments"),
+        "named": (b"cbuiltins\nset\n", "the pickle holds builtins.set itself as a value"),
+        "grows once referred to": (b"\x8fq\x00h\x00(K\x01\x90", "a set grows after it was"),
+        "grows a dict": (b"}(K\x01\x90", "a dict stands where a set is needed"),
+        "grows a frozenset": (b"(\x91(K\x01\x90", "a frozenset stands where a set is needed"),
+        "without a mark": (b"K\x01\x91", "no mark is open"),
+    }.values(),
+)
+def test_sets_that_are_none(tmp_path: Path, operations: bytes, words: str) -> None:
+    assert words in refused(tmp_path, b"\x80\x04" + operations + b".")
+
+
+def test_one_list_is_not_made_a_set_over_and_over(tmp_path: Path) -> None:
+    listed = b"](" + b"".join(b"M" + struct.pack("<H", i) for i in range(9999)) + b"eq\x00"
+    sets = b"cbuiltins\nset\nh\x00\x85R" * 999
+    message = refused(tmp_path, b"\x80\x04" + listed + b"(" + sets + b"t.")
+    assert "the same bytes are used over and over" in message
+
+
 # Arrays and numbers
 
 

@@ -1,11 +1,12 @@
 """Read pickled arrays and plain data without running the pickle.
 
 A pickle is a program, and unpickling runs it. This is a machine of our own for the part of the
-language that plain data needs: None, bool, int, float, str, bytes, list, tuple, dict, and NumPy's
-arrays, scalars and dtypes as Python 3 writes them in protocols 2 to 5. NumPy's constructors are
-known by name; whatever else a file names or calls is refused. Nothing named is ever imported or
-called, nothing is recursive, and arrays are views of the file. Time and memory stay in proportion
-to the file, and its operations, each of which may make an object, are limited in number.
+language that plain data needs: None, bool, int, float, str, bytes, list, tuple, dict, sets of
+strings and numbers, and NumPy's arrays, scalars and dtypes as Python 3 writes them in protocols 2
+to 5. The constructors of sets and of NumPy are known by name; whatever else a file names or calls
+is refused. Nothing named is ever imported or called, nothing is recursive, and arrays are views of
+the file. Time and memory stay in proportion to the file, and its operations, each of which may make
+an object, are limited in number.
 """
 
 import codecs
@@ -29,7 +30,7 @@ LONG = 1024  # bytes from which a byte string is a view of the file, not a copy
 CHUNK = 1 << 18  # bytes decoded at once
 OPERATIONS = 10_000_000  # one of a byte can take a hundred; some 100,000 texts need far fewer
 NAME = 1000  # bytes in which a module's or function's name ends
-WIDE_KEYS = 1000  # dict keys wider than 64 bits: they can be chosen to collide, in quadratic time
+WIDE_KEYS = 1000  # keys, elements wider than 64 bits: chosen to collide, they take quadratic time
 AXES = 64  # NumPy's own limit; the product of more would take quadratic time
 EMPTY = 1 << 24  # elements that the other axes of an empty array may ask for
 
@@ -37,6 +38,11 @@ _ADMITTED = "only NumPy arrays, plain containers, strings and numbers are admitt
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|O8?|[US][0-9]{1,8}")
 _NAMES = {opcode.code: opcode.name for opcode in opcodes}
 _KEYS = (str, bytes, int, float, np.integer, type(None))  # a nested tuple hashes recursively
+_SETS = {
+    f"{module}.{kind.__name__}": kind
+    for module in ("builtins", "__builtin__")
+    for kind in (set, frozenset)
+}
 _I4, _U1, _U2, _U4, _U8, _F8 = map(struct.Struct, ("<i", "<B", "<H", "<I", "<Q", ">d"))
 
 
@@ -221,14 +227,32 @@ class _Machine:
         if len(items) % 2:
             raise DataError("a dict is given a key without a value")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, _KEYS) or isinstance(key, np.inexact):  # see WIDE_KEYS
-                raise DataError(f"refused: a dict key of type {type(key).__name__}")
-            self.wide_keys += isinstance(key, int) and key.bit_length() > 64
-            if self.wide_keys > WIDE_KEYS:
-                raise DataError(f"refused: more than {WIDE_KEYS} dict keys wider than 64 bits")
-            if key in target:
-                raise DataError(f"a dict is given the key {_shown(key)} twice")
+            self.check_new(key, "key", target)
             target[key] = _plain(value)
+
+    def add_elements(self) -> None:
+        items = self.pop(None)
+        self.add(items, self.growing(set))
+
+    def push_frozenset(self) -> None:
+        self.push(frozenset(self.add(self.pop(None), set())))
+
+    def add(self, items: list[Any], target: set[Any]) -> set[Any]:
+        for item in items:
+            self.check_new(item, "element", target)
+            target.add(item)
+        return target
+
+    def check_new(self, value: Any, role: str, target: dict[Any, Any] | set[Any]) -> None:
+        """Refuse a key or element that a container has already, or that is costly to hash."""
+        kind = type(target).__name__
+        if not isinstance(value, _KEYS) or isinstance(value, np.inexact):  # see WIDE_KEYS
+            raise DataError(f"refused: a {kind} {role} of type {type(value).__name__}")
+        self.wide_keys += isinstance(value, int) and value.bit_length() > 64
+        if self.wide_keys > WIDE_KEYS:
+            raise DataError(f"refused: more than {WIDE_KEYS} {kind} {role}s wider than 64 bits")
+        if value in target:
+            raise DataError(f"a {kind} is given the {role} {_shown(value)} twice")
 
     # The memo
 
@@ -247,7 +271,7 @@ class _Machine:
         value = self.memo[place]
         if isinstance(value, _Unbuilt):
             raise DataError("an array or dtype is referred to before it is complete")
-        if isinstance(value, (list, dict)):
+        if isinstance(value, (list, dict, set)):
             self.referenced.add(id(value))
         self.push(value)
 
@@ -274,7 +298,11 @@ class _Machine:
         if not isinstance(function, _Global) or not isinstance(arguments, tuple):
             raise DataError(f"refused: REDUCE of a {type(function).__name__}; {_ADMITTED}")
         self.consume(arguments)
-        result = _CONSTRUCTORS[function.name](arguments)
+        match arguments:
+            case (list(items),) if function.name in _SETS:  # as protocols 2 and 3 write them
+                result = _SETS[function.name](self.add(items, set()))
+            case _:
+                result = _CONSTRUCTORS[function.name](arguments)
         if result is None:
             raise DataError(f"refused: {function.name} is called with unexpected arguments")
         self.push(result)
@@ -411,6 +439,7 @@ def _integers(values: tuple) -> tuple[int, ...]:
 
 _CONSTRUCTORS: dict[str, Callable[[tuple], Any]] = {
     "numpy.ndarray": lambda _: None,  # named as an argument, never called
+    **dict.fromkeys(_SETS, lambda _: None),  # but with a list: see reduce
     "numpy.dtype": _dtype,
     "_codecs.encode": _encode,
     "__builtin__.bytes": _empty_bytes,
@@ -443,6 +472,9 @@ _OPERATIONS: dict[int, tuple[Any, ...]] = {
         b"\x8d": (_Machine.push_text, _U8),
         b"]": (_Machine.push_new, list),
         b"}": (_Machine.push_new, dict),
+        b"\x8f": (_Machine.push_new, set),
+        b"\x90": (_Machine.add_elements,),
+        b"\x91": (_Machine.push_frozenset,),
         b")": (_Machine.make_tuple, 0),
         b"\x85": (_Machine.make_tuple, 1),
         b"\x86": (_Machine.make_tuple, 2),
