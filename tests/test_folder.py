@@ -159,22 +159,51 @@ def test_both_forms_give_the_frames_of_each_utterance(each, joined):
 
 
 def test_text_alone(tmp_path):
-    (tmp_path / "audio").mkdir()
-    (tmp_path / "audio" / ".DS_Store").touch()
     (tmp_path / "utterances.csv").write_text(ROWS)
     assert all(
         not split.sequences and not split.repairs for split in folder.read(tmp_path).values()
     )
 
 
-def test_a_clip_without_a_file_or_frames_is_counted(each):
-    (each / "audio" / "a$_$0.npy").unlink()
-    np.save(each / "audio" / "c.npy", np.zeros((0, 2)))
+@pytest.mark.parametrize("change", ["no file", "no frames", "zeros"])
+def test_a_clip_without_a_file_or_frames_is_counted(each, change):
+    file = each / "audio" / "a$_$0.npy"
+    file.unlink()
+    if change != "no file":
+        np.save(file, np.zeros((int(change == "zeros"), 2)))
     splits = folder.read(each)
     check_splits(splits, (-3.0, 3.0))
-    for split, present in (("train", [(1, 0.0), (3, 3.0)]), ("test", [(1, 0.0)])):
-        assert lengths_and_values(splits, "audio")[split] == present
-        assert splits[split].repairs == {"audio_not_finite": 0, "audio_missing": 1}
+    assert lengths_and_values(splits, "audio")["train"] == [(1, 0.0), (3, 3.0)]
+    assert splits["train"].repairs == {"audio_not_finite": 0, "audio_missing": 1}
+    assert splits["test"].repairs == {"audio_not_finite": 0, "audio_missing": 0}
+
+
+@pytest.mark.parametrize("left", [[], [".DS_Store", "._c.npy"]])
+def test_a_folder_without_files_is_no_absent_modality(each, left):
+    """Nothing came out of an extraction: to read on would drop the modality in silence."""
+    for file in (each / "audio").iterdir():
+        file.unlink()
+    for name in left:
+        (each / "audio" / name).touch()
+    with pytest.raises(DataError, match=r"audio: no file; remove all .* of audio if the data have"):
+        folder.read(each)
+    shutil.rmtree(each / "audio")
+    assert not folder.read(each)["train"].sequences
+
+
+def nested(path: Path) -> None:
+    """A folder for each video."""
+    for file in [*(path / "audio").iterdir()]:
+        (path / "audio" / file.stem[0]).mkdir(exist_ok=True)
+        file.rename(path / "audio" / file.stem[0] / f"{file.stem[-1]}.npy")
+
+
+def renamed(old: str, new: str) -> "Break":
+    def change(path: Path) -> None:
+        (path / new).parent.mkdir(exist_ok=True)
+        (path / old).rename(path / new)
+
+    return change
 
 
 def test_values_that_are_not_finite(joined):
@@ -357,14 +386,28 @@ def folder_instead(name: str) -> Break:
     return change
 
 
+def file_instead(name: str) -> Break:
+    def change(path: Path) -> None:
+        shutil.rmtree(path / name)
+        (path / name).touch()
+
+    return change
+
+
 BROKEN: dict[str, tuple[Break, str]] = {
     "no csv": (gone("utterances.csv"), r"utterances\.csv: No such file"),
     "no column": (
         table("label", "y"),
         r"csv: no column label; found: \['id', 'split', 'text', 'y'",
     ),
-    "semicolons": (table(",", ";"), "no column id, text, label, split; found"),
+    "semicolons": (table(",", ";"), "csv: the separators are semicolons; save it with commas"),
+    "not UTF-8": (
+        lambda path: (path / "utterances.csv").write_bytes(ROWS.encode() + b"caf\xe9,test,,1\n"),
+        "csv: line 7: byte 0xe9 is not UTF-8; the file looks like Windows-1252",
+    ),
     "unknown split": (table("valid", "dev"), "csv: line 3: split 'dev'; permitted: train, valid"),
+    "a split by another name": (table("valid", "dev"), "train, valid, test .write 'valid' for"),
+    "a split in capitals": (table("valid", "Val"), r"test \(write 'valid' for 'Val'\)$"),
     "no number": (table("-1.5", "high"), "line 3: label 'high'; a finite number is needed"),
     "not finite": (table("-1.5", "inf"), "line 3: label 'inf'; a finite number is needed"),
     "no name of a video": (
@@ -377,16 +420,34 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "a split of no rows": (table("test", "valid"), "csv: no row of split test"),
     "both forms": (array("audio.test.npy", np.ones((4, 2))), "audio/ and audio.test.npy: audio in"),
     "misspelt": (array("visual.test.npy", [[1]]), r"visual\.test\.npy: no file of this name"),
-    "misspelt split": (array("audio.dev.npy", [[1]]), r"audio\.dev\.npy: no file of this name"),
+    "misspelt split": (array("audio.dev.npy", [[1]]), r"dev\.npy: no file of .*'valid' for 'dev'"),
     "misspelt id": (array("audio/d.npy", [[1.0, 1]]), r"audio/d\.npy: no id in utterances\.csv"),
     "another kind": (
         lambda path: (path / "audio" / "c.wav").touch(),
-        r"audio/c\.wav: no id in utterances\.csv has this file \(1 such in all\)",
+        r"audio/c\.wav: not an \.npy file; .* in audio/<id>\.npy, an array \(frames, features\)",
+    ),
+    "nested": (nested, r"audio/a: a folder; the frames of an utterance belong in audio/<id>\.npy"),
+    "nested in another": (
+        renamed("audio", "frames/audio"),
+        "frames: no folder of this name is read; permitted: audio and vision, with a file <id>",
+    ),
+    "another name": (renamed("audio", "acoustic"), "acoustic: no folder of this name is read"),
+    "a file instead": (
+        file_instead("audio"),
+        "audio: a file; it must be a folder, with audio/<id>",
     ),
     "no file in a split": (gone("audio/c.npy"), "audio: no file of any utterance of test"),
-    "a folder": (folder_instead("audio/c.npy"), r"audio/c\.npy: missing"),
+    "no frame in a split": (
+        array("audio/c.npy", np.zeros((0, 2))),
+        "audio: no frame of any utterance of test; remove all files and folders of audio if",
+    ),
+    "a folder": (folder_instead("audio/c.npy"), r"audio/c\.npy: a folder; the frames of an"),
     "another width": (array("audio/c.npy", [[1, 2, 3]]), r"audio/c\.npy: 3 features; .* has 2"),
     "no frames of a split": (gone("vision.test.npy"), r"vision\.test\.npy: missing"),
+    "nothing in a split": (
+        array("vision.train.npy", np.zeros((0, 3))),
+        r"vision\.train\.npy: no frame; remove all files and folders of vision if",
+    ),
     "no lengths": (gone("vision.valid.lengths.npy"), r"vision\.valid\.lengths\.npy: missing"),
     "another width in a split": (array("vision.test.npy", np.ones((4, 2))), "test.npy: 2 features"),
     "a frame more": (
@@ -411,6 +472,16 @@ BROKEN: dict[str, tuple[Break, str]] = {
         r"float64 of shape \(2,\); expected",
     ),
 }
+
+
+@pytest.mark.parametrize("name", ["vision.train.npz", "vision.train.csv", "vision.pkl"])
+def test_files_of_another_type_are_no_absent_modality(each, name):
+    """With arrays that are read beside them, they are only left-overs."""
+    (each / name).touch()
+    with pytest.raises(DataError, match=rf"{name}: not read; the frames belong in vision/<id>"):
+        folder.read(each)
+    (each / name).rename(each / name.replace("vision", "audio"))
+    assert list(folder.read(each)["train"].sequences) == ["audio"]
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -47,6 +47,7 @@ def test_rates_are_numbers():
             "    path: label.csv\n",
             r"path: 'label.csv' is relative",
         ),
+        ("[-1.0, 1.0]", "[1.0, 1.0]", r"sims: label_range: \[1.0, 1.0\]; the first must be below"),
         ("  batch_size_64:", "  ours:", r"sweep.ours: a model has this name"),
         ("\nlr: 0.0002", "\nlr: [", r"not valid YAML"),
         (

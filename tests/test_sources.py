@@ -289,7 +289,7 @@ def test_broken_files_and_settings_are_named(tmp_path: Path) -> None:
             read(tmp_path, wrong, lengths="file")
     with pytest.raises(DataError, match=r"a list; expected a dict of \('train', "):
         read(tmp_path, [content])
-    with pytest.raises(DataError, match="no dict of valid; found: 'train', 'dev', 'test'"):
+    with pytest.raises(DataError, match=r"found: 'train', 'dev', 'test' \(write 'valid' f"):
         read(tmp_path, {"train": content["train"], "dev": {}, "test": content["test"]})
     with pytest.raises(DataError, match=r"text_bert: .*expected \(n, 3, pieces\)"):
         read(tmp_path, _with(content, "text_bert", np.ones((3, 2, 5))), aligned=True)

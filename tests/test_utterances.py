@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from msabench.errors import DataError
-from msabench.utterances import Ragged, Utterances, check_splits, load_splits, video_of
+from msabench.utterances import Ragged, Utterances, check_splits, load_splits, split_meant, video_of
 from tests.conftest import assert_same, random_ragged, random_utterances
 
 RANGE = (-3.0, 3.0)
@@ -187,9 +187,12 @@ BROKEN = {
         {"ids": [*GOOD.ids[:5], "$_$5"]},
         r"train: no name of a video for '\$_\$5'; ids are video",
     ),
-    "label NaN": ({"labels": labels_with(np.nan)}, f"labels: nan for {ID}; permitted: -3 to 3"),
-    "label infinite": ({"labels": labels_with(np.inf)}, f"labels: inf for {ID}"),
-    "label too large": ({"labels": labels_with(3.1)}, f"labels: 3.0999.* for {ID}; permitted"),
+    "label NaN": ({"labels": labels_with(np.nan)}, f"labels: nan for {ID}; permitted: -3 to 3$"),
+    "label infinite": ({"labels": labels_with(np.inf)}, f"labels: inf for {ID}; .* -3 to 3$"),
+    "label too large": (
+        {"labels": labels_with(3.1)},
+        f"labels: 3.0999.* for {ID}; permitted: -3 to 3, the data set's label_range in params.yaml",
+    ),
     "label too small": ({"labels": labels_with(-4)}, f"labels: -4.0 for {ID}; permitted"),
     "unimodal label": (
         {"unimodal_labels": {"text": labels_with(5)}},
@@ -237,6 +240,14 @@ def test_too_few_unimodal_labels():
     tables["text"] = GOOD.labels[1:]  # later, because constructors check shapes in tests
     with pytest.raises(DataError, match=r"train: text have shape \(5,\); expected \(6,\)"):
         data.check("train", RANGE)
+
+
+def test_the_split_that_is_meant_by_another_name():
+    assert split_meant(["dev"]) == " (write 'valid' for 'dev')"
+    assert split_meant(["Train", "val", "testing"]) == (
+        " (write 'train' for 'Train', 'valid' for 'val', 'test' for 'testing')"
+    )
+    assert split_meant(["train", "valid", "test", "fold1", 7, None, "dev" + " " * 1000]) == ""
 
 
 def test_good_utterances_pass():

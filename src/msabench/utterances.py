@@ -19,6 +19,12 @@ from msabench.errors import DataError
 
 MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
+# What others call them.
+OTHER_NAMES = {
+    "train": ("training", "trn", "tr"),
+    "valid": ("validation", "validate", "val", "dev", "development"),
+    "test": ("testing", "tst", "te"),
+}
 
 SCHEMA_VERSION = 2
 LONGEST_ID = 100  # characters
@@ -232,6 +238,18 @@ def video_of(id: str) -> str:
     return id.rsplit("$_$", 1)[0]
 
 
+def split_meant(names: Iterable[object]) -> str:
+    """Return for a message which splits are likely meant by other names, or ""."""
+    meant = [
+        f"{split!r} for {name!r}"
+        for name in names
+        if isinstance(name, str) and name not in SPLITS and len(name) < 20
+        for split, others in OTHER_NAMES.items()
+        if name.strip().lower() in (split, *others)
+    ]
+    return f" (write {', '.join(meant)})" if meant else ""
+
+
 def load_splits(
     prepared: Path, features: Path, text: str, modalities: Iterable[str]
 ) -> dict[str, Utterances]:
@@ -297,7 +315,10 @@ def _check_labels(
     wrong = ~((labels >= low) & (labels <= high))  # true for NaN as well
     if wrong.any():
         i = int(wrong.argmax())
-        raise DataError(f"{where}: {labels[i]} for {ids[i]!r}; permitted: {low:g} to {high:g}")
+        setting = ", the data set's label_range in params.yaml" if np.isfinite(labels[i]) else ""
+        raise DataError(
+            f"{where}: {labels[i]} for {ids[i]!r}; permitted: {low:g} to {high:g}{setting}"
+        )
 
 
 def check_sequences(where: str, ragged: Ragged, n: int, ids: list[str]) -> None:

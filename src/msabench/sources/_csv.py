@@ -1,14 +1,25 @@
 """A csv with one row per utterance: ids, transcripts, labels and splits, but no frames."""
 
+import codecs
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from msabench.errors import DataError
-from msabench.utterances import SPLITS, Utterances
+from msabench.utterances import SPLITS, Utterances, split_meant
+
+# What begins a file in another encoding of Unicode; that of UTF-32 begins with that of UTF-16.
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def read(
@@ -36,6 +47,7 @@ def read(
         if name not in SPLITS:
             raise DataError(
                 f"{path}: line {line}: {split} {name!r}; permitted: {', '.join(SPLITS)}"
+                + split_meant([name])
             )
         rows[name].append(row)
         own = [_number(path, line, column, row, optional=True) for column in unimodal.values()]
@@ -65,14 +77,15 @@ def read(
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row with the number of the line on which it ends; the columns must be there.
 
-    Raises DataError for a file that cannot be read, is not UTF-8 or no such table.
+    Raises DataError for a file that cannot be read, is no UTF-8 text or no such table.
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
+            reader = csv.DictReader(_text_lines(file), strict=True)
             names = reader.fieldnames or []
             missing = [column for column in columns if column not in names]
             if missing:
+                _check_separator(path, names)
                 raise DataError(f"{path}: no column {', '.join(missing)}; found: {names}")
             for row in reader:
                 if None in row or None in row.values():
@@ -83,10 +96,78 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
                 yield reader.line_num, row
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: the file is not UTF-8: {error.reason}") from None
+    except UnicodeError:
+        raise not_utf8(path, path.read_bytes()) from None
     except csv.Error as error:
         raise DataError(f"{path}: after line {reader.line_num}: {error}") from None
+
+
+def _text_lines(file: Iterable[str]) -> Iterator[str]:
+    """Yield lines; the csv module takes a NUL for text, of which UTF-16 has many."""
+    for line in file:
+        if "\0" in line:
+            raise UnicodeError
+        yield line
+
+
+def _check_separator(path: Path, names: Sequence[str]) -> None:
+    """Raise DataError where the one name is several, with another separator between them."""
+    for separator, words in SEPARATORS.items():
+        if len(names) == 1 and separator in names[0]:
+            raise DataError(
+                f"{path}: the separators are {words}; save it with commas: {names[0][:80]!r}"
+            )
+
+
+def not_utf8(name: object, content: bytes) -> DataError:
+    """Return the error for content that is no UTF-8 text: line, byte and the likely encoding.
+
+    name: of the file, for the message.
+    """
+    try:
+        content.decode()
+        start = max(content.find(0), 0)
+    except UnicodeDecodeError as error:
+        start = error.start
+    line = len((content[:start] + b"x").splitlines())
+    problem = "not UTF-8" if content[start] else "no text"
+    place = f"{name}: line {line}: byte 0x{content[start]:02x} is {problem}"
+    likely = _likely_encoding(content)
+    if likely == "UTF-8":
+        return DataError(f"{place}, as the rest of the file is: correct this line")
+    looks = f"the file looks like {likely}: " if likely else ""
+    return DataError(f"{place}; {looks}save it as UTF-8")
+
+
+def _likely_encoding(content: bytes) -> str:
+    """Name the encoding of text that is not quite UTF-8, by a rule of thumb; "" where none fits."""
+    for mark, name in MARKS.items():
+        if content.startswith(mark):
+            return name
+    if content.count(0) > len(content) / 4:  # every other byte of what is mostly ASCII
+        return "UTF-16"
+    characters = content.decode("utf-8", "replace")
+    if len(re.findall(r"[^\0-\x7f\ufffd]", characters)) >= characters.count("\ufffd"):
+        return "UTF-8"
+    for codec, name in (("gb2312", "GBK"), ("big5", "Big5"), ("gbk", "GBK")):
+        if _is_chinese(content, codec):
+            return f"{name} or another encoding of East Asia"
+    if re.search(rb"[\x81\x8d\x8f\x90\x9d]|[\xc0-\xff]{4}", content):
+        return ""  # of another alphabet, or no text
+    return "Windows-1252"
+
+
+def _is_chinese(content: bytes, codec: str) -> bool:
+    """Tell whether content can be decoded, to runs that mostly stand between no ASCII letters.
+
+    An accented letter and the one after it can be decoded so as well, but stand within a word.
+    """
+    try:
+        runs = re.findall(r"[A-Za-z]?[^\0-\x7f]+[A-Za-z]?", content.decode(codec))
+    except UnicodeDecodeError:
+        return False
+    within = sum(run[0].isascii() or run[-1].isascii() for run in runs)
+    return within < len(runs) / 2
 
 
 def _number(

@@ -20,12 +20,12 @@ or one pair of files per split, with the frames of its utterances end to end in 
     audio.<split>.npy            (all frames, features)
     audio.<split>.lengths.npy    (utterances,) whole numbers, 1 or more
 
-A modality without files is absent.
+A modality with neither folder nor files is absent; what is there must hold frames of every split.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -36,7 +36,7 @@ from jaxtyping import Shaped
 from msabench.errors import DataError
 from msabench.sources import _csv
 from msabench.sources._frames import Frames, NotFinite, map_array, map_frames
-from msabench.utterances import SPLITS, Utterances
+from msabench.utterances import SPLITS, Utterances, split_meant
 
 FOLDER = True
 
@@ -54,7 +54,8 @@ def read(path: Path, *, not_finite: NotFinite = "zero") -> dict[str, Utterances]
 
     not_finite: see Frames, which counts as missing an utterance without a file of its own, too:
     a clip without a visible face is usual. A misspelt name is not, and does not pass for such a
-    clip, because a file of no utterance is an error; so is a split without any file.
+    clip, because a file of no utterance is an error. So is a folder without files, and a split
+    without any frame: nothing came out of an extraction. No folder tells that there was none.
 
     A file may be a link to one elsewhere. The folders audio and vision may not: a hash of the data
     does not follow them, so that it would not tell of other frames.
@@ -81,8 +82,11 @@ def _check_ids(table: Path, ids: Ids) -> None:
 
 def _check_names(path: Path) -> None:
     for folder in sorted(path.glob("[!.]*/")):
-        if folder.name not in FRAMES and any(folder.glob("*.npy")):
-            raise DataError(f"{folder}: no folder of this name is read; there are: audio, vision")
+        if folder.name not in FRAMES and any(folder.rglob("*.npy")):
+            raise DataError(
+                f"{folder}: no folder of this name is read; permitted: audio and vision, "
+                "with a file <id>.npy for each utterance"
+            )
     known = {
         f"{modality}.{split}{end}.npy"
         for modality in FRAMES
@@ -91,24 +95,60 @@ def _check_names(path: Path) -> None:
     }
     unknown = sorted({file.name for file in path.glob("[!.]*.npy")} - known)
     if unknown:
-        raise DataError(f"{path / unknown[0]}: no file of this name is read; a misspelt one?")
+        raise DataError(
+            f"{path / unknown[0]}: no file of this name is read; permitted: {{audio,vision}}."
+            f"{{train,valid,test}}.npy and .lengths.npy{split_meant(unknown[0].split('.'))}"
+        )
 
 
 def _arrays(path: Path, modality: str, ids: Ids) -> dict[str, Arrays]:
-    """Return the frames of each utterance, by split; nothing where the modality has no files."""
+    """Return the frames of each utterance, by split; nothing where the modality is absent."""
     folder, ragged = path / modality, sorted(path.glob(f"{modality}.*.npy"))
     if folder.is_symlink():
         raise DataError(f"{folder}: a link; it must be a folder (the files in it may be links)")
-    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    names = {name for name in names if not name.startswith(".")}  # what a Finder leaves behind
-    if names and ragged:
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: a file; it must be a folder, with {modality}/<id>.npy")
+    files = _visible(folder.iterdir()) if folder.is_dir() else []
+    if files and ragged:
         raise DataError(f"{folder}/ and {ragged[0].name}: {modality} in both forms; one is enough")
-    if names:
-        return _one_file_each(folder, ids, names)
-    return _one_pair_per_split(path, modality, ids) if ragged else {}
+    if ragged:
+        return _one_pair_per_split(path, modality, ids)
+    if folder.is_dir():
+        return _one_file_each(folder, ids, files)
+    others = _visible(path.glob(f"{modality}.*"))
+    if others:
+        raise DataError(
+            f"{others[0]}: not read; the frames belong in {modality}/<id>.npy or "
+            f"{modality}.<split>.npy: move it away where the data have no {modality}"
+        )
+    return {}
 
 
-def _one_file_each(folder: Path, ids: Ids, names: set[str]) -> dict[str, Arrays]:
+def _visible(files: Iterable[Path]) -> list[Path]:
+    """Return all but what a Finder leaves behind."""
+    return sorted(file for file in files if not file.name.startswith("."))
+
+
+def _check_files(folder: Path, files: list[Path]) -> None:
+    """Raise DataError for what is no file of frames, and where there is none."""
+    if not files:
+        raise DataError(f"{folder}: {_nothing('file', folder.name)}")
+    belong = f"the frames of an utterance belong in {folder.name}/<id>.npy"
+    for file in files:
+        if file.is_dir():
+            raise DataError(f"{file}: a folder; {belong}")
+        if file.suffix != ".npy":
+            raise DataError(f"{file}: not an .npy file; {belong}, an array (frames, features)")
+
+
+def _nothing(what: str, modality: str) -> str:
+    """Say that a modality has no files or frames: who makes the place for them means them."""
+    return f"no {what}; remove all files and folders of {modality} if the data have none"
+
+
+def _one_file_each(folder: Path, ids: Ids, files: list[Path]) -> dict[str, Arrays]:
+    _check_files(folder, files)
+    names = {file.name for file in files}
     every = [id for own in ids.values() for id in own]
     for id in every:
         if not FILE_NAME.fullmatch(id):
@@ -122,8 +162,10 @@ def _one_file_each(folder: Path, ids: Ids, names: set[str]) -> dict[str, Arrays]
             f"{folder / unknown[0]}: no id in {TABLE} has this file ({len(unknown)} such in all)"
         )
     for split, own in ids.items():
-        if not any(f"{id}.npy" in names for id in own):
-            raise DataError(f"{folder}: no file of any utterance of {split}")
+        present = [folder / f"{id}.npy" for id in own if f"{id}.npy" in names]
+        if not any(len(_frames(file)) for file in present):
+            what = f"{'frame' if present else 'file'} of any utterance of {split}"
+            raise DataError(f"{folder}: {_nothing(what, folder.name)}")
     width = _frames(folder / min(names)).shape[1]
 
     def arrays(own: list[str]) -> Arrays:
@@ -140,6 +182,8 @@ def _one_pair_per_split(path: Path, modality: str, ids: Ids) -> dict[str, Arrays
         file = path / f"{modality}.{split}.npy"
         values = _frames(file, width)
         width = values.shape[1]
+        if not len(values):
+            raise DataError(f"{file}: {_nothing('frame', modality)}")
         lengths_file = file.with_suffix(".lengths.npy")
         lengths = _lengths(lengths_file, own)
         if sum(lengths) != len(values):

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Integer, Shaped
 from msabench import pickle_reader
 from msabench.errors import DataError
 from msabench.sources._frames import Frames, NotFinite
-from msabench.utterances import SPLITS, Ragged, Utterances, check_ids
+from msabench.utterances import SPLITS, Ragged, Utterances, check_ids, split_meant
 
 FRAMES = ("audio", "vision")
 UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}
@@ -56,7 +56,8 @@ def read(
         raise DataError(f"{path}: a {type(content).__name__}; expected a dict of {SPLITS}")
     missing = [split for split in SPLITS if not isinstance(content.get(split), dict)]
     if missing:
-        raise DataError(f"{path}: no dict of {', '.join(missing)}; found: {_names(content)}")
+        names = _names(content) + split_meant(list(content)[:10])
+        raise DataError(f"{path}: no dict of {', '.join(missing)}; found: {names}")
     splits = {name: _Split(path, name, content[name]) for name in SPLITS}
     found = {name: _without_frames(split) for name, split in splits.items()}
     for modality in FRAMES:
