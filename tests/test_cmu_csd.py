@@ -178,6 +178,11 @@ BROKEN_FOLDS: dict[str, tuple[str, str, str]] = {
     "in two": ("f.json", json.dumps({**FOLDS, "test": ["v1"]}), "video 'v1' is in train and in t"),
     "missing": ("f.json", '{"train": [], "valid": []}', "folds: 'train', 'valid'; needed: train,"),
     "unknown": ("f.json", json.dumps({**FOLDS, "dev": []}), "'dev'; needed: train, valid, test"),
+    "another name": (
+        "f.json",
+        json.dumps({"train": [], "dev": [], "Test": []}),
+        "valid, test .write 'valid' for 'dev', 'test' for 'Test'",
+    ),
     "none": ("f.json", "{}", "folds: none; needed"),
     "a list": ("f.json", "[]", "folds: list; needed"),
     "no JSON": ("f.json", "train:\n- v1\n", "Expecting value"),
@@ -224,18 +229,20 @@ def test_what_is_left_out_or_repaired_is_counted(folder: Path) -> None:
         np.array([[1], [np.nan], [2], [-np.inf], [3], [1e300]]),
         [[0, 2], [1, 2], [2, 2], [0, 1], [9, 10], [2, 4]],
     )
+    for videos in content.values():
+        videos["v7"] = videos["v4"]
     del content["labels"]["v2"], content["words"]["v3"], content["vision"]["v3"]
     content["words"]["v4"] = (words("sp", "", "sp", "good"), content["words"]["v4"][1])
     audio = np.array([[np.nan, 1, 2], [-np.inf, 1e300, 3], [0, 0, 0], [0, 0, 0]])
     content["audio"]["v4"] = (audio, content["audio"]["v4"][1])
     for video in ("v5", "v6"):
         content["labels"][video] = content["labels"]["v3"]
-    found = read(write_folder(folder, content, FOLDS))
+    found = read(write_folder(folder, content, {**FOLDS, "valid": ["v3", "v7"]}))
     assert found["train"].ids == ["v1$_$1", "v1$_$4", "v1$_$5"]
     assert found["train"].labels.tolist() == [1, np.inf, 3]  # too large is for check to refuse
     assert found["train"].texts == ["not", "very good1", ""]
-    assert found["valid"].texts == ["", ""]
-    assert found["valid"].sequences["vision"].values.tolist() == [[0, 0], [0, 0]]
+    assert found["valid"].texts == ["", "", "not", "very good4"]
+    assert found["valid"].sequences["vision"].values.tolist() == [[0, 0], [0, 0], [4, 1], [4, 2]]
     assert found["test"].texts == ["", "good"]
     assert found["test"].sequences["audio"].values[:2].tolist() == [[0, 1, 2], [0, 0, 3]]
     counts = {
@@ -259,9 +266,27 @@ def test_what_is_left_out_or_repaired_is_counted(folder: Path) -> None:
         read(folder, not_finite="refuse")
 
 
+@pytest.mark.parametrize("key", ["words", "audio", "vision"])
+@pytest.mark.parametrize("change", ["milliseconds", "no video", "no row"])
+def test_a_file_with_nothing_for_a_split_is_no_absent_modality(
+    folder: Path, key: str, change: str
+) -> None:
+    """One of another unit of time, or of other videos, would pass for silence and no face."""
+    content = small()[key]
+    features, intervals = content.pop("v3")
+    if change == "milliseconds":
+        content["v3"] = (features, 1000 * np.asarray(intervals) + 4000)
+    if change == "no row":
+        content["v3"] = (features[:0], np.zeros((0, 2)))
+    write_csd(folder / NAMES[key], "x", content)
+    words = "valid: nothing lies in any of the 2 labelled segments; are the intervals in seconds"
+    check_refusal(folder, f"{folder / NAMES[key]}: ", words)
+
+
 def test_words_of_any_letters(folder: Path) -> None:
     spoken = words("très", "sp", "\U0001f600 ", "a  b")
-    write_csd(folder / NAMES["words"], "x", {"v1": (spoken, [[0, 1], [1, 2], [2, 3], [3, 4]])})
+    rows = (spoken, [[0, 1], [1, 2], [2, 3], [3, 4]])
+    write_csd(folder / NAMES["words"], "x", {f"v{i}": rows for i in range(1, 5)})
     assert read(folder)["train"].texts[:2] == ["très", "\U0001f600 a b"]
 
 
@@ -444,9 +469,9 @@ def test_files_that_are_not_there_or_no_sequences(folder: Path, key: str) -> Non
 
 def test_a_name_that_is_not_utf8_is_only_a_name(folder: Path) -> None:
     with h5py.File(folder / NAMES["audio"], "a") as file:
-        file["COVAREP/data"].move("v3", b"\xff")
+        file["COVAREP/data"].move("v2", b"\xff")
         file.move("COVAREP", b"\xfe")
-    assert read(folder)["valid"].repairs["audio_missing"] == 2
+    assert read(folder)["train"].repairs["audio_missing"] == 2
 
 
 def test_a_name_with_a_slash_leads_nowhere(folder: Path) -> None:

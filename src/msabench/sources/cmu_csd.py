@@ -8,6 +8,7 @@ not lie in the order of time (labels of MOSEI do not), and segments may overlap 
 import ast
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from pydantic import AfterValidator
 
 from msabench.errors import DataError
 from msabench.sources._frames import Frames, NotFinite
-from msabench.utterances import SPLITS, Utterances
+from msabench.utterances import SPLITS, Utterances, split_meant
 
 FOLDER = True
 
@@ -30,6 +31,10 @@ WIDTHS = {"labels": (1, 7), "words": (1,)}
 SILENCE = "sp"
 SHORTEST = 1e-5  # seconds; the SDK drops shorter segments too: CMU gave those it withdrew length 0
 LARGEST = 1 << 30  # bytes of one array of a video; an hour of COVAREP has 0.2 GB
+_NOTHING = (
+    "nothing lies in any of the {} labelled segments; are the intervals in seconds, and are these "
+    "the same videos? (a modality that is absent: its file name null in the settings)"
+)
 DAMAGE = (OSError, LookupError, MemoryError, RuntimeError, SyntaxError, TypeError, ValueError)
 
 
@@ -69,7 +74,8 @@ def read(
     Beside those of Frames, repairs counts what is left out: segments of segments_empty (no
     length) and labels_not_finite; videos_without_labels; videos_without_fold (with train, as they
     have no split). It counts what stays, with the text "", too: text_missing.
-    Raises DataError naming file and video.
+    Raises DataError naming file and video, and for a file that has nothing for any segment of a
+    split: a modality that is absent has no file.
     """
     names = {"labels": labels, "words": words, "audio": audio, "vision": vision}
     for name in (*names.values(), folds):
@@ -79,7 +85,9 @@ def read(
         files = {
             key: _open(stack, path / name, key) for key, name in names.items() if name is not None
         }
-        splits = {split: _split(files, videos[split], path.parent, not_finite) for split in SPLITS}
+        splits = {
+            split: _split(files, split, videos[split], path.parent, not_finite) for split in SPLITS
+        }
     left_out = len(files["labels"].videos.difference(*videos.values()))
     for split, utterances in splits.items():
         counts = {"videos_without_fold": left_out if split == "train" else 0}
@@ -217,9 +225,14 @@ def _values(array: h5py.Dataset, is_text: bool = False) -> Shaped[np.ndarray, "n
 
 
 def _split(
-    files: dict[str, _Sequence], videos: list[str], folder: Path, not_finite: NotFinite
+    files: dict[str, _Sequence],
+    split: str,
+    videos: list[str],
+    folder: Path,
+    not_finite: NotFinite,
 ) -> Utterances:
     ids, texts, labels = [], [], []
+    inside: Counter[str] = Counter()  # words and frames of the segments
     kinds = ("segments_empty", "labels_not_finite", "text_missing", "videos_without_labels")
     repairs = dict.fromkeys(kinds, 0)
     with ExitStack() as stack:
@@ -244,9 +257,14 @@ def _split(
                     continue
                 ids.append(f"{video}$_${i}")
                 labels.append(label)
-                texts.append(_text(tracks["words"].cut(start, end)))
+                rows = {key: track.cut(start, end) for key, track in tracks.items()}
+                inside.update({key: len(part) for key, part in rows.items()})
+                texts.append(_text(rows["words"]))
                 for modality in frames:
-                    frames[modality].add(ids[-1], tracks[modality].cut(start, end))
+                    frames[modality].add(ids[-1], rows[modality])
+        for key in ("words", *frames):
+            if ids and not inside[key]:
+                raise DataError(f"{files[key].path}: {split}: {_NOTHING.format(len(ids))}")
         sequences = {modality: each.finish() for modality, each in frames.items()}
     repairs["text_missing"] = texts.count("")
     for each in frames.values():
@@ -266,8 +284,10 @@ def _folds(path: Path) -> dict[str, list[str]]:
         text = path.read_text(encoding="utf-8")
         found = _assigned(text) if path.suffix == ".py" else json.loads(text)
         if not isinstance(found, dict) or set(found) != set(SPLITS):
-            folds = ", ".join(map(repr, found)) if isinstance(found, dict) else type(found).__name__
-            raise DataError(f"folds: {folds or 'none'}; needed: {', '.join(SPLITS)}")
+            names = list(found) if isinstance(found, dict) else []
+            folds = ", ".join(map(repr, names)) or ("none" if found == {} else type(found).__name__)
+            needed = f"{', '.join(SPLITS)}{split_meant(names)}"
+            raise DataError(f"folds: {folds}; needed: {needed}")
         split_of: dict[str, str] = {}
         for split in SPLITS:
             videos = found[split]
