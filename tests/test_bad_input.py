@@ -15,6 +15,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import stages
+from msabench import hashes
+from msabench.utterances import SPLITS, Utterances
 from stages import download, plan, prepare
 from tests.test_sources import unaligned
 
@@ -135,6 +137,23 @@ def test_labels_that_are_no_numbers(tree):
     use(dumped(tree, content))
     assert "valid" in (message := error())
     assert "nan" in message
+
+
+@pytest.mark.parametrize("left", [[], [".DS_Store"]])
+def test_an_empty_folder_of_frames(tree, left):
+    """No hash tells of it, and no link leads to it: it must not pass for no folder."""
+    (tree / "mine" / "audio").mkdir(parents=True)
+    for name in left:
+        (tree / "mine" / "audio" / name).touch()
+    rows = [f"{split}0,{split},good,1\n" for split in SPLITS]
+    (tree / "mine" / "utterances.csv").write_text("id,split,text,label\n" + "".join(rows))
+    entry = {"source": "folder", "title": "own data", "file": "mine", "path": str(tree / "mine")}
+    change(dataset="own", datasets={"own": entry | {"sha256": hashes.of_data(tree / "mine")}})
+    assert f"{tree / 'mine' / 'audio'}: no file; remove the folder if the data have none" in error()
+    shutil.rmtree(tree / "mine" / "audio")
+    for stage in (plan, download, prepare):
+        stages.run(stage.main)
+    assert not Utterances.load(Path("data/prepared/train")).sequences
 
 
 def test_an_empty_split(tree):

@@ -81,7 +81,16 @@ def locate(name: str, dataset: Dataset, file: str, *, folder: bool = False) -> P
 
 
 def verify(path: Path, sha256: str) -> None:
-    """Raise DataError where the file or folder is not the one that the hash names."""
+    """Raise DataError where the file or folder is not the one that the hash names.
+
+    Nor may a folder without files lie in a folder: no hash and no link tells of it, and whoever
+    made it means it to hold something.
+    """
+    for folder in sorted(path.glob("[!.]*/")):
+        if not hashes.files_in(folder):
+            raise DataError(
+                f"{folder}: no file; remove the folder if the data have none of its kind"
+            )
     found = hashes.of_data(path)
     if found != sha256:
         raise DataError(
