@@ -70,7 +70,7 @@ def test_videos_that_the_source_names_are_counted(tmp_path):
         )
         for name, split in DATA.items()
     }
-    found = data_report.describe(data, tmp_path, (-3.0, 3.0))
+    found = data_report.describe(data, tmp_path, SEVENTHS)
     assert column(found, "videos") == [2, 1, 1, 3]
     assert column(found, "shared_videos") == [1, 1, 0, 1]
 
