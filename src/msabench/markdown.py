@@ -74,6 +74,8 @@ def sections(
             if number in ("2", "6"):
                 blocks.append(_further_grid(table, kind))
             blocks += why_dashes(list(table.values()), plan)
+        if number == "6":
+            blocks += _one_sided(table["train_mean"])
         if number in SWEEPS:
             if not plan["sweep_seeds"]:
                 blocks.append("Left out: `sweep_seeds` is empty.")
@@ -121,6 +123,17 @@ def why_dashes(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
     }
     why = why_undefined(names, plan["metrics"], scale_of(plan))
     return [why] if why else []
+
+
+def _one_sided(constant: Row) -> list[str]:
+    """Say where two classes are one: a constant is right or wrong for every label of test."""
+    if constant["acc_2"] not in (0.0, 1.0):
+        return []
+    return [
+        "**The labels of test that are not neutral are all on one side**, so that the best acc_2 "
+        "and f1 are those of a constant. `label_range` and `neutral` of the data set in "
+        "params.yaml say which label is neutral, or that none is."
+    ]
 
 
 def _data_grid(table: Table, published: Mapping[str, Row]) -> Grid:
