@@ -211,7 +211,7 @@ def test_values_that_are_not_finite(joined):
     valid = folder.read(joined)["valid"]
     assert valid.sequences["vision"].values.tolist() == [[0, 0, 2]]
     assert valid.repairs == {"vision_not_finite": 2, "vision_missing": 0}
-    with pytest.raises(DataError, match=r"vision: a value of 'b\$_\$0' is not finite"):
+    with pytest.raises(DataError, match=r"vision: 'b\$_\$0': frame 0, feature 0 is inf; permitted"):
         folder.read(joined, not_finite="refuse")
 
 

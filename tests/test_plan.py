@@ -319,3 +319,20 @@ def test_a_model_has_the_scale_of_the_labels_where_it_has_an_argument_for_it():
 def test_a_neutral_point_makes_no_prepared_data_stale():
     one, other = (planned(**on_labels([1.0, 7.0], neutral)) for neutral in (None, 4.0))
     assert one["stages/prepare"] == other["stages/prepare"]
+
+
+def not_finite(source, **settings):
+    own = params.Dataset(source=source, title="own", file="f", sha256="0" * 64, settings=settings)
+    configs = planned(datasets={"simulated": own})
+    return {configs[run]["not_finite"] for run in trained(configs)}
+
+
+@pytest.mark.parametrize("source", ["folder", "mmsa_pickle", "cmu_csd"])
+def test_a_run_repairs_later_frames_as_those_of_its_data(source):
+    assert not_finite(source) == {"zero"}
+    assert not_finite(source, not_finite="refuse") == {"refuse"}
+
+
+def test_a_source_without_the_setting_repairs_frames():
+    assert not_finite("label_csv") == {"zero"}
+    assert planned()["ours"]["not_finite"] == "zero"  # simulated

@@ -212,7 +212,7 @@ def test_values_that_are_not_finite_become_zero(tmp_path: Path) -> None:
     assert splits["train"].repairs["audio_not_finite"] == 2
     assert splits["test"].repairs["vision_not_finite"] == 1
     assert sum(splits["valid"].repairs.values()) == 0
-    with pytest.raises(DataError, match=r"audio: a value of 'train0\$_\$0' is not finite"):
+    with pytest.raises(DataError, match=r"audio: 'train0\$_\$0': frame 0, feature 0 is -inf"):
         read(tmp_path, content, not_finite="refuse")
 
 

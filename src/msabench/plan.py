@@ -68,7 +68,8 @@ def prediction_folders(params: Params) -> set[str]:
 
 
 def _run(params: Params, model: str, settings: Config, where: str) -> Config:
-    """Resolve one run: what `train` needs to know, data and seed apart."""
+    """Resolve one run: what `train` and later use need to know, data and seed apart."""
+    dataset = params.datasets[params.dataset]
     settings = with_preset(params, settings, where)
     modalities = settings.pop("modalities", list(MODALITIES))
     if modalities not in SUBSETS.values():
@@ -81,6 +82,7 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
         "modalities": modalities,
         "labels": _labels(params),
         "text_encoder": text_encoder(params),
+        "not_finite": sources.not_finite(dataset.source, dataset.settings),
         "device": params.device,
         "threads": params.threads,
     }

@@ -8,6 +8,7 @@ A source of data that is a folder binds `FOLDER = True`.
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def check_settings(source: str, settings: Mapping[str, Any], where: str) -> None
         accepted.model_validate(settings)
     except ValidationError as error:
         raise ParamsError(describe(error, where)) from error
+
+
+def not_finite(source: str, settings: Mapping[str, Any]) -> str:
+    """Return what the source does to values that are not finite: see `_frames.repair`."""
+    parameter = signature(load(source).read).parameters.get("not_finite")
+    return settings.get("not_finite", parameter.default if parameter else "zero")
 
 
 def read(source: str, path: Path, settings: Mapping[str, Any]) -> dict[str, Utterances]:

@@ -1,11 +1,11 @@
-"""What every source does to frames: finite float32, end to end in a file, repairs counted."""
+"""What is done to all frames, for training and for use: finite float32, repairs counted."""
 
 import tempfile
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float32, Shaped
 
 from msabench.errors import DataError
 from msabench.utterances import Ragged
@@ -17,13 +17,10 @@ class Frames:
     """The frames of one modality of one split, utterance by utterance; used by `with`.
 
     They go straight to an unnamed temporary file, so that their number is bounded by the disk
-    alone. `repairs` counts what was wrong:
+    alone. `repairs` counts over utterances what `repair` counts of each: <modality>_not_finite and
+    <modality>_missing.
 
-    <modality>_not_finite: values that were NaN, infinite or too large for float32, set to 0
-    <modality>_missing: utterances without frames, which get one of zeros, or with zeros alone
-
-    folder: where the temporary file is made. not_finite: what to do with such values: "zero"
-    (Self-MM does so for -inf in audio), or "refuse".
+    folder: where the temporary file is made. not_finite: see repair.
     """
 
     def __init__(
@@ -53,19 +50,12 @@ class Frames:
                 f"{self.modality}: {id!r} has frames of {frames.shape[1:]} features; "
                 f"expected {self.width}, as in the utterances before"
             )
-        # What is too large becomes infinite, and is seen as such; a signalling NaN warns too.
-        with np.errstate(over="ignore", invalid="ignore"):
-            frames = np.ascontiguousarray(frames, np.float32)
-        if len(frames) == 0:
-            frames = np.zeros((1, self.width), np.float32)
-        finite = np.isfinite(frames)
-        if not finite.all():
-            if self.not_finite == "refuse":
-                raise DataError(f"{self.modality}: a value of {id!r} is not finite")
-            self.repairs[f"{self.modality}_not_finite"] += int((~finite).sum())
-            frames = np.where(finite, frames, np.float32(0))
-        if not frames.any():
-            self.repairs[f"{self.modality}_missing"] += 1
+        try:
+            frames, counts = repair(frames, self.not_finite)
+        except DataError as error:
+            raise DataError(f"{self.modality}: {id!r}: {error}") from None
+        for kind, count in counts.items():
+            self.repairs[f"{self.modality}_{kind}"] += count
         try:
             self._file.write(frames.data)
         except OSError as error:  # a full disk: say where
@@ -81,6 +71,35 @@ class Frames:
         if shape[0] == 0:  # nothing can be mapped
             return Ragged(np.zeros(shape, np.float32), offsets)
         return Ragged(np.memmap(self._file, np.float32, "r", shape=shape), offsets)
+
+
+def repair(
+    frames: Shaped[np.ndarray, "t d"], not_finite: NotFinite
+) -> tuple[Float32[np.ndarray, "_ d"], dict[str, int]]:
+    """Return the frames of one utterance, one or more and finite, and what was repaired:
+
+    not_finite: values that were NaN, infinite or too large for float32, set to 0
+    missing: 1 where there are no frames, which gives one of zeros, or zeros alone
+
+    not_finite: what to do with such values: "zero" (Self-MM does so for -inf in audio), or
+    "refuse", which raises DataError naming the first.
+    """
+    # What is too large becomes infinite, and is seen as such; a signalling NaN warns too.
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.ascontiguousarray(frames, np.float32)
+    if len(values) == 0:
+        values = np.zeros((1, frames.shape[1]), np.float32)
+    finite = np.isfinite(values)
+    wrong = values.size - int(np.count_nonzero(finite))
+    if wrong:
+        if not_finite == "refuse":
+            row, column = np.argwhere(~finite)[0]
+            raise DataError(
+                f"frame {row}, feature {column} is {frames[row, column]}; "
+                "permitted: finite numbers of float32"
+            )
+        values = np.where(finite, values, np.float32(0))
+    return values, {"not_finite": wrong, "missing": int(not values.any())}
 
 
 def map_frames(file: Path) -> Shaped[np.ndarray, "t d"]:
