@@ -34,8 +34,12 @@ def main() -> None:
         whole = text.tokenize(tokenizer, data.texts)
         tokens = text.cut(whole, config["max_tokens"])
         tokens.save(folder, "tokens")
-        counts = text.count_differences(whole, config["max_tokens"], data.given_tokens)
+        counts = text.count_differences(
+            whole, config["max_tokens"], tokenizer.unk_token_id, data.given_tokens
+        )
         (folder / "tokens.json").write_text(json.dumps(counts) + "\n")
+        if losses := _losses(counts, config["max_tokens"], len(data)):
+            print(f"{split}: texts {losses}", file=sys.stderr)
         if differ := counts.get("tokens_differ"):
             print(f"{split}: {differ} of {len(data)} texts came with other token ids: made anew")
         device = training.choose_device(config["device"])
@@ -47,6 +51,13 @@ def main() -> None:
         reads["max_tokens"] = config["max_tokens"]
         reads["sha256"] = {split: hashes.of_file(file) for split, file in files.items()}
         (OUT / "runs" / f"{name}.json").write_text(json.dumps(reads, indent=2) + "\n")
+
+
+def _losses(counts: dict[str, int], most: int, total: int) -> str:
+    """Say of how many texts the models do not read all; nothing where they do."""
+    unknown = f"with tokens unknown to the text encoder ({counts['tokens_unknown']} in all)"
+    kinds = {f"cut to {most} tokens": counts["tokens_cut"], unknown: counts["texts_unknown"]}
+    return "; ".join(f"{kind}: {texts} of {total}" for kind, texts in kinds.items() if texts)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """The text encoder: cached equals uncached, padding is not seen, errors name the cause."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +13,8 @@ from msabench import encoders, text
 from msabench.batches import Padded
 from msabench.errors import DataError
 from msabench.utterances import Ragged
+from stages import features
+from tests.conftest import random_utterances
 
 CPU = torch.device("cpu")
 TEXTS = ["the film was good", "bad", "not very good but the film was not bad", "was it"]
@@ -93,11 +99,46 @@ def test_tokens_are_cut_as_the_tokenizer_does(tiny_bert):
 
 def test_token_ids_of_another_vocabulary_are_noticed(tiny_bert):
     whole = text.tokenize(text.load_tokenizer(tiny_bert), TEXTS)
-    assert text.count_differences(whole, 5, None) == {"tokens_cut": 2}
+    counts = {"tokens_cut": 2, "tokens_unknown": 0, "texts_unknown": 0}
+    assert text.count_differences(whole, 5, None, None) == counts
     given = text.cut(whole, 4)  # cut to another length: the same vocabulary
-    assert text.count_differences(whole, 50, given) == {"tokens_cut": 0, "tokens_differ": 0}
+    counts = {"tokens_cut": 0, "tokens_unknown": 0, "texts_unknown": 0, "tokens_differ": 0}
+    assert text.count_differences(whole, 50, None, given) == counts
     other = Ragged(given.values + (given.values > 3), given.offsets)  # one word was inserted
-    assert text.count_differences(whole, 50, other)["tokens_differ"] == len(TEXTS)
+    assert text.count_differences(whole, 50, None, other)["tokens_differ"] == len(TEXTS)
+
+
+def test_unknown_tokens_are_counted_among_those_that_are_read(tiny_bert):
+    tokenizer = text.load_tokenizer(tiny_bert)
+    whole = text.tokenize(tokenizer, ["好 film 好", "good 😂", "", "good film bad 好"])
+    unknown = tokenizer.unk_token_id
+    assert text.count_unknown(whole, unknown).tolist() == [2, 1, 0, 1]
+    assert text.count_unknown(whole, None).tolist() == [0, 0, 0, 0]
+    counts = {"tokens_cut": 2, "tokens_unknown": 2, "texts_unknown": 2}
+    assert text.count_differences(whole, 4, unknown, None) == counts
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("I loved it", (0, 0, 0)),
+        ("loved " * 80, (32, 0, 0)),
+        ("loved " * 1700, (1652, 0, 0)),
+        ("😂😂 fine 😂", (0, 2, 0)),
+        ("我喜欢这部电影", (0, 5, 0)),
+        ("", (0, 0, 1)),
+        ("\u200b \ufffd", (0, 0, 1)),  # the tokenizer drops what nobody sees
+    ],
+    ids=["all", "80-words", "1700-words", "emoji", "Chinese", "nothing", "invisible"],
+)
+def test_what_minilm_does_not_read_of_a_text_is_counted(said, expected):
+    reads = {"array": "tokens", "max_tokens": 50}
+    reader = text.Reader(encoders.MINILM, reads, torch.device("cpu"))
+    tokens, losses = reader.tokens_and_losses([said, "fine"])
+    kinds = ("tokens_cut", "tokens_unknown", "text_missing")
+    none = dict.fromkeys(kinds, 0)
+    assert losses == [dict(zip(kinds, expected, strict=True)), none]
+    np.testing.assert_array_equal(tokens.values, reader.tokens([said, "fine"]).values)
 
 
 def test_minilm_is_the_model_of_the_package():
@@ -114,3 +155,30 @@ def test_too_many_layers(tiny_bert):
 def test_no_such_encoder(tmp_path):
     with pytest.raises(DataError, match="text_encoder: no BERT at"):
         text.load_bert(str(tmp_path / "nothing"))
+
+
+def test_the_features_stage_says_what_is_not_read_of_the_texts(
+    tiny_bert, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    config = {"text_encoder": tiny_bert, "max_tokens": 4, "device": "cpu", "threads": 1, "runs": {}}
+    Path("runs/plan/stages").mkdir(parents=True)
+    Path("runs/plan/stages/features.json").write_text(json.dumps(config))
+    texts = {
+        "train": ["good film", "very good film", "好 film 😂", "😂"],
+        "valid": ["good", "good film", "", "not"],
+        "test": ["good", "the film was not good", "bad", "bad"],
+    }
+    for split, own in texts.items():
+        data = random_utterances(n=4).select([])
+        replace(data, texts=own).save(Path("data/prepared") / split)
+    features.main()
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [
+        "train: texts cut to 4 tokens: 2 of 4; "
+        "with tokens unknown to the text encoder (2 in all): 2 of 4",
+        "test: texts cut to 4 tokens: 1 of 4",
+    ]
+    counts = json.loads(Path("data/features/train/tokens.json").read_text())
+    assert counts == {"tokens_cut": 2, "tokens_unknown": 2, "texts_unknown": 2}

@@ -164,11 +164,12 @@ def report_section(table: Table, plan: Mapping[str, Any]) -> Section:
         Grid(["", *table], lines),
         f"label: utterances by class of the label. {about_classes(plan['metrics'])} repeated: "
         "utterances whose text is not theirs alone; shared: between splits. tokens_cut: texts "
-        "longer than `max_tokens`; tokens_differ: texts whose token ids in the data are not the "
-        "text encoder's (they are made anew). not_finite: values set to 0; missing: utterances of "
-        "zeros alone; "
-        "lengths: utterances whose length contradicted the padding; front: utterances padded at "
-        "the front. Other counts are the source's own: see src/msabench/sources.",
+        "longer than `max_tokens`; tokens_unknown: tokens within it that the text encoder does not "
+        "know, in texts_unknown texts; tokens_differ: texts whose token ids in the data are not "
+        "the text encoder's (they are made anew). not_finite: values set to 0; missing: utterances "
+        "of zeros alone; lengths: utterances whose length contradicted the padding; front: "
+        "utterances padded at the front. Other counts are the source's own: see "
+        "src/msabench/sources.",
         *clusters.notes({split: table[split] for split in SPLITS}),
     ]
     return Section("data", f"Data report, {plan['title']}", blocks, level=3)

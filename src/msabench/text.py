@@ -176,13 +176,33 @@ def cut(tokens: Ragged, most: int) -> Ragged:
     return Ragged.of([_cut(row, most) for row in map(tokens.__getitem__, range(len(tokens)))])
 
 
-def count_differences(whole: Ragged, most: int, given: Ragged | None) -> dict[str, int]:
-    """Count the texts that are cut, and those whose given token ids are not the encoder's.
+def count_unknown(tokens: Ragged, unknown: int | None) -> Integer[np.ndarray, " n"]:
+    """Count the tokens of each text that stand for what the encoder does not know.
+
+    unknown: the id of that token, None for an encoder that knows everything.
+    """
+    before = np.concatenate([[0], np.cumsum(tokens.values == unknown)])
+    return np.diff(before[tokens.offsets])
+
+
+def count_differences(
+    whole: Ragged, most: int, unknown: int | None, given: Ragged | None
+) -> dict[str, int]:
+    """Count what a data report says of the tokens of a split.
+
+    tokens_cut: texts that are cut. tokens_unknown: see count_unknown, of what is left of them;
+    texts_unknown: texts with such tokens. tokens_differ: texts whose given token ids are not the
+    encoder's.
 
     whole: the encoder's tokens of each text, uncut. given: those that came with the data, cut to
     whatever length, as MMSA's files have them.
     """
-    counts = {"tokens_cut": int((whole.lengths > most).sum())}
+    not_known = count_unknown(cut(whole, most), unknown)
+    counts = {
+        "tokens_cut": int((whole.lengths > most).sum()),
+        "tokens_unknown": int(not_known.sum()),
+        "texts_unknown": int((not_known > 0).sum()),
+    }
     if given is not None:
         counts["tokens_differ"] = sum(
             not np.array_equal(given[i], _cut(whole[i], len(given[i]))) for i in range(len(whole))
@@ -261,7 +281,24 @@ class Reader:
 
     def tokens(self, texts: list[str]) -> Ragged:
         """Return the token ids of each text, cut as in training."""
-        return cut(tokenize(self.tokenizer, texts), self.reads["max_tokens"])
+        return self.tokens_and_losses(texts)[0]
+
+    def tokens_and_losses(self, texts: list[str]) -> tuple[Ragged, list[dict[str, int]]]:
+        """Return the token ids of each text, cut as in training, and what is lost of it.
+
+        tokens_cut: tokens that are cut off. tokens_unknown: see count_unknown, of the others.
+        text_missing: 1 for a text without a token, as one of spaces.
+        """
+        whole = tokenize(self.tokenizer, texts)
+        tokens = cut(whole, self.reads["max_tokens"])
+        marks = len(self.tokenizer("")["input_ids"])
+        losses = {
+            "tokens_cut": whole.lengths - tokens.lengths,
+            "tokens_unknown": count_unknown(tokens, self.tokenizer.unk_token_id),
+            "text_missing": whole.lengths == marks,
+        }
+        rows = zip(*(counts.tolist() for counts in losses.values()), strict=True)
+        return tokens, [dict(zip(losses, map(int, row), strict=True)) for row in rows]
 
     def read(self, tokens: Ragged) -> Ragged:
         """Return what the model reads as its text: these token ids, hidden states or a vector."""
