@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import msabench
-from msabench import inference, runs
+from msabench import inference, runs, text
 from msabench.errors import DataError
 from msabench.predictions import Predictions
-from msabench.utterances import Utterances
+from msabench.sources._frames import Frames
+from msabench.utterances import Ragged, Utterances
 from tests import trained_tree
 from tests.conftest import random_utterances
 from tests.test_every_model import NAMES
@@ -120,7 +121,7 @@ def test_what_is_missing_is_a_mean_frame_or_an_empty_text(tree, predictor, split
 
 
 def test_a_modality_left_out_is_one_not_given(predictor, split):
-    read = predictor.read(predictor.gather(split.take([3])))
+    read, _ = predictor.read(predictor.gather(split.take([3])))
     whole = one_by_one(split)[3]
     for modality in predictor.widths:
         found = predictor.predict_read(predictor.without(read, modality))[:, 0]
@@ -157,21 +158,19 @@ def first(tree):
         ),
         (
             {"audio": np.zeros(5)},
-            "utterance 1: audio: float64 of shape (5,); permitted: numbers, (frames, 5), with at "
-            "least 1 frame",
+            "utterance 1: audio: float64 of shape (5,); permitted: numbers, (frames, 5)",
         ),
         (
-            {"vision": np.zeros((0, 4))},
-            "utterance 1: vision: float64 of shape (0, 4); permitted: numbers, (frames, 4), with "
-            "at least 1 frame",
+            {"audio": np.ones((3, 5), bool)},
+            "utterance 1: audio: bool of shape (3, 5); permitted: numbers, (frames, 5)",
         ),
         (
-            {"audio": np.array([[1.0, 2, 3, 4, 5], [1, 2, -np.inf, 4, 5]])},
-            "utterance 1: audio: frame 1, feature 2 is -inf; permitted: finite numbers of float32",
+            {"audio": [[None] * 5]},
+            "utterance 1: audio: object of shape (1, 5); permitted: numbers, (frames, 5)",
         ),
         (
-            {"audio": np.full((1, 5), 1e40)},
-            "utterance 1: audio: frame 0, feature 0 is 1e+40; permitted: finite numbers of float32",
+            {"vision": np.zeros((0, 3))},
+            "utterance 1: vision: 3 features in a frame; this run reads 4",
         ),
         ({"audio": "no.npy"}, "utterance 1: audio: no.npy: missing"),
         (
@@ -198,14 +197,186 @@ def test_an_array_of_objects_is_not_read(first, tmp_path):
         first.predict({"audio": tmp_path / "a.npy"})
 
 
-def test_prepared_data_of_another_width_or_not_finite_are_refused(first):
+def test_prepared_data_of_another_width_are_refused(first):
     other = random_utterances().sequences["vision"]
-    with pytest.raises(DataError, match=r"^audio: 4 features in a frame; this run reads 5$"):
+    message = r"^video0_0\$_\$0: audio: 4 features in a frame; this run reads 5$"
+    with pytest.raises(DataError, match=message):
         first.predict(replace(random_utterances(), sequences={"audio": other}))
-    data = random_utterances().select(["audio"])
-    data.sequences["audio"].values[7, 2] = np.nan
-    with pytest.raises(DataError, match=r"^audio: a value of 'video0_.*' is not finite$"):
-        first.predict(data)
+    one = random_utterances().sequences["audio"].take([0])
+    with pytest.raises(DataError, match=r"^audio has 1 sequences for 48 utterances$"):
+        first.predict(replace(random_utterances(), sequences={"audio": one}))
+
+
+def damaged(kind: str) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Frames of vision, what training would have made of them, and what is counted."""
+    frames = np.random.default_rng(0).normal(size=(3, 4))
+    repaired = frames.copy()
+    if kind in ("no frames", "zeros"):
+        frames = np.zeros((0 if kind == "no frames" else 2, 4))
+        return frames, np.zeros((max(len(frames), 1), 4)), {"vision_missing": 1}
+    for row, column in ((0, 1), (2, 3)):
+        frames[row, column] = {"masked": np.nan, "too large": -1e300}.get(kind) or float(kind)
+        repaired[row, column] = 0
+    if kind == "masked":
+        frames = np.ma.masked_invalid(frames)
+        frames.data[frames.mask] = 7.0
+    return frames, repaired, {"vision_not_finite": 2}
+
+
+DAMAGE = ["nan", "inf", "-inf", "too large", "masked", "no frames", "zeros"]
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_what_training_repaired_is_repaired_and_counted(predictor, kind):
+    frames, repaired, losses = damaged(kind)
+    rest = {"text": "good film", "audio": np.ones((2, 5))}
+    (found,) = predictor.attempt(rest | {"vision": frames})
+    (expected,) = predictor.attempt(rest | {"vision": repaired})
+    np.testing.assert_array_equal(found.seeds, expected.seeds)
+    assert found.losses == losses
+    np.testing.assert_array_equal(
+        found.seeds, predictor.predict_each(rest | {"vision": frames})[:, 0]
+    )
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_frames_in_files_and_prepared_data_are_repaired_alike(first, split, tmp_path, kind):
+    frames, _, losses = damaged(kind)
+    given = {"text": "good film", "audio": np.ones((1, 5)), "vision": frames}
+    (expected,) = first.attempt(given)
+    np.save(tmp_path / "vision.npy", np.ma.filled(frames, np.nan))
+    (found,) = first.attempt(given | {"vision": tmp_path / "vision.npy"})
+    np.testing.assert_array_equal(found.seeds, expected.seeds)
+    assert found.losses == losses
+    with np.errstate(over="ignore"):
+        values = np.ma.filled(frames, np.nan).astype(np.float32)
+    data = replace(
+        split.take([0]),
+        texts=["good film"],
+        sequences={
+            "vision": Ragged.of([values]),
+            "audio": Ragged.of([np.ones((1, 5), np.float32)]),
+        },
+    )
+    (found,) = first.attempt(data)
+    np.testing.assert_array_equal(found.seeds, expected.seeds)
+    assert found.losses == losses
+
+
+def test_frames_are_prepared_as_a_source_prepares_them(first, tmp_path):
+    """To the bit: -0 and numbers too small for a normal float stay what they are."""
+    values = np.array([[np.nan, -0.0, 1e-42, 3.4e38], [-np.inf, 1e39, 1 / 3, -1.0]])
+    for dtype in (np.float64, np.float32, ">f8", np.longdouble):
+        with np.errstate(over="ignore"):
+            frames = values.astype(dtype)
+        with Frames("vision", 4, tmp_path) as source:
+            source.add("a", frames)
+            expected = np.array(source.finish().values)
+        (one,) = first.gather({"vision": frames})
+        assert one.frames["vision"].tobytes() == expected.tobytes()
+        assert one.losses["vision_not_finite"] == source.repairs["vision_not_finite"] == 3
+
+
+def test_what_training_refused_is_refused(own):
+    for seed in (1, 2):
+        rewrite(Path(f"{own}-{seed}") / "run.json", not_finite="refuse")
+    frames = np.array([[1.0, 2, 3, 4, 5], [1, 2, -np.inf, 4, 5]])
+    predictor = msabench.load(own)
+    message = "frame 1, feature 2 is -inf; permitted: finite numbers of float32"
+    with pytest.raises(DataError, match=f"^utterance 1: audio: {message}$"):
+        predictor.predict({"audio": frames})
+    with pytest.raises(DataError, match=r"^a: audio: frame 0, feature 0 is 1e\+40; permitted: "):
+        predictor.predict({"id": "a", "audio": np.full((1, 5), 1e40)})
+    predictor.predict({"audio": np.zeros((0, 5))})  # no value is wrong
+
+
+def test_what_stands_in_is_counted(first, split):
+    (found,) = first.attempt("good film")
+    assert found.losses == {"audio_imputed": 1, "vision_imputed": 1}
+    (found,) = first.attempt({"text": " ", "audio": np.ones((1, 5))})
+    assert found.losses == {"text_missing": 1, "vision_imputed": 1}
+    data = replace(split.take([0, 1]), texts=["good", ""]).select(["vision"])
+    assert [one.losses for one in first.attempt(data)] == [
+        {"audio_imputed": 1},
+        {"text_missing": 1, "audio_imputed": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "losses"),
+    [
+        ("film " * 80, {"tokens_cut": 76}),
+        ("film " * 1700, {"tokens_cut": 1696}),
+        ("good 😂", {"tokens_unknown": 1}),
+        ("好 电影", {"tokens_unknown": 2}),
+        ("好 " * 9, {"tokens_cut": 5, "tokens_unknown": 4}),
+    ],
+    ids=["80-words", "1700-words", "emoji", "Chinese", "both"],
+)
+def test_what_is_not_read_of_a_text_is_counted(predictor, said, losses):
+    given = {"audio": np.ones((1, 5)), "vision": np.ones((1, 4))}
+    found = predictor.attempt([given | {"text": "good"}, given | {"text": said}])
+    assert [one.losses for one in found] == [{}, losses]
+
+
+def test_a_text_that_the_run_does_not_read_is_counted(first, monkeypatch):
+    monkeypatch.setattr(first, "widths", {"audio": 5, "vision": 4})
+    monkeypatch.setattr(first, "predict_read", lambda data: np.zeros((1, len(data))))
+    given = {"audio": np.ones((1, 5)), "vision": np.ones((1, 4))}
+    found = first.attempt([given, given | {"text": "good"}])
+    assert [one.losses for one in found] == [{}, {"text_unread": 1}]
+
+
+def test_what_cannot_be_read_stops_no_other(predictor, split, monkeypatch):
+    monkeypatch.setattr(inference, "CHUNK", 2)
+    given: list[Any] = one_by_one(split)[:5]
+    expected = predictor.predict_each(given)
+    given[2:2] = [{"audio": "no.npy"}, {"id": "mine"}]
+    given.append({"id": "long", "audio": "a" * 5000})
+    found = predictor.attempt(given)
+    assert [i for i, one in enumerate(found) if isinstance(one, DataError)] == [2, 3, 7]
+    same(np.stack([found[i].seeds for i in (0, 1, 4, 5, 6)], axis=1), expected)
+    assert str(found[2]) == "utterance 3: audio: no.npy: missing"
+    assert str(found[3]) == "mine: nothing is given; this run reads text, audio, vision"
+    assert str(found[7]).startswith("long: audio: [Errno ")
+    with pytest.raises(DataError, match=r"^utterance 3: audio: no\.npy: missing$"):
+        predictor.predict(given)
+
+
+def test_a_prediction_that_is_not_finite_stops_no_other(first, monkeypatch):
+    def predict_read(data):
+        return np.array([[np.inf if text == "bad" else 0.5 for text in data.texts]])
+
+    monkeypatch.setattr(first, "predict_read", predict_read)
+    good, bad = first.attempt(["good", "bad"])
+    assert good.seeds.tolist() == [0.5]
+    assert str(bad) == "utterance 2: the prediction is not finite"
+    with pytest.raises(DataError, match=r"^utterance 2: the prediction is not finite$"):
+        first.predict(["good", "bad"])
+
+
+def test_there_may_be_more_files_than_may_be_open(first, tmp_path):
+    resource = pytest.importorskip("resource")
+    first.predict("good")  # what it opens is open
+    np.save(tmp_path / "a.npy", np.ones((1, 5), np.float32))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    try:
+        assert len(first.predict([{"audio": tmp_path / "a.npy"}] * 300)) == 300
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_text_is_tokenized_once(first, monkeypatch):
+    seen, tokenize = [], text.tokenize
+
+    def listed(tokenizer, texts):
+        seen.append(texts)
+        return tokenize(tokenizer, texts)
+
+    monkeypatch.setattr(text, "tokenize", listed)
+    first.attempt(["good film", "bad"])
+    assert seen == [["good film", "bad"]]
 
 
 @pytest.fixture
@@ -241,8 +412,14 @@ def test_a_run_without_its_files(own, file):
 
 
 def test_a_run_of_an_earlier_version(own):
+    message = f"{own}-1: made by an earlier version; train it again: `dvc repro`"
+    file = Path(f"{own}-1") / "run.json"
+    before = json.loads(file.read_text())
+    file.write_text(json.dumps({key: before[key] for key in before if key != "not_finite"}))
+    assert refusal(own) == message
+    file.write_text(json.dumps(before))
     (Path(f"{own}-1") / runs.MEAN_FRAMES).unlink()
-    assert refusal(own) == f"{own}-1: made by an earlier version; train it again: `dvc repro`"
+    assert refusal(own) == message
 
 
 def test_a_damaged_run(own):

@@ -1,9 +1,10 @@
 """Use a saved run: the sentiment of any utterance, from its text and frames.
 
-What is not given is stood in for. A text: by an empty one. Audio or vision: by one frame, the mean
-of the training split's frames. On the default run (simulated data, test split, mean MAE of three
-seeds) that frame is better than one of zeros where a model standardizes audio and vision (svm,
-cnn, ours), and no worse within the spread of seeds where it does not (self_mm):
+Frames are repaired as those were that the run learned from. What is not given is stood in for. A
+text: by an empty one. Audio or vision: by one frame, the mean of the training split's frames. On
+the default run (simulated data, test split, mean MAE of three seeds) that frame is better than one
+of zeros where a model standardizes audio and vision (svm, cnn, ours), and no worse within the
+spread of seeds where it does not (self_mm):
 
                all given   audio missing    vision missing    both missing
                            mean    zeros    mean    zeros     mean    zeros
@@ -15,31 +16,63 @@ cnn, ours), and no worse within the spread of seeds where it does not (self_mm):
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from safetensors import SafetensorError
 
 from msabench import runs
 from msabench.errors import DataError
 from msabench.labels import LabelScale
 from msabench.models import Regressor
-from msabench.sources._frames import map_frames
+from msabench.sources._frames import map_frames, repair
 from msabench.text import Reader
 from msabench.training import Device, choose_device
-from msabench.utterances import MODALITIES, Ragged, Utterances, check_sequences
+from msabench.utterances import MODALITIES, Ragged, Utterances, check_layout
 
 Given: TypeAlias = str | Mapping[str, Any] | Sequence[Any] | Utterances  # see Predictor.predict
+Losses: TypeAlias = dict[str, int]  # see Prediction
+Read = TypeVar("Read")
 
 # What the seeds of a run must have in common.
-SHARED = ("model", "settings", "modalities", "labels", "text_encoder", "text", "data", "widths")
+SHARED = (
+    *("model", "settings", "modalities", "labels", "text_encoder", "not_finite", "text", "data"),
+    "widths",
+)
 NOTHING = "no utterance is given; at least 1 is needed"
 CHUNK = 1000  # utterances: bounds the memory of a text's hidden states
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The prediction for one utterance.
+
+    seeds: that of each seed, in units of the label. losses: what the models did not get as it was
+    given, counted by kind; a kind that did not occur is left out:
+
+    tokens_cut, tokens_unknown, text_missing: see text.Reader
+    text_unread: 1 for a text that is given to a run that reads none
+    <modality>_not_finite, <modality>_missing: see sources._frames.repair
+    <modality>_imputed: 1 where none is given, and the mean frame stands in
+    """
+
+    seeds: Float[np.ndarray, " seeds"]
+    losses: Losses
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An utterance with checked, finite frames, (t, d), of each modality that the run reads."""
+
+    id: str
+    text: str
+    frames: Mapping[str, Float32[np.ndarray, "_ _"]]
+    losses: Losses
 
 
 def load(run: str | Path, device: Device = "auto") -> "Predictor":
@@ -114,50 +147,59 @@ class Predictor:
 
         utterances: a text, or a mapping with `text`, `audio` and `vision`, or a list of those;
         frames are an array, (frames, features), or the path of a .npy file with one; an `id` is
-        what errors call the utterance. Or the Utterances of prepared data.
-        Raises DataError for what the run cannot read, naming it and what is permitted.
+        what errors call the utterance. Or the Utterances of prepared data. What was repaired for
+        training is repaired here too: `attempt` tells of it.
+        Raises DataError for the first that the run cannot read, naming it and what is permitted.
         """
         return self.predict_each(utterances).mean(axis=0)
 
     def predict_each(self, utterances: Given) -> Float[np.ndarray, "seeds n"]:
         """Return the predictions of each seed; see predict."""
-        data = self.gather(utterances)
-        chunks = [np.arange(len(data))[i : i + CHUNK] for i in range(0, len(data), CHUNK)]
-        return np.hstack([self.predict_read(self.read(data.take(chunk))) for chunk in chunks])
+        found = [_or_raise(one) for one in self._predicted(self.gather(utterances))]
+        return np.stack([one.seeds for one in found], axis=1)
+
+    def attempt(self, utterances: Given) -> list[Prediction | DataError]:
+        """Return the prediction for each utterance, or the error of one that cannot be read.
+
+        utterances: see predict.
+        """
+        prepared = list(self._prepared(utterances))
+        found = self._predicted([one for one in prepared if isinstance(one, Prepared)])
+        return [one if isinstance(one, DataError) else next(found) for one in prepared]
+
+    def gather(self, utterances: Given) -> list[Prepared]:
+        """Return utterances with the frames of all that the run reads; see predict."""
+        prepared = [_or_raise(one) for one in self._prepared(utterances)]
+        if not prepared:
+            raise DataError(NOTHING)
+        return prepared
+
+    def read(self, prepared: Sequence[Prepared]) -> tuple[Utterances, list[Losses]]:
+        """Return utterances as the models read them, text included, and the losses of each."""
+        data = Utterances(
+            ids=[one.id for one in prepared],
+            texts=[one.text for one in prepared],
+            labels=np.full(len(prepared), np.nan, np.float32),
+            sequences={
+                name: Ragged.of([one.frames[name] for one in prepared]) for name in self._framed
+            },
+        )
+        losses = [one.losses for one in prepared]
+        if "text" in self.widths:
+            tokens, of_texts = self._reader.tokens_and_losses(data.texts)
+            data = data.with_text(self._reader.read(tokens))
+            losses = [of_text | own for of_text, own in zip(of_texts, losses, strict=True)]
+        return data, [{kind: n for kind, n in own.items() if n} for own in losses]
 
     def predict_read(self, data: Utterances) -> Float[np.ndarray, "seeds n"]:
-        """Return the predictions of each seed for what `read` returned."""
-        found = np.stack([regressor.predict(data) for regressor in self.regressors])
-        finite = np.isfinite(found).all(axis=0)
-        if not finite.all():
-            raise DataError(f"{data.ids[int(finite.argmin())]}: the prediction is not finite")
-        return found.astype(np.float64)
-
-    def gather(self, given: Given) -> Utterances:
-        """Return utterances with the frames of all that the run reads, checked, but no text."""
-        data = given if isinstance(given, Utterances) else self._gather(given)
-        if len(data) == 0:
-            raise DataError(NOTHING)
-        sequences = {}
-        for name in self.widths:
-            if name != "text":
-                ragged = data.sequences.get(name)
-                sequences[name] = self._absent(name, len(data)) if ragged is None else ragged
-        data = replace(data, sequences=sequences, given_tokens=None)
-        for name, ragged in data.sequences.items():
-            self._check_width(name, name, ragged.width)
-            check_sequences(name, ragged, len(data), data.ids)
-        return data
-
-    def read(self, data: Utterances) -> Utterances:
-        """Add the text of utterances, as the run reads it."""
-        return self._with_text(data, data.texts) if "text" in self.widths else data
+        """Return the predictions of each seed for what `read` returned; some may not be finite."""
+        return np.stack([regressor.predict(data) for regressor in self.regressors]).astype(float)
 
     def without(self, data: Utterances, modality: str) -> Utterances:
         """Return what `read` returned with one modality as if it had not been given."""
         if modality == "text":
-            return self._with_text(data, [""] * len(data))
-        absent = self._absent(modality, len(data))
+            return data.with_text(self._reader.read(self._reader.tokens([""] * len(data))))
+        absent = Ragged.of([self._mean_frames[modality]] * len(data))
         return replace(data, sequences={**data.sequences, modality: absent})
 
     @cached_property
@@ -165,105 +207,120 @@ class Predictor:
         return Reader(self.config["text_encoder"], self.config["text"], self.device)
 
     @cached_property
-    def _mean_frames(self) -> dict[str, list[float]]:
+    def _mean_frames(self) -> dict[str, Float32[np.ndarray, "1 d"]]:
         file = self.folders[0] / runs.MEAN_FRAMES
-        return json.loads(file.read_text(encoding="utf-8"))
+        means = json.loads(file.read_text(encoding="utf-8"))
+        return {name: np.array([mean], np.float32) for name, mean in means.items()}
 
-    def _with_text(self, data: Utterances, texts: list[str]) -> Utterances:
-        return data.with_text(self._reader.read(self._reader.tokens(texts)))
+    @property
+    def _framed(self) -> list[str]:
+        """The modalities that the run reads as frames."""
+        return [name for name in self.widths if name != "text"]
 
-    def _absent(self, modality: str, n: int) -> Ragged:
-        frame = np.array(self._mean_frames[modality], np.float32)
-        return Ragged(np.tile(frame, (n, 1)), np.arange(n + 1))
+    def _predicted(self, prepared: Sequence[Prepared]) -> Iterator[Prediction | DataError]:
+        for start in range(0, len(prepared), CHUNK):
+            data, losses = self.read(prepared[start : start + CHUNK])
+            for id, seeds, own in zip(data.ids, self.predict_read(data).T, losses, strict=True):
+                if np.isfinite(seeds).all():
+                    yield Prediction(seeds, own)
+                else:
+                    yield DataError(f"{id}: the prediction is not finite")
 
-    def _check_width(self, where: str, modality: str, width: int) -> None:
-        if width != self.widths[modality]:
-            raise DataError(
-                f"{where}: {width} features in a frame; this run reads {self.widths[modality]}"
-            )
-
-    def _gather(self, given: str | Mapping[str, Any] | Sequence[Any]) -> Utterances:
-        listed = [given] if isinstance(given, str | Mapping) else list(given)
-        if not listed:
-            raise DataError(NOTHING)
-        ones = [{"text": one} if isinstance(one, str) else one for one in listed]
-        ids = [
-            str(one["id"]) if isinstance(one, Mapping) and "id" in one else f"utterance {i}"
-            for i, one in enumerate(ones, start=1)
-        ]
-        for id, one in zip(ids, ones, strict=True):
-            self._check(id, one)
-        sequences = {
-            name: Ragged.of(
-                [self._frames(id, name, one.get(name)) for id, one in zip(ids, ones, strict=True)]
-            )
-            for name in self.widths
-            if name != "text"
-        }
-        texts = [one.get("text") or "" for one in ones]
-        return Utterances(ids, texts, np.full(len(ones), np.nan, np.float32), sequences)
+    def _prepared(self, given: Given) -> Iterator[Prepared | DataError]:
+        """Yield each utterance, or why it cannot be read."""
+        if isinstance(given, str | Mapping):
+            given = [given]
+        ones: Iterable[Any] = _mappings(given) if isinstance(given, Utterances) else given
+        for i, one in enumerate(ones, start=1):
+            one = {"text": one} if isinstance(one, str) else one
+            id = str(one["id"]) if isinstance(one, Mapping) and "id" in one else f"utterance {i}"
+            try:
+                if not isinstance(given, Utterances):  # a split may lack what these may not
+                    self._check(id, one)
+                yield self._prepare(id, one)
+            except DataError as error:
+                yield error
 
     def _check(self, id: str, one: object) -> None:
         """Raise DataError for what is no utterance that the run can read."""
         if not isinstance(one, Mapping):
             kind = type(one).__name__
             raise DataError(f"{id}: a {kind}; permitted: a text, or a mapping that has one")
-        permitted = ["id", "text", *(name for name in self.widths if name != "text")]
+        permitted = ["text", *self._framed]
         for key, value in one.items():
-            if key not in permitted and not (key in MODALITIES and value is None):
-                raise DataError(f"{id}: {key!r}; this run reads {', '.join(permitted[1:])}")
+            if key not in ("id", *permitted) and not (key in MODALITIES and value is None):
+                raise DataError(f"{id}: {key!r}; this run reads {', '.join(permitted)}")
         text = one.get("text")
         if not isinstance(text, str | None):
             raise DataError(f"{id}: text is a {type(text).__name__}; permitted: a string")
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{id}: text {text!a} is not Unicode") from None
         spoken = "text" in self.widths and bool((text or "").strip())
-        if not spoken and all(one.get(name) is None for name in permitted[2:]):
+        if not spoken and all(one.get(name) is None for name in self._framed):
             raise DataError(f"{id}: nothing is given; this run reads {', '.join(self.widths)}")
 
-    def _frames(self, id: str, name: str, given: Any) -> Float[np.ndarray, "t d"]:
-        """Return checked frames; the mean frame where none are given. given: an array, or path."""
+    def _prepare(self, id: str, one: Mapping[str, Any]) -> Prepared:
+        text = one.get("text") or ""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{id}: text {text!a} is not Unicode") from None
+        losses = {"text_unread": int("text" not in self.widths and bool(text.strip()))}
+        frames = {}
+        for name in self._framed:
+            frames[name], counts = self._frames(id, name, one.get(name))
+            losses |= {f"{name}_{kind}": count for kind, count in counts.items()}
+        return Prepared(id, text, frames, losses)
+
+    def _frames(self, id: str, name: str, given: Any) -> tuple[Float32[np.ndarray, "t d"], Losses]:
+        """Return checked frames, and what was repaired; the mean frame where none are given.
+
+        given: an array, or the path of a file with one.
+        """
         if given is None:
-            return self._absent(name, 1).values
-        if isinstance(given, str | Path):
-            where, frames = f"{id}: {name} {given}", self._from_file(f"{id}: {name}", Path(given))
-        else:
-            where, frames = f"{id}: {name}", self._from_values(f"{id}: {name}", given)
-        if frames.dtype.kind not in "fiu" or frames.ndim != 2 or len(frames) == 0:
+            return self._mean_frames[name], {"imputed": 1}
+        where = f"{id}: {name}"
+        try:
+            if isinstance(given, str | Path):
+                frames = np.array(map_frames(Path(given)))  # a copy: a mapped file stays open
+                where = f"{where} {given}"
+            else:
+                frames = np.ma.filled(given, np.nan)  # what is masked is not there
+        except (OSError, RuntimeError, TypeError, ValueError) as error:  # as of uneven rows
+            raise DataError(f"{where}: {error}") from None
+        width = self.widths[name]
+        if frames.dtype.kind not in "fiu" or frames.ndim != 2:
             raise DataError(
                 f"{where}: {frames.dtype} of shape {frames.shape}; permitted: numbers, "
-                f"(frames, {self.widths[name]}), with at least 1 frame"
+                f"(frames, {width})"
             )
-        self._check_width(where, name, frames.shape[1])
-        with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite, and is seen as such
-            converted = np.asarray(frames, np.float32)
-        if not np.isfinite(converted).all():
-            row, column = np.argwhere(~np.isfinite(converted))[0]
+        if frames.shape[1] != width:
             raise DataError(
-                f"{where}: frame {row}, feature {column} is {frames[row, column]}; "
-                "permitted: finite numbers of float32"
+                f"{where}: {frames.shape[1]} features in a frame; this run reads {width}"
             )
-        return converted
-
-    def _from_values(self, where: str, given: Any) -> np.ndarray:
         try:
-            return np.asarray(given)
-        except ValueError as error:  # as of rows of different lengths
-            raise DataError(f"{where}: {error}") from None
-
-    def _from_file(self, where: str, file: Path) -> np.ndarray:
-        try:
-            return map_frames(file)
+            return repair(frames, self.config["not_finite"])
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
+
+
+def _mappings(data: Utterances) -> Iterator[dict[str, Any]]:
+    """Yield what a split holds of each utterance, as views of its frames."""
+    framed = {name: ragged for name, ragged in data.sequences.items() if name != "text"}
+    for name, ragged in framed.items():
+        check_layout(name, ragged, len(data))
+    for i, (id, text) in enumerate(zip(data.ids, data.texts, strict=True)):
+        yield {"id": id, "text": text, **{name: ragged[i] for name, ragged in framed.items()}}
+
+
+def _or_raise(one: Read | DataError) -> Read:
+    if isinstance(one, DataError):
+        raise one
+    return one
 
 
 def _restore(folder: Path, device: Device) -> tuple[dict[str, Any], Regressor]:
     try:
         config, regressor = runs.restore(folder, device)
-        complete = "max_tokens" in config["text"] and "labels" in config
+        complete = "max_tokens" in config["text"] and {"labels", "not_finite"} <= config.keys()
         if not complete or not (folder / runs.MEAN_FRAMES).is_file():
             raise DataError(f"{folder}: made by an earlier version; train it again: `dvc repro`")
         return config, regressor

@@ -321,12 +321,17 @@ def _check_labels(
         )
 
 
-def check_sequences(where: str, ragged: Ragged, n: int, ids: list[str]) -> None:
-    """Raise DataError where these are not n sequences of one or more finite frames."""
+def check_layout(where: str, ragged: Ragged, n: int) -> None:
+    """Raise DataError where these are not n sequences that span what is stored."""
     if len(ragged) != n:
         raise DataError(f"{where} has {len(ragged)} sequences for {n} utterances")
     if ragged.offsets[0] != 0 or ragged.offsets[-1] != len(ragged.values):
         raise DataError(f"{where}: offsets do not span the {len(ragged.values)} stored frames")
+
+
+def check_sequences(where: str, ragged: Ragged, n: int, ids: list[str]) -> None:
+    """Raise DataError where these are not n sequences of one or more finite frames."""
+    check_layout(where, ragged, n)
     if (ragged.lengths < 1).any():
         i = int((ragged.lengths < 1).argmax())
         raise DataError(f"{where}: {ragged.lengths[i]} frames for {ids[i]!r}; at least 1 is needed")
