@@ -17,7 +17,7 @@ import pytest
 import msabench
 from msabench import __main__ as program
 from msabench import commands
-from msabench.commands import _table
+from msabench.commands import _notes, _table
 from msabench.errors import DataError
 from msabench.predictions import Predictions
 from msabench.utterances import Utterances
@@ -181,15 +181,16 @@ def test_predict_shows_texts_with_spread_and_class(run, tree):
 
 
 def test_predict_as_json(run, tree):
-    """Each line is one object, with all digits; one seed has no spread."""
-    texts = ["the film was very good", 'a "quote" and 好']
+    """Each line is one object, with all digits; one seed has no spread, all read no notes."""
+    texts = ["very good", 'a "quote" and 好']
     found = [
         json.loads(line)
         for line in run("predict", "--run", "runs/cnn", *texts, "--json").splitlines()
     ]
     by_seed = msabench.load(tree / "runs/cnn").predict_each(texts)
     assert [row["text"] for row in found] == texts
-    assert [list(row) for row in found] == [["text", "prediction", "class", "spread"]] * 2
+    keys = ["text", "prediction", "class", "spread"]
+    assert [list(row) for row in found] == [keys, [*keys, "notes"]]
     np.testing.assert_allclose(
         [row["prediction"] for row in found], by_seed.mean(axis=0), atol=1e-7
     )
@@ -211,9 +212,13 @@ def test_predict_reads_lines(run, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (b"good\n\nbad\n", "line 2 of the input: nothing is given; this run reads text, "),
+        (b"\n \n", "line 1 of the input: nothing is given; this run reads text, "),
         (b"", "no utterance is given"),
-        (b"\xff\n", "the input is not UTF-8: invalid start byte"),
+        (
+            "good\n\ufeffIt\N{RIGHT SINGLE QUOTATION MARK}s\n".encode("utf-8-sig")
+            + "caf\xe9 \n".encode("cp1252"),
+            "line 3 of the input is not UTF-8: byte 4 of it is 0xe9; ",
+        ),
     ],
 )
 def test_predict_refuses_bad_lines(fails, monkeypatch, given, message):
@@ -294,18 +299,140 @@ def changed(**cells):
             changed(text="", audio="", vision=""),
             "line 3: nothing is given; this run reads text, audio, vision",
         ),
-        (lambda _: [{"id": "1", "txt": "good"}], "no column text; found: ['id', 'txt']"),
     ],
 )
-def test_predict_refuses_a_bad_csv(fails, table, tmp_path, changes, message):
-    file = table(changes)
-    status, line = fails("predict", "--run", "runs/ours-1", "--csv", file)
-    assert status == 1
-    assert line.replace(
-        ": no column", " no column"
-    ) == f'error: {file}: {message.format(folder=tmp_path)} (README: "Use a model")'.replace(
-        ": no column", " no column"
+def test_a_bad_row_of_a_csv_stops_no_other(run, table, tmp_path, capsys, changes, message):
+    expected = [json.loads(line) for line in run_csv(run, table(lambda rows: rows[:3]))]
+    file = table(lambda rows: changes(rows)[:3])
+    with pytest.raises(SystemExit) as stopped:
+        run("predict", "--run", "runs/ours-1", "--csv", file, "--json")
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["id"] for row in found] == [expected[0]["id"], expected[2]["id"]]
+    for row, same in zip(found, (expected[0], expected[2]), strict=True):
+        assert row["prediction"] == pytest.approx(same["prediction"], abs=1e-5)
+    reason = f"{file}: {message.format(folder=tmp_path)}"
+    told = f'error: 1 of 3 utterances not predicted: {reason} (README: "Use a model")'
+    assert stopped.value.code == told
+
+
+def run_csv(run, file):
+    return run("predict", "--run", "runs/ours-1", "--csv", file, "--json").splitlines()
+
+
+def test_a_row_with_a_wrong_number_of_fields_stops_no_other(run, tmp_path, capsys):
+    file = tmp_path / "clips.csv"
+    file.write_text("id,text\n1,good\n2\n3,bad\n4,not, good\n\n5,very bad\n6\n7,\n")
+    with pytest.raises(SystemExit) as stopped:
+        run("predict", "--run", "runs/svm-1", "--csv", file, "--json")
+    assert [json.loads(row)["id"] for row in capsys.readouterr().out.splitlines()] == [
+        "1",
+        "3",
+        "5",
+    ]
+    misfit = "the row does not have 2 fields like the first line"
+    assert stopped.value.code == (
+        f"error: 4 of 7 utterances not predicted: {file}: line 3: {misfit}; "
+        f'{file}: line 5: {misfit}; {file}: line 8: {misfit}; ... (README: "Use a model")'
     )
+
+
+def test_where_no_row_can_be_read_the_first_is_named(fails, tmp_path):
+    file = tmp_path / "clips.csv"
+    file.write_text("id,text\n1\n2,\n")
+    misfit = "the row does not have 2 fields like the first line"
+    message = f'error: {file}: line 2: {misfit} (README: "Use a model")'
+    assert fails("predict", "--run", "runs/svm-1", "--csv", file) == (1, message)
+
+
+def test_a_line_or_text_without_anything_stops_no_other(run, monkeypatch, capsys):
+    given = io.BytesIO(b"good\n\nbad\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=given))
+    tables = {}
+    for texts, name in ((["-"], "line 2 of the input"), (["good", " ", "bad"], "text 2")):
+        with pytest.raises(SystemExit) as stopped:
+            run("predict", "--run", "runs/svm-1", *texts)
+        reason = f"{name}: nothing is given; this run reads text, audio, vision"
+        told = f'error: 1 of 3 utterances not predicted: {reason} (README: "Use a model")'
+        assert stopped.value.code == told
+        tables[name] = capsys.readouterr().out
+    assert [row.split()[-1] for row in tables["text 2"].splitlines()] == ["text", "good", "bad"]
+    assert len(set(tables.values())) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"id,txt\n1,good\n", "no column text; found: ['id', 'txt']"),
+        (b"id,text\n1,good\n2,caf\xe9 \n", "not UTF-8"),
+        (b'id,text\n1,good\n2,"bad\n', "unexpected end of data"),
+    ],
+)
+def test_predict_refuses_what_is_no_csv_as_a_whole(fails, tmp_path, content, message):
+    (tmp_path / "a.csv").write_bytes(content)
+    status, line = fails("predict", "--run", "runs/ours-1", "--csv", tmp_path / "a.csv")
+    assert status == 1
+    assert line.startswith(f"error: {tmp_path / 'a.csv'}: ")
+    assert message in line
+
+
+@pytest.mark.parametrize("words", [80, 1700])
+def test_predict_notes_what_is_not_read_of_a_text(run, capsys, words):  # noqa: ARG001
+    program.main(["predict", "--run", "runs/svm-1", "good " * words])
+    assert (
+        capsys.readouterr().err
+        == f"note: tokens beyond the first 6, not read: text 1 ({words - 4:,})\n"
+    )
+
+
+def test_predict_notes_unknown_tokens_in_the_first_few_of_many(run, capsys):
+    texts = ["good 😂", "bad", "好 😂", "very good", "好", "好", "film"]
+    rows = [
+        json.loads(row)
+        for row in run("predict", "--run", "runs/svm-1", *texts, "--json").splitlines()
+    ]
+    notes = [row.get("notes") for row in rows]
+    assert notes == [{"tokens_unknown": n} if n else None for n in (1, 0, 2, 0, 1, 1, 0)]
+    program.main(["predict", "--run", "runs/svm-1", *texts])
+    assert capsys.readouterr().err == (
+        "note: tokens that the text encoder does not know: 4 of 7 utterances: "
+        "text 1 (1), text 3 (2), text 5 (1), ...\n"
+    )
+
+
+def test_predict_notes_frames_that_were_repaired(run, table, capsys, tmp_path):
+    frames = np.array(table.split.sequences["audio"][1])
+    frames[0, :3] = np.nan, np.inf, -np.inf
+    np.save(tmp_path / "bad.npy", frames)
+    np.save(tmp_path / "none.npy", np.zeros((0, 4)))
+    rows = [
+        {"text": "good", "audio": "bad.npy", "vision": "none.npy"},
+        {"text": "bad", "audio": "", "vision": "vision/1.npy"},
+        {"text": "", "audio": "audio/1.npy", "vision": "vision/1.npy"},
+        {"text": "film", "audio": "audio/1.npy", "vision": "vision/1.npy"},
+    ]
+    file = table(lambda _: rows)
+    found = [json.loads(row) for row in run_csv(run, file)]
+    assert [row.get("notes") for row in found] == [
+        {"audio_not_finite": 3, "vision_missing": 1},
+        {"audio_imputed": 1},
+        {"text_missing": 1},
+        None,
+    ]
+    program.main(["predict", "--run", "runs/ours-1", "--csv", str(file)])
+    assert capsys.readouterr().err.splitlines() == [
+        "note: values of audio that are not finite, set to 0: 1 of 4 utterances: "
+        f"{file}: line 2 (3)",
+        f"note: vision without frames, or of zeros alone: 1 of 4 utterances: {file}: line 2",
+        "note: audio not given, replaced by the mean frame of the training data: 1 of 4 "
+        f"utterances: {file}: line 3",
+        f"note: text without a token: 1 of 4 utterances: {file}: line 4",
+    ]
+
+
+def test_every_kind_of_loss_has_a_meaning():
+    kinds = ["tokens_cut", "tokens_unknown", "text_missing", "text_unread"]
+    kinds += [f"audio_{kind}" for kind in ("not_finite", "missing", "imputed")]
+    _notes.print_notes(["a"], [dict.fromkeys(kinds, 1)], 50)
 
 
 def test_predict_refuses_an_empty_csv(fails, tmp_path):
@@ -317,7 +444,7 @@ def test_predict_refuses_an_empty_csv(fails, tmp_path):
 
 def test_predict_tells_of_columns_that_it_does_not_read(run, table, capsys):  # noqa: ARG001
     """A misspelt one would otherwise be a modality that silently is not given."""
-    file = table(lambda rows: [{"text": row["text"], "vison": row["vision"]} for row in rows])
+    file = table(lambda rows: [{"text": "good", "vison": row["vision"]} for row in rows])
     program.main(["predict", "--run", "runs/svm-1", "--csv", str(file)])
     assert (
         capsys.readouterr().err == f"note: {file}: not read: vison; read: id, text, audio, vision\n"
@@ -359,6 +486,24 @@ def test_explain_shows_the_worst_by_default(run, tree):
     )
     assert list(found["contributions"]) == ["text", "audio", "vision"]
     assert list(found["nearest"][0]) == ["id", "similarity", "label", "text"]
+
+
+def test_explain_notes_what_is_not_read_of_the_text(run, tree, capsys):
+    """Texts of the tree have 1 to 8 words; 6 tokens are read, 2 of which are marks."""
+    split = Utterances.load(tree / "data/prepared/test")
+    words = [len(text.split()) for text in split.texts]
+    longest, shortest = (split.ids[words.index(n)] for n in (max(words), min(words)))
+    assert max(words) > 4 >= min(words)
+    lost = max(words) - 4
+    (found,) = run("explain", "--run", "runs/ours-1", longest, "--json").splitlines()
+    assert json.loads(found)["notes"] == {"tokens_cut": lost}
+    program.main(["explain", "--run", "runs/ours-1", longest])
+    note = f"note: tokens beyond the first 6, not read: {longest} ({lost})\n"
+    assert capsys.readouterr().err == note
+    program.main(["explain", "--run", "runs/ours-1", shortest, "--json"])
+    shown = capsys.readouterr()
+    assert "notes" not in json.loads(shown.out)
+    assert shown.err == ""
 
 
 def test_explain_lists_ids_from_the_largest_error(run, tree):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from msabench.errors import DataError
-from msabench.inference import Predictor
+from msabench.inference import Losses, Predictor
 from msabench.predictions import Predictions
 from msabench.text import load_bert
 from msabench.utterances import Ragged, Utterances, load_splits
@@ -31,7 +31,8 @@ class Explanation:
     """One utterance of the test split.
 
     predictions: (seeds,). contributions: by modality, the predictions minus those without it,
-    each (seeds,); they need not add up to the prediction.
+    each (seeds,); they need not add up to the prediction. losses: see inference.Prediction; of the
+    frames, what the prepared data still show.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Explanation:
     predictions: Float[np.ndarray, " seeds"]
     contributions: Mapping[str, Float[np.ndarray, " seeds"]]
     nearest: list[Neighbour]
+    losses: Losses
 
 
 def explain(
@@ -59,6 +61,7 @@ def explain(
     }
     alike = similarities(train, one, predictor.config["text_encoder"])
     order = np.argsort(-alike, kind="stable")[:neighbours]
+    _, (losses,) = predictor.read(predictor.gather(one))
     return Explanation(
         id=id,
         text=one.texts[0],
@@ -69,6 +72,7 @@ def explain(
             Neighbour(train.ids[i], float(alike[i]), float(train.labels[i]), train.texts[i])
             for i in order
         ],
+        losses=losses,
     )
 
 

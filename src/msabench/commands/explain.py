@@ -3,7 +3,8 @@
 Of an utterance of the test split, by default the one with the largest error. The contribution of
 a modality is the prediction minus the prediction without it. Near are the training utterances
 with a high cosine similarity of the means over frames of each modality that the run reads, each
-feature standardized, averaged over modalities; no model has a part in it.
+feature standardized, averaged over modalities; no model has a part in it. Notes on stderr, and
+`notes` in json, count what is not read of its text.
 
 examples:
   python -m msabench explain --run runs/ours
@@ -39,6 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Print the explanation of one utterance, or the list of those there are."""
     from msabench import explanation, inference, training
+    from msabench.commands._notes import print_notes
     from msabench.commands._table import note_no_class
 
     folders = inference.folders(options.run)
@@ -54,8 +56,10 @@ def main(options: argparse.Namespace) -> None:
     splits = explanation.read_splits(folders[0], predictor.config)
     found = explanation.explain(predictor, splits, id)
     scale = predictor.scale
+    shown = json.dumps(_as_json(found, scale)) if options.json else _as_text(found, scale)
+    print(shown, flush=True)
     note_no_class(scale)
-    print(json.dumps(_as_json(found, scale)) if options.json else _as_text(found, scale))
+    print_notes([id], [found.losses], predictor.config["text"]["max_tokens"])
 
 
 def _print_list(predictions: "Predictions", as_json: bool) -> None:
@@ -115,4 +119,5 @@ def _as_json(found: "Explanation", scale: "LabelScale") -> dict[str, Any]:
             name: over_seeds(values.tolist()) for name, values in found.contributions.items()
         },
         "nearest": [asdict(one) for one in found.nearest],
+        **({"notes": found.losses} if found.losses else {}),
     }

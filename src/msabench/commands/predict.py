@@ -14,20 +14,31 @@ examples:
 
 A csv (UTF-8) has the columns text, and if you have them id, audio and vision: paths from the csv's
 folder, or nothing.
+
+What was repaired in the training data is repaired in yours; notes on stderr, and `notes` in json,
+count that and what is not read of a text. Utterances that cannot be read stop no others: they are
+named on stderr, and the exit status is 1.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msabench.errors import DataError
+
+if TYPE_CHECKING:  # it imports NumPy
+    from msabench.labels import LabelScale
 
 SECTION = "Use a model"  # of the README
 FRAMES = ("audio", "vision")
 COLUMNS = ("id", "text", *FRAMES)
+
+Shown = dict[str, str]  # of an utterance: text and id
+Row = tuple[Shown, dict[str, Any] | DataError]  # and what the run reads of it, or why it cannot
+MeanAndSpread = tuple[float, float | None]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,31 +57,66 @@ def main(options: argparse.Namespace) -> None:
     """Print a table of predictions, or json lines."""
     utterances = _given(options)
     from msabench import inference, training
-    from msabench.commands._table import note_no_class, polarity, signed, table
+    from msabench.commands._notes import first_few, notable, print_notes
+    from msabench.commands._table import note_no_class
     from msabench.statistics import mean_and_std
 
     predictor = inference.load(options.run)
     training.settle(predictor.config["threads"])
-    by_seed = predictor.predict_each([one for _, one in utterances])
-    found = [mean_and_std(seeds) for seeds in by_seed.T.tolist()]
-    classes = [polarity(mean, predictor.scale) for mean, _ in found]
-    note_no_class(predictor.scale)
-    if options.json:
-        for (shown, _), (mean, std), side in zip(utterances, found, classes, strict=True):
-            row = {**shown, "prediction": mean, "class": side}
-            print(json.dumps(row if std is None else row | {"spread": std}))
-        return
-    ids = [shown.get("id") for shown, _ in utterances]
+    readable = [one for _, one in utterances if not isinstance(one, DataError)]
+    attempts = iter(predictor.attempt(readable))
+    outcomes = [one if isinstance(one, DataError) else next(attempts) for _, one in utterances]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, DataError)]
+    if len(refused) == len(outcomes):
+        raise refused[0] if refused else DataError(inference.NOTHING)
+    predicted = [
+        (shown, one["id"], outcome)
+        for (shown, one), outcome in zip(utterances, outcomes, strict=True)
+        if not isinstance(one, DataError) and not isinstance(outcome, DataError)
+    ]
+    shown, names, predictions = zip(*predicted, strict=True)
+    found = [mean_and_std(prediction.seeds.tolist()) for prediction in predictions]
+    losses = notable([prediction.losses for prediction in predictions])
+    scale = predictor.scale
+    text = _as_json(shown, found, losses, scale) if options.json else _as_text(shown, found, scale)
+    print(text, flush=True)
+    note_no_class(scale)
+    print_notes(names, losses, predictor.config["text"]["max_tokens"])
+    if refused:
+        reasons = first_few([str(error) for error in refused], "; ")
+        raise DataError(f"{len(refused)} of {len(outcomes)} utterances not predicted: {reasons}")
+
+
+def _as_json(
+    shown: Sequence[Shown],
+    found: list[MeanAndSpread],
+    losses: list[dict[str, int]],
+    scale: "LabelScale",
+) -> str:
+    from msabench.commands._table import polarity
+
+    lines = []
+    for what, (mean, std), notes in zip(shown, found, losses, strict=True):
+        row: dict[str, Any] = {**what, "prediction": mean, "class": polarity(mean, scale)}
+        row |= {} if std is None else {"spread": std}
+        lines.append(json.dumps(row | ({"notes": notes} if notes else {})))
+    return "\n".join(lines)
+
+
+def _as_text(shown: Sequence[Shown], found: list[MeanAndSpread], scale: "LabelScale") -> str:
+    from msabench.commands._table import polarity, signed, table
+
+    ids = [what.get("id") for what in shown]
     header = ["prediction", "class", *(["id"] if any(ids) else []), "text"]
     rows = [
-        [signed(*value), side or "-", *([id or ""] if any(ids) else []), shown["text"]]
-        for (shown, _), value, side, id in zip(utterances, found, classes, ids, strict=True)
+        [
+            *(signed(*value), polarity(value[0], scale) or "-"),
+            *([id or ""] if any(ids) else []),
+            what["text"],
+        ]
+        for what, value, id in zip(shown, found, ids, strict=True)
     ]
-    print(table(header, rows))
-
-
-# What is shown of an utterance (text and id), and what the run reads of it.
-Row = tuple[dict[str, str], dict[str, Any]]
+    return table(header, rows)
 
 
 def _given(options: argparse.Namespace) -> list[Row]:
@@ -83,7 +129,7 @@ def _given(options: argparse.Namespace) -> list[Row]:
     if options.csv is not None:
         return _from_csv(options.csv)
     if of_one:
-        return [({"text": options.text or ""}, of_one)]
+        return [({"text": options.text or ""}, {"id": "the utterance", **of_one})]
     if options.texts == ["-"]:
         return [_of_text(f"line {i} of the input", text) for i, text in enumerate(_lines(), 1)]
     return [_of_text(f"text {i}", text) for i, text in enumerate(options.texts, 1)]
@@ -94,25 +140,34 @@ def _of_text(place: str, text: str) -> Row:
 
 
 def _lines() -> list[str]:
-    try:
-        return [line.decode("utf-8-sig").rstrip("\r\n") for line in sys.stdin.buffer]
-    except UnicodeDecodeError as error:
-        raise DataError(f"the input is not UTF-8: {error.reason}") from None
+    lines = []
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            lines.append(line.decode("utf-8-sig").rstrip("\r\n"))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"line {number} of the input is not UTF-8: byte {error.start + 1} of it is "
+                f"0x{error.object[error.start]:02x}; `iconv` converts other encodings"
+            ) from None
+    return lines
 
 
 def _from_csv(file: Path) -> list[Row]:
-    from msabench.sources._csv import rows_of
+    from msabench.sources._csv import each_row
 
-    rows = list(rows_of(file, ["text"]))
+    rows = list(each_row(file, ["text"]))
     if not rows:
         raise DataError(f"{file}: no row after the first line; at least 1 is needed")
-    if unread := [column for column in rows[0][1] if column not in COLUMNS]:
+    columns = next((row for _, row in rows if not isinstance(row, DataError)), {})
+    if unread := [column for column in columns if column not in COLUMNS]:
         known = ", ".join(COLUMNS)
         print(f"note: {file}: not read: {', '.join(unread)}; read: {known}", file=sys.stderr)
     return [_of_row(file, line, row) for line, row in rows]
 
 
-def _of_row(file: Path, line: int, row: Mapping[str, str]) -> Row:
+def _of_row(file: Path, line: int, row: Mapping[str, str] | DataError) -> Row:
+    if isinstance(row, DataError):
+        return {}, row
     frames = {name: file.parent / row[name] for name in FRAMES if row.get(name, "").strip()}
     shown = {name: row[name] for name in ("id", "text") if name in row}
     return shown, {"id": f"{file}: line {line}", "text": row["text"], **frames}

@@ -79,6 +79,16 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
 
     Raises DataError for a file that cannot be read, is no UTF-8 text or no such table.
     """
+    for line, row in each_row(path, columns):
+        if isinstance(row, DataError):
+            raise row
+        yield line, row
+
+
+def each_row(
+    path: Path, columns: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str] | DataError]]:
+    """Yield what rows_of does, with the error of a row that does not fit the first line."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(_text_lines(file), strict=True)
@@ -88,12 +98,9 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
                 _check_separator(path, names)
                 raise DataError(f"{path}: no column {', '.join(missing)}; found: {names}")
             for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(
-                        f"{path}: line {reader.line_num}: the row does not have "
-                        f"{len(names)} fields like the first line"
-                    )
-                yield reader.line_num, row
+                line, fits = reader.line_num, None not in row and None not in row.values()
+                misfit = f"the row does not have {len(names)} fields like the first line"
+                yield line, row if fits else DataError(f"{path}: line {line}: {misfit}")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except UnicodeError:

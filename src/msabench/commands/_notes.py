@@ -1,0 +1,50 @@
+"""What a command says, on stderr, of what a run did not read as it was given."""
+
+import sys
+from collections.abc import Mapping, Sequence
+
+NAMED = 3  # utterances in one line
+
+MEANINGS = {
+    "tokens_cut": "tokens beyond the first {most}, not read",
+    "tokens_unknown": "tokens that the text encoder does not know",
+    "text_missing": "text without a token",
+    "text_unread": "text, not read by this run",
+    "not_finite": "values of {modality} that are not finite, set to 0",
+    "missing": "{modality} without frames, or of zeros alone",
+    "imputed": "{modality} not given, replaced by the mean frame of the training data",
+}
+COUNTED = ("tokens_cut", "tokens_unknown", "not_finite")  # of the others there is one, or none
+
+
+def notable(losses: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
+    """Leave out that a modality is imputed where no utterance has it: its absence is meant."""
+    meant = {
+        kind
+        for kind in losses[0]
+        if kind.endswith("_imputed") and all(kind in own for own in losses)
+    }
+    return [{kind: n for kind, n in own.items() if kind not in meant} for own in losses]
+
+
+def print_notes(names: Sequence[str], losses: Sequence[Mapping[str, int]], most: int) -> None:
+    """Print a line for each kind of loss: what it is, in how many utterances, and the first ones.
+
+    names: of the utterances. losses: see inference.Prediction. most: tokens that the run reads.
+    """
+    for kind in dict.fromkeys(kind for own in losses for kind in own):
+        modality, _, rest = kind.partition("_")
+        key = kind if kind in MEANINGS else rest
+        meaning = MEANINGS[key].format(most=most, modality=modality)
+        lossy = [
+            f"{name} ({own[kind]:,})" if key in COUNTED else name
+            for name, own in zip(names, losses, strict=True)
+            if kind in own
+        ]
+        share = f"{len(lossy)} of {len(names)} utterances: " if len(names) > 1 else ""
+        print(f"note: {meaning}: {share}{first_few(lossy, ', ')}", file=sys.stderr)
+
+
+def first_few(listed: Sequence[str], separator: str) -> str:
+    """Join the first few, with a mark where there are more."""
+    return separator.join([*listed[:NAMED], *(["..."] if len(listed) > NAMED else [])])
