@@ -405,26 +405,26 @@ def test_predict_notes_frames_that_were_repaired(run, table, capsys, tmp_path):
     np.save(tmp_path / "bad.npy", frames)
     np.save(tmp_path / "none.npy", np.zeros((0, 4)))
     rows = [
-        {"text": "good", "audio": "bad.npy", "vision": "none.npy"},
         {"text": "bad", "audio": "", "vision": "vision/1.npy"},
+        {"text": "good", "audio": "bad.npy", "vision": "none.npy"},
         {"text": "", "audio": "audio/1.npy", "vision": "vision/1.npy"},
         {"text": "film", "audio": "audio/1.npy", "vision": "vision/1.npy"},
     ]
     file = table(lambda _: rows)
     found = [json.loads(row) for row in run_csv(run, file)]
     assert [row.get("notes") for row in found] == [
-        {"audio_not_finite": 3, "vision_missing": 1},
         {"audio_imputed": 1},
+        {"audio_not_finite": 3, "vision_missing": 1},
         {"text_missing": 1},
         None,
     ]
     program.main(["predict", "--run", "runs/ours-1", "--csv", str(file)])
     assert capsys.readouterr().err.splitlines() == [
-        "note: values of audio that are not finite, set to 0: 1 of 4 utterances: "
-        f"{file}: line 2 (3)",
-        f"note: vision without frames, or of zeros alone: 1 of 4 utterances: {file}: line 2",
         "note: audio not given, replaced by the mean frame of the training data: 1 of 4 "
-        f"utterances: {file}: line 3",
+        f"utterances: {file}: line 2",
+        "note: values of audio that are not finite, set to 0: 1 of 4 utterances: "
+        f"{file}: line 3 (3)",
+        f"note: vision without frames, or of zeros alone: 1 of 4 utterances: {file}: line 3",
         f"note: text without a token: 1 of 4 utterances: {file}: line 4",
     ]
 
