@@ -262,7 +262,8 @@ def test_what_is_left_out_or_repaired_is_counted(folder: Path) -> None:
         "test": {"text_missing": 1, "audio_not_finite": 3, "audio_missing": 1},
     }
     assert all(list(each.repairs) == list(found["train"].repairs) for each in found.values())
-    with pytest.raises(DataError, match=r"audio: a value of 'v4\$_\$0' is not finite"):
+    message = r"audio: 'v4\$_\$0': frame 0, feature 0 is nan"
+    with pytest.raises(DataError, match=message):
         read(folder, not_finite="refuse")
 
 
