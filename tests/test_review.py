@@ -247,7 +247,7 @@ def test_metrics_that_cannot_be_read_are_gone(tree, write_comment, broken):
     text, status = write_comment("--base", "main")
     assert cells(text)["`ours` (removed)"][0] == "0.5000 gone"
     assert ("cannot be read in the work tree" in text) == (broken in ("{", None))
-    assert status == (0 if broken is None else 1)
+    assert status == 1
 
 
 def test_a_stale_lock_names_the_stages_and_fails_as_dvc_says(tree, write_comment):
@@ -263,6 +263,30 @@ def test_a_stale_lock_names_the_stages_and_fails_as_dvc_says(tree, write_comment
     dry = ["repro", "--dry", "--allow-missing"]
     ran = subprocess.run([sys.executable, "-m", "dvc", *dry], capture_output=True, text=True).stdout
     assert re.findall("Running stage '(.*)'", ran) == ["train", "report"]
+
+
+def test_a_folder_below_the_root_is_reviewed_as_the_root(tree, write_comment, monkeypatch):
+    record(tree, {"ours": ROW | STD | {"mae": 0.7}, "svm": ROW | STD}, {"plots/a.svg": "<svg>2"})
+    text, status = write_comment("--base", "main")
+    assert "1 of 8 metrics moved" in text
+    (tree / "src").mkdir()
+    monkeypatch.chdir(tree / "src")
+    below, status_below = write_comment("--base", "main")
+    assert (below.replace("](../runs", "](runs"), status_below) == (text, status) == (text, 0)
+    assert (tree / "runs/review/after/a.svg").read_text() == "<svg>2"
+
+
+def test_a_review_that_compares_no_metric_fails(tree, write_comment):
+    """As where the pipeline has not run, neither here nor at the base."""
+    git(tree, "rm", "--quiet", "-r", "--cached", "metrics")
+    for name in (review.SUMMARY, review.SPREAD):
+        (tree / name).unlink()
+    commit(tree)
+    git(tree, "branch", "--force", "main")
+    text, status = write_comment("--base", "main")
+    assert text.splitlines()[0].endswith("; no metric was compared.**")
+    assert "beyond noise" not in text
+    assert status == 1
 
 
 def test_a_comment_stays_short():

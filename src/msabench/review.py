@@ -29,6 +29,7 @@ FIGURES = ("plots/*.svg", "plots/report.html")
 TITLES = {"mae": "MAE, lower is better", "corr": "Corr", "acc_2": "Acc-2", "f1": "F1"}
 LOWER_IS_BETTER = ("mae",)
 MOVED = ("better", "worse")
+HERE = "in the work tree"
 LISTED, LINES, WIDTH = 6, 30, 60  # stages by name, params, characters of a value
 
 
@@ -107,7 +108,7 @@ def compare(root: Path, base: str) -> Review:
         ),
         unread=[
             place
-            for revision, place in ((commit, "at the base"), ("workspace", "in the work tree"))
+            for revision, place in ((commit, "at the base"), ("workspace", HERE))
             if revision in metrics.get("errors", {})
         ],
         params=sorted(named, key=lambda row: row[0]),

@@ -1,8 +1,8 @@
 """Compare the work tree with a base, as one comment for a reviewer.
 
 The work tree counts as it lies here, committed or not, against the commit where it branched off
-the base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, or if there is
-no metric to compare, else 0.
+the base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, or if the work
+tree has no metrics to compare, else 0.
 
 examples:
   python -m msabench review
@@ -56,5 +56,5 @@ def main(options: argparse.Namespace) -> None:
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(text, encoding="utf-8")
-    if found.stale or not found.models:
+    if found.stale or not found.models or review.HERE in found.unread:
         sys.exit(1)
