@@ -4,8 +4,8 @@ Each worker has a GPU to itself where there are any, else as many cores as `thre
 stages before, which all of them need, must have run: `dvc repro features`.
 """
 
-import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,15 +15,17 @@ from queue import SimpleQueue
 
 import joblib
 
-from msabench import params
+from msabench import params, program
 from stages import run
+
+SECTION = "Experiments"  # of the README
 
 # One round after the other: no stage of a round needs another of it.
 ROUNDS = (("train", "sweep", "ablation", "modalities"), ("robustness",))
 
 
 def main(*arguments: str) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages", description=__doc__)
+    parser = program.Parser(prog="python -m stages", description=__doc__)
     parser.add_argument(
         "--jobs", type=int, help="so many at once; default: the GPUs, or the cores / threads"
     )
@@ -65,15 +67,25 @@ def main(*arguments: str) -> None:
 
 
 def visible_gpus() -> list[str]:
-    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Raises ParamsError where it names something else.
+    """
     if "CUDA_VISIBLE_DEVICES" in os.environ:
-        listed = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
-        return [gpu for gpu in listed if gpu not in ("", "-1", "NoDevFiles")]
+        permitted = "numbers or UUIDs of GPUs, as 0,1; for none -1 or nothing"
+        return program.variable("CUDA_VISIBLE_DEVICES", [], _listed, permitted)
     try:
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError):
         return []
+
+
+def _listed(text: str) -> list[str]:
+    gpus = [gpu.strip() for gpu in text.split(",")]
+    if not all(re.fullmatch(r"\d+|(GPU|MIG)-\S+|-1|NoDevFiles|", gpu) for gpu in gpus):
+        raise ValueError(text)
+    return [gpu for gpu in gpus if gpu not in ("", "-1", "NoDevFiles")]
 
 
 def _dvc(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from stages import PARENT, run
 
+SECTION = "Interrupted"  # of the README
+
 
 def main(name: str) -> None:
     plan = Path(f"runs/plan/ablation/{name}.json")
@@ -45,7 +47,8 @@ def main(name: str) -> None:
                 try:  # interrupted, the stage repeats no finished run
                     scratch.once(place / one, train)
                 except (FloatingPointError, MemoryError) as error:
-                    raise type(error)(f"{one}: {error}") from error
+                    kind = MemoryError if isinstance(error, MemoryError) else FloatingPointError
+                    raise kind(f"{one}: {error}") from error
                 shutil.rmtree(training_place, ignore_errors=True)
                 shutil.copytree(place / one, out / one, ignore=scratch.ignore_manifest)
 

@@ -12,6 +12,7 @@ from msabench import cards
 from msabench.tables import SWEEPS, rows_of
 from stages import run
 
+SECTION = "Cards"  # of the README
 PLAN, PREDICTIONS, METRICS = Path("runs/plan/stages"), Path("predictions"), Path("metrics")
 OUT = Path("runs/cards")
 

@@ -5,7 +5,6 @@ code and plan of this tree and runs one stage, in a folder of its own; its outpu
 DVC records them as if it had run the stage here.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,19 +27,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-try:
-    from distributed import Client, LocalCluster, as_completed, get_worker
-    from distributed.comm import CommClosedError
-except ModuleNotFoundError as missing:
-    install = f"{sys.executable} -m pip install -r requirements-cluster.txt"
-    sys.exit(f"error: {missing}; CLUSTER needs more packages: {install}")
 from tqdm import tqdm
 
-from msabench import hashes, params
-from msabench.errors import DeviceError
+from msabench import errors, hashes, params, program
+from msabench.errors import DataError, DeviceError, ProcessError
 from stages import run
 from stages.__main__ import ROUNDS, visible_gpus
 
+SECTION = "Beyond one machine"  # of the README
 RETRIES = 2  # of a task that fails by its worker; those of workers that die are counted by Dask
 LOOK = 0.2  # seconds between two looks at a stage that runs
 GRACE = 8.0  # seconds for it to end, with a checkpoint, where nobody wants it any more
@@ -47,7 +42,15 @@ TWIN = 300  # seconds that a run waits for its twin on a worker that is lost, bu
 RECORD = 30.0  # seconds between two records of what has come back
 LINES = 15  # of the output of a run that failed
 DATA = ("prepare", "features")  # stages whose outputs a training reads
-ENVIRONMENT = ("OMP_NUM_THREADS", "MSABENCH_CHECKPOINT_SECONDS")
+ENVIRONMENT = ("OMP_NUM_THREADS", "MSABENCH_CHECKPOINT_SECONDS", program.DEBUG)
+
+with errors.section(SECTION):
+    try:
+        from distributed import Client, LocalCluster, as_completed, get_worker
+        from distributed.comm import CommClosedError
+    except ModuleNotFoundError as missing:
+        install = f"{sys.executable} -m pip install -r requirements-cluster.txt"
+        raise DataError(f"{missing}; CLUSTER needs more packages: {install}") from missing
 
 Job = dict[str, Any]
 
@@ -177,12 +180,13 @@ def out_of_date() -> list[Run]:
             ]
             for stage in repo.reproduce(targets=names, dry=True):
                 if stage.addressing not in names:
-                    sys.exit(f"error: {stage.addressing} is out of date; dvc repro features first")
+                    reason = f"{stage.addressing} is out of date; dvc repro features first"
+                    raise ProcessError(reason)
                 _, _, *command = shlex.split(stage.cmd)  # exec python: the worker has its own
                 outs = [out.def_path for out in stage.outs]
                 runs.append(Run(stage.addressing, command, outs, in_run_cache(stage)))
     except DvcException as error:
-        sys.exit(f"error: {error}")
+        raise ProcessError(str(error)) from error
     return runs
 
 
@@ -231,17 +235,17 @@ class Record:
     last: float = field(default_factory=time.monotonic)
 
     def place(self, run: Run, files: Mapping[str, bytes]) -> None:
-        """Replace the outputs of a run. Raises OSError for a file that is none of its outputs."""
+        """Replace the outputs of a run. Raises ProcessError for others than its own."""
         new = Path("runs/scratch/arrived")
         shutil.rmtree(new, ignore_errors=True)
         for name, content in files.items():
             path = Path(name)
             if ".." in path.parts or not any(path.is_relative_to(out) for out in run.outs):
-                raise OSError(f"{run.name}: {name} came back, which is none of its outputs")
+                raise ProcessError(f"{run.name}: {name} came back, which is none of its outputs")
             (new / path).parent.mkdir(parents=True, exist_ok=True)
             (new / path).write_bytes(content)
         if absent := [out for out in run.outs if not (new / out).exists()]:
-            raise OSError(f"{run.name}: {', '.join(absent)} did not come back")
+            raise ProcessError(f"{run.name}: {', '.join(absent)} did not come back")
         for out in run.outs:
             shutil.rmtree(out, ignore_errors=True)
             Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -262,20 +266,23 @@ class Record:
         ready = [run for run in self.left if settled(run)]
         ready = ready if rest else list(takewhile(settled, self.left))
         if any(run.name in self.here for run in ready) and decisive_files() != self.decisive:
-            raise OSError("code, plan or data changed while the runs were away; not recorded")
+            raise DataError("code, plan or data changed while the runs were away; not recorded")
         for command, group in groupby(ready, key=how):
             if command is not None:
                 names = [run.name for run in group]
                 dvc = [sys.executable, "-m", "dvc", "--wait-for-lock", *command, *names]
                 if subprocess.run(dvc, check=False).returncode:
-                    raise OSError(f"dvc {command[0]} did not record {', '.join(names)}")
+                    raise ProcessError(f"dvc {command[0]} did not record {', '.join(names)}")
         self.left = [run for run in self.left if run not in ready]
         self.last = time.monotonic()
 
 
 @contextmanager
 def connected(address: str) -> Iterator[Client]:
-    """Connect to a scheduler, or start a local cluster of single-threaded processes."""
+    """Connect to a scheduler, or start a local cluster of single-threaded processes.
+
+    Raises ProcessError where no scheduler answers.
+    """
     if match := re.fullmatch(r"local:([1-9]\d*)", address):
         with (
             LocalCluster(
@@ -289,9 +296,13 @@ def connected(address: str) -> Iterator[Client]:
             Client(cluster) as client,
         ):
             yield client
-    else:
-        with Client(address) as client:
-            yield client
+        return
+    try:
+        client = Client(address)
+    except (OSError, TypeError, ValueError) as error:  # nobody there, no TLS here, a wrong scheme
+        raise ProcessError(f"{address}: {error}") from error
+    with client:
+        yield client
 
 
 def resources(client: Client, device: str) -> dict[str, int]:
@@ -333,6 +344,8 @@ def send(
                     if outcome["status"] == 0:
                         record.place(run, outcome["files"])
                 except Exception as error:  # a task may fail by anything, and stops no other
+                    if program.shows_traceback(error):
+                        traceback.print_exception(error)
                     told = " ".join(str(error).split()) or type(error).__name__
                     outcome = {"status": None, "told": told}
                 future.release()
@@ -353,11 +366,7 @@ def send(
 
 
 def main(*arguments: str) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.cluster",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = program.Parser(prog="python -m stages.cluster", description=__doc__)
     parser.add_argument("address", help="tcp://host:8786 of a scheduler, or local:<processes>")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--shared", help="where workers find this tree; default: where it is here")
@@ -381,7 +390,7 @@ def main(*arguments: str) -> None:
     if options.remote:
         push = [sys.executable, "-m", "dvc", "push", "--remote", options.remote, *DATA]
         if subprocess.run(push, check=False).returncode:
-            raise OSError(f"dvc push --remote {options.remote} failed")
+            raise ProcessError(f"dvc push --remote {options.remote} failed")
         pipeline = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config")
         files = files | read([Path(name) for name in pipeline])
     given = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
@@ -398,7 +407,7 @@ def main(*arguments: str) -> None:
             with connected(options.address) as client:
                 send(client, away, shared, resources(client, settings.device), record)
     except CommClosedError as error:
-        raise OSError(f"{options.address}: the scheduler is gone") from error
+        raise ProcessError(f"{options.address}: the scheduler is gone") from error
     finally:
         record.write(rest=True)
     if record.failed:

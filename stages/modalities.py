@@ -8,6 +8,7 @@ from pathlib import Path
 from msabench.utterances import load_splits
 from stages import PARENT, run
 
+SECTION = "Interrupted"  # of the README
 OUT = Path("predictions/modalities")
 
 

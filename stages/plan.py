@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages import run
 
+SECTION = "Try one setting"  # of the README
 OUT, PREDICTIONS = Path("runs/plan"), Path("predictions")
 
 

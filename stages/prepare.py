@@ -5,10 +5,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from msabench import clusters, hashes, sources
+from msabench import clusters, errors, hashes, sources
 from msabench.utterances import check_splits
 from stages import run
 
+SECTION = "Data"  # of the README
 RAW = Path("data/raw")
 OUT = Path("data/prepared")
 
@@ -16,7 +17,8 @@ OUT = Path("data/prepared")
 def main() -> None:
     config = json.loads(Path("runs/plan/stages/prepare.json").read_text())
     splits = sources.read(config["source"], RAW / config["file"], config["settings"])
-    check_splits(splits, tuple(config["label_range"]))
+    with errors.section(sources.section(config["source"])):
+        check_splits(splits, tuple(config["label_range"]))
     shutil.rmtree(OUT, ignore_errors=True)
     for name, split in splits.items():
         split.save(OUT / name)

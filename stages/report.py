@@ -9,6 +9,7 @@ from typing import Any
 from msabench import exhibits, figures, markdown, page, plot_data, provenance, tables
 from stages import run
 
+SECTION = "Experiments"  # of the README
 STAGES, PREPARED, PREDICTIONS = Path("runs/plan/stages"), Path("data/prepared"), Path("predictions")
 METRICS, PLOTS = Path("metrics"), Path("plots")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from stages import run
 
+SECTION = "Robustness"  # of the README
 PREPARED = Path("data/prepared")
 
 

@@ -11,6 +11,7 @@ from msabench import data_report, tables
 from msabench.markdown import markdown, sections
 from stages import run
 
+SECTION = "Experiments"  # of the README
 PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
 
 

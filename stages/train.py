@@ -8,6 +8,8 @@ from pathlib import Path
 
 from stages import PARENT, run
 
+SECTION = "Interrupted"  # of the README
+
 
 def main(name: str, seed: int) -> None:
     plan = Path(f"runs/plan/{name}.json")

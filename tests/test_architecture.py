@@ -15,6 +15,7 @@ PACKAGE = ROOT / "src" / "msabench"
 # Low to high: a module imports from lower lines and its own, never from higher ones.
 LAYERS = [
     ["errors"],
+    ["program"],
     ["clusters", "hashes", "labels", "utterances"],
     [
         *("params", "predictions", "pickle_reader", "download", "scratch", "times", "batches"),

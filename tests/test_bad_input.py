@@ -20,6 +20,7 @@ from msabench.utterances import SPLITS, Utterances
 from stages import download, plan, prepare
 from tests.test_sources import unaligned
 
+ROWS = [("train", 1), ("train", 9), ("valid", 1), ("test", 1)]
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -81,6 +82,51 @@ def dumped(tree: Path, content: object) -> Path:
 def test_settings(tree, settings, message):  # noqa: ARG001
     change(**settings)
     assert message in error()
+
+
+def test_a_params_file_that_is_not_utf_8(tree):
+    content = (tree / "params.yaml").read_bytes()
+    (tree / "params.yaml").write_bytes(content + "# \u00fc\n".encode("latin-1"))
+    assert f"params.yaml: byte {len(content) + 2}, b'\\xfc' is not UTF-8" in error()
+
+
+def test_a_params_file_that_is_not_there(tree):
+    (tree / "params.yaml").unlink()
+    assert "error: params.yaml: No such file or directory; run in the folder that has" in error()
+
+
+def test_a_date_that_is_none_in_the_params(tree):
+    (tree / "params.yaml").write_text("lr: 2024-13-45")
+    assert "error: params.yaml: not valid YAML: " in error()
+
+
+@pytest.mark.parametrize(
+    ("source", "section"), [("folder", "Your own recordings"), ("label_csv", "Data")]
+)
+def test_an_error_in_the_data_names_the_section_of_the_source(tree, source, section):
+    """Of its form as of a label out of range, which is found after it has been read."""
+    rows = [f"v{i},{split},good,{label}\n" for i, (split, label) in enumerate(ROWS)]
+    header = {"folder": "id,split,text,label\n", "label_csv": "video_id,mode,text,label\n"}
+    file = tree / ("mine/utterances.csv" if source == "folder" else "mine.csv")
+    file.parent.mkdir(exist_ok=True)
+    if source == "label_csv":
+        header["label_csv"] = "video_id,clip_id,mode,text,label\n"
+        rows = [row.replace(",", ",1,", 1) for row in rows]
+    for content, message in (
+        ([header[source], *rows], "permitted: -3 to 3"),
+        ([header[source], rows[0].replace("train", "dev"), *rows], "dev"),
+    ):
+        file.write_text("".join(content), encoding="utf-8")
+        path = file.parent if source == "folder" else file
+        entry = {"source": source, "title": "own data", "file": path.name, "path": str(path)}
+        change(dataset="own", datasets={"own": entry | {"sha256": hashes.of_data(path)}})
+        line = error()
+        assert message in line
+        assert line.endswith(f'(README: "{section}")')
+    (file.parent / "more").touch()
+    if source == "folder":
+        assert "SHA-256" in (line := error())
+        assert line.endswith(f'(README: "{section}")')
 
 
 def test_a_file_that_is_not_there(tree):

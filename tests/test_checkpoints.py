@@ -14,7 +14,7 @@ from torch import nn
 
 from msabench import checkpoints
 from msabench.checkpoints import NAME, SECONDS, Checkpoints, Progress
-from msabench.errors import DataError
+from msabench.errors import ParamsError
 from tests.test_training import LABELS, Line, fit, utterances
 
 DATA = utterances(LABELS)  # eight batches of four
@@ -242,7 +242,7 @@ def test_the_first_checkpoint_of_large_weights_waits_longer(tmp_path, monkeypatc
 @pytest.mark.parametrize("given_seconds", ["often", "-1", "nan", "inf"])
 def test_an_impossible_pause_is_refused(given_seconds, tmp_path, monkeypatch):
     monkeypatch.setenv(SECONDS, given_seconds)
-    with pytest.raises(DataError, match=f"^{SECONDS}: '{given_seconds}'; permitted: seconds "):
+    with pytest.raises(ParamsError, match=f" {SECONDS}: '{given_seconds}'; permitted: seconds"):
         fit(Line, DATA, tmp_path)
 
 

@@ -9,6 +9,7 @@ import zlib
 from contextlib import suppress
 from types import SimpleNamespace
 
+import dask
 import psutil
 import pytest
 from ruamel.yaml import YAML
@@ -273,7 +274,7 @@ def test_nothing_but_outputs_comes_back(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = cluster.Run("train@ours-1", [], ["runs/ours-1", "predictions/ours-1"], cached=False)
     record = cluster.Record([asked], ({}, {}))
-    with pytest.raises(OSError, match="none of its outputs"):
+    with pytest.raises(errors.ProcessError, match="none of its outputs"):
         record.place(asked, {"runs/ours-1/run.json": b"{}", name: b""})
     assert not (tmp_path / "runs/ours-1").exists()
 
@@ -285,7 +286,7 @@ def test_outputs_that_are_here_stay_where_not_all_come_back(tmp_path, monkeypatc
         (tmp_path / out).mkdir(parents=True)
         (tmp_path / out / "before").touch()
     asked = cluster.Run("train@ours-1", [], outs, cached=False)
-    with pytest.raises(OSError, match="predictions/ours-1 did not come back"):
+    with pytest.raises(errors.ProcessError, match="predictions/ours-1 did not come back"):
         cluster.Record([asked], ({}, {})).place(asked, {"runs/ours-1/run.json": b"{}"})
     assert all((tmp_path / out / "before").exists() for out in outs)
 
@@ -320,8 +321,20 @@ def test_runs_of_changed_code_are_not_recorded(monkeypatch):
     record = cluster.Record([asked], ({"stages/train.py": "before"}, {}), here={asked.name})
     monkeypatch.setattr(cluster, "decisive_files", lambda: ({"stages/train.py": "after"}, {}))
     monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: pytest.fail("recorded"))
-    with pytest.raises(OSError, match="changed while the runs were away"):
+    with pytest.raises(errors.DataError, match="changed while the runs were away"):
         record.write(rest=True)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:1", "nowhere://127.0.0.1:1", "tls://127.0.0.1:1"]
+)
+def test_a_scheduler_that_does_not_answer_is_told(address):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
+        pytest.raises(errors.ProcessError, match=f"^{address}: "),
+        cluster.connected(address),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("address", ["local:0", "local:", "somewhere", "host:8786"])

@@ -16,7 +16,7 @@ import pytest
 
 import msabench
 from msabench import __main__ as program
-from msabench import commands
+from msabench import commands, errors
 from msabench.commands import _notes, _table
 from msabench.errors import DataError
 from msabench.predictions import Predictions
@@ -97,7 +97,7 @@ def test_help_needs_no_slow_import():
 
 def test_the_package_is_a_program():
     made = python("-m", "msabench", "--help")
-    assert made.stdout.startswith("usage: python -m msabench [-h] <command>")
+    assert made.stdout.startswith("usage: python -m msabench [-h] [--debug] <command>")
     assert (made.returncode, made.stderr) == (0, "")
 
 
@@ -111,7 +111,7 @@ def one_command(monkeypatch, main):
     monkeypatch.setattr(commands, "found", lambda: {"act": act})
 
 
-@pytest.mark.parametrize("error", [DataError, OSError, FloatingPointError, MemoryError])
+@pytest.mark.parametrize("error", [DataError, FloatingPointError, MemoryError])
 def test_an_error_of_the_input_is_one_line(error, monkeypatch):
     def main(_):
         raise error("what\nis wrong")
@@ -122,9 +122,34 @@ def test_an_error_of_the_input_is_one_line(error, monkeypatch):
     assert str(stopped.value.code).startswith("error: what is wrong (README: ")
 
 
-def test_an_error_of_ours_is_not_hidden(monkeypatch):
-    one_command(monkeypatch, lambda options: options.no_such_option)
-    with pytest.raises(AttributeError):
+@pytest.mark.parametrize("error", [AttributeError, OSError, ConnectionError])
+def test_an_error_of_ours_is_not_hidden(error, monkeypatch):
+    def main(_):
+        raise error("a defect")
+
+    one_command(monkeypatch, main)
+    with pytest.raises(error):
+        program.main(["act"])
+
+
+@pytest.mark.parametrize("arguments", [["act", "--debug"], ["--debug", "act"]])
+def test_debug_shows_the_traceback_of_any_error(arguments, monkeypatch):
+    def main(_):
+        raise DataError("wrong")
+
+    one_command(monkeypatch, main)
+    monkeypatch.setenv("MSABENCH_DEBUG", "")
+    with pytest.raises(DataError):
+        program.main(arguments)
+
+
+def test_an_error_names_the_section_of_where_it_arose(monkeypatch):
+    @errors.section("Systems")
+    def main(_):
+        raise DataError("wrong")
+
+    one_command(monkeypatch, main)
+    with pytest.raises(SystemExit, match=r'^error: wrong \(README: "Systems"\)$'):
         program.main(["act"])
 
 
@@ -144,7 +169,9 @@ def test_wrong_usage_is_status_2(arguments, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         program.main(arguments)
     assert stopped.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "; usage: python -m msabench " in line
 
 
 def test_a_reader_that_stops_is_no_error():
@@ -455,9 +482,31 @@ def test_predict_tells_of_columns_that_it_does_not_read(run, table, capsys):  # 
 def test_predict_wants_utterances_in_one_way(fails, given):
     status, line = fails("predict", "--run", "runs/ours", *given)
     assert status == 2
-    assert line.endswith(
-        "error: give texts, or --text, --audio and --vision, or --csv; one of these"
-    )
+    message = "error: give texts, or --text, --audio and --vision, or --csv; one of these; usage: "
+    assert line.startswith(message)
+
+
+def test_predict_reads_texts_that_begin_with_a_dash(run, fails):
+    texts = ["-meh", "-hmm, not good", "--weird"]
+    lines = run("predict", "--run", "runs/svm", "--json", "--", *texts).splitlines()
+    assert [json.loads(line)["text"] for line in lines] == texts
+    assert run("predict", "--run", "runs/svm", "--json", "--text=-meh") == f"{lines[0]}\n"
+    status, line = fails("predict", "--run", "runs/svm", "-meh")
+    assert status == 2
+    assert "-- -meh; usage: python -m msabench predict " in line
+    status, line = fails("predict", "--run", "runs/svm", "--text", "-meh")
+    assert status == 2
+    assert "--text=-meh; usage: python -m msabench predict " in line
+
+
+def test_explain_takes_an_id_that_begins_with_a_dash(fails):
+    id = "-3g5yACwYnA$_$0"
+    status, line = fails("explain", "--run", "runs/svm", id)
+    assert status == 2
+    assert f"-- '{id}'; usage: python -m msabench explain " in line
+    status, line = fails("explain", "--run", "runs/svm", "--", id)
+    assert status == 1
+    assert line.startswith(f"error: {id!r} is no utterance of the test split")
 
 
 def test_a_run_that_is_not_there(fails):

@@ -1,69 +1,218 @@
 """What the user is told of an error: one line that names a section of the README that there is."""
 
+import ast
+import errno
+import os
 import re
-from errno import ENOSPC
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from msabench import commands, errors, params, training
+from msabench import errors, params, sources, training
 from msabench.text import load_bert
+from msabench.utterances import save_array
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-
-
-NAMED = {*errors.SECTIONS.values(), *(command.SECTION for command in commands.found().values())}
+ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("section", sorted(NAMED))
+def _named():
+    """Return every section that the code names: `SECTION = "..."`, and `section("...")`."""
+    for file in [*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign):
+                name, value = getattr(node.targets[0], "id", ""), node.value
+            elif isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                value = node.args[0]
+            else:
+                continue
+            if name in ("SECTION", "INSTALLATION", "section", "one_line"):
+                yield from [value.value] if isinstance(value, ast.Constant) else []
+    yield sources.section("label_csv")
+
+
+@pytest.mark.parametrize("section", sorted(set(_named())))
 def test_every_section_is_a_heading_of_the_readme(section):
-    content = re.sub("^```.*?^```", "", README.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    content = re.sub("^```.*?^```", "", readme, flags=re.MULTILINE | re.DOTALL)
     assert section in re.findall("^#+ (.+)$", content, re.MULTILINE)
 
 
-def test_no_kind_hides_a_later_one():
-    """The first that fits is taken: a kind must stand before those that it is a special case of."""
-    kinds = list(errors.SECTIONS)
-    for place, kind in enumerate(kinds):
-        assert not any(issubclass(later, kind) for later in kinds[place + 1 :])
+def test_the_sections_are_found():
+    expected = {
+        "Try one setting",
+        "Data",
+        "Your own recordings",
+        "Systems",
+        "Interrupted",
+        "Review",
+    }
+    assert expected | {"The report's own setting", "Cards", "Experiments"} <= set(_named())
+
+
+OURS = [
+    errors.ParamsError("lr: 'abc'"),
+    errors.DataError("data.pkl: truncated"),
+    errors.DeviceError("device: 'mps'"),
+    errors.EncoderError("no BERT"),
+    errors.StorageError("a.npy: is the disk full?"),
+    errors.ProcessError("no answer"),
+    FloatingPointError("epoch 1: the loss is nan"),
+    MemoryError("out of memory with batch_size 64; try 32"),
+    ModuleNotFoundError("No module named 'torch'", name="torch"),
+]
+REFUSED = [
+    *("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EFBIG", "ENOMEM"),
+    *("EIO", "ESTALE", "ENOLCK", "ENAMETOOLONG"),
+]
+
+
+@pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
+def test_what_the_user_can_mend_is_mendable(error):
+    assert errors.mendable(error)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_machine_refuses_is_mendable(name):
+    number = getattr(errno, name)
+    error = OSError(number, os.strerror(number), "runs")
+    assert errors.mendable(error)
+    assert errors.told(error) == f"error: {error}"
 
 
 @pytest.mark.parametrize(
-    ("error", "section"),
+    "error",
     [
-        (errors.ParamsError("lr: 'abc'"), "Try one setting"),
-        (errors.DataError("data.pkl: truncated"), "Data"),
-        (OSError(ENOSPC, "No space left on device", "runs"), "Interrupted"),
-        (ModuleNotFoundError("No module named 'torch'"), "Systems"),
+        OSError("a bug"),
+        OSError(errno.EINVAL, "Invalid argument"),
+        OSError(errno.EBADF, "Bad file descriptor"),
+        NotADirectoryError(errno.ENOTDIR, "Not a directory", "runs/plan"),
+        IsADirectoryError(errno.EISDIR, "Is a directory", "runs"),
+        FileExistsError(errno.EEXIST, "File exists", "runs"),
+        ConnectionError("a bug"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        FileNotFoundError("no name"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", 3),
+        ModuleNotFoundError("No module named 'msabench.tex'", name="msabench.tex"),
+        ModuleNotFoundError("No module named 'stages.trian'", name="stages.trian"),
+        ModuleNotFoundError("No module named 'jsno'", name="json.decoderr"),
+        ImportError("cannot import name 'a' from 'torch'", name="torch"),
+        ValueError("a bug"),
+        ZeroDivisionError("a bug"),
     ],
+    ids=repr,
 )
-def test_a_line_says_what_is_wrong_and_where_to_read_on(error, section):
-    line = errors.told(error, place="ours-1")
-    assert line.startswith(f"error: ours-1: {error}")
-    assert line.endswith(f' (README: "{section}")')
+def test_a_defect_is_not_mendable(error):
+    assert not errors.mendable(error)
 
 
-def test_a_message_of_several_lines_becomes_one():
-    assert errors.told(errors.DataError("a\n  b")) == 'error: a b (README: "Data")'
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """The folder that a program works in, and another one that is no tree."""
+    for name in ("tree", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "tree")
+    return tmp_path / "tree"
 
 
-def test_errors_say_themselves_which_section_is_theirs(tmp_path):
+def _missing(path):
+    with pytest.raises(FileNotFoundError) as error:
+        os.close(os.open(path, os.O_RDONLY))
+    return error.value
+
+
+@pytest.mark.parametrize("folder", errors.OUTPUTS)
+def test_a_missing_output_tells_what_makes_it(tree, folder):
+    (tree / folder).mkdir()
+    (tree.parent / "link").symlink_to(tree)
+    below = f"{folder}/deep/a.json"
+    for path in (below, f"./{below}", tree / below, tree.parent / "link" / below, folder + "/a"):
+        error = _missing(path)
+        assert errors.mendable(error)
+        assert errors.told(error) == f"error: {path} is missing: `dvc repro` makes it"
+    assert errors.mendable(_missing(below.encode()))
+
+
+def test_an_output_of_another_tree_counts_too(tree):
+    other = tree.parent / "other"
+    assert not errors.mendable(_missing(other / "data/a.json"))
+    (other / "dvc.yaml").touch()
+    assert errors.mendable(_missing(other / "data/a.json"))
+
+
+@pytest.mark.parametrize(
+    "path", ["src/msabench/a.json", "dta/a", "a/../a.json", "../data/a", "src/data/a", "/data/a"]
+)
+def test_any_other_missing_file_is_a_defect(tree, path):  # noqa: ARG001
+    assert not errors.mendable(_missing(path))
+
+
+def test_a_line_says_what_is_wrong_and_where_to_read_on():
+    with pytest.raises(errors.ParamsError) as caught, errors.section("Try one setting"):
+        raise errors.ParamsError("lr:\n  'abc'")
+    line = errors.told(caught.value, place="ours-1")
+    assert line == "error: ours-1: lr: 'abc' (README: \"Try one setting\")"
+
+
+def test_the_innermost_section_is_told():
+    @errors.section("Data")
+    def read():
+        raise errors.DataError("truncated")
+
+    with pytest.raises(errors.DataError) as caught, errors.section("Interrupted"):
+        read()
+    assert errors.told(caught.value) == 'error: truncated (README: "Data")'
+
+
+def test_a_defect_is_given_no_section():
+    with pytest.raises(KeyError) as caught, errors.section("Data"):
+        raise KeyError("a")
+    assert not hasattr(caught.value, "section")
+
+
+def test_memory_that_python_lacks_tells_what_to_try():
+    assert "out of memory; try a smaller batch_size" in errors.told(MemoryError())
+
+
+def test_a_missing_package_tells_what_installs_it_wherever_it_is_imported():
+    with pytest.raises(ModuleNotFoundError) as caught, errors.section("Data"):
+        import no_such_package  # noqa: F401
+    assert errors.told(caught.value) == (
+        "error: No module named 'no_such_package'; `make repro` installs what is needed "
+        '(README: "Systems")'
+    )
+
+
+def test_errors_say_themselves_which_section_is_theirs(tmp_path, monkeypatch):
     """Those of devices and text encoders are about data no more than about settings."""
-    with pytest.raises(errors.EncoderError, match="no BERT at 'bert-huge'") as encoder:
-        load_bert("bert-huge")
-    assert errors.told(encoder.value).endswith('(README: "The report\'s own setting")')
-    with pytest.raises(errors.ParamsError) as setting:
-        params.load(_written(tmp_path / "params.yaml", "lr: abc"))
-    assert errors.told(setting.value).endswith('(README: "Try one setting")')
+    monkeypatch.setattr(training.torch.backends.mps, "is_available", lambda: False)
+    (tmp_path / "params.yaml").write_text("lr: abc", encoding="utf-8")
+    (tmp_path / "mine").mkdir()
+    for raises, section in (
+        (lambda: load_bert("bert-huge"), "The report's own setting"),
+        (lambda: params.load(tmp_path / "params.yaml"), "Try one setting"),
+        (lambda: training.choose_device("mps"), "Systems"),
+        (lambda: sources.read("folder", tmp_path / "mine", {}), "Your own recordings"),
+        (lambda: sources.read("label_csv", tmp_path / "label.csv", {}), "Data"),
+    ):
+        with pytest.raises((errors.ParamsError, errors.DataError)) as caught:
+            raises()
+        assert errors.told(caught.value).endswith(f' (README: "{section}")')
 
 
 def test_a_device_that_is_not_there(monkeypatch):
     monkeypatch.setattr(training.torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(errors.DeviceError, match="device: 'mps' is not available here") as device:
+    with pytest.raises(errors.DeviceError, match="device: 'mps' is not available here"):
         training.choose_device("mps")
-    assert errors.told(device.value).endswith('(README: "Systems")')
 
 
-def _written(path: Path, content: str) -> Path:
-    path.write_text(content, encoding="utf-8")
-    return path
+def test_an_array_that_the_disk_has_no_room_for_is_mendable(tmp_path, monkeypatch):
+    """NumPy then raises an OSError without a number."""
+
+    def save(_, array):
+        raise OSError(f"{len(array)} requested and 1 written")
+
+    monkeypatch.setattr(np, "save", save)
+    with pytest.raises(errors.StorageError, match=r"a.npy: 3 requested .*; is the disk full\?"):
+        save_array(tmp_path / "a.npy", np.zeros(3))

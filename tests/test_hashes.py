@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from msabench import hashes
+from msabench.errors import DataError
 
 SOURCE = Path(hashes.__file__).parents[1]
 
@@ -45,22 +46,51 @@ def test_links(folder, tmp_path):
     assert hashes.of_data(folder) == known
     for target in (tmp_path, tmp_path / "nothing"):
         (folder / "vision").symlink_to(target)
-        with pytest.raises(OSError, match="leads to no file"):
+        with pytest.raises(DataError, match="leads to no file"):
             hashes.of_data(folder)
         (folder / "vision").unlink()
 
 
+def test_nothing_has_no_hash(tmp_path):
+    """It would be the same for all that is empty, and pass for that of data."""
+    folder = tmp_path / "data"
+    (folder / "audio").mkdir(parents=True)
+    (folder / ".DS_Store").write_text("what a file manager leaves behind")
+    with pytest.raises(DataError, match=f"^{folder}: the folder has no file"):
+        hashes.of_data(folder)
+    (folder / "audio/a.npy").touch()
+    with pytest.raises(DataError, match=r"a\.npy: the file is empty"):
+        hashes.of_data(folder / "audio/a.npy")
+
+
+def run(folder, *arguments):
+    """As `make hash` runs it, in a folder."""
+    command = [sys.executable, "-m", "msabench.hashes", *map(str, arguments)]
+    environment = {"PYTHONPATH": str(SOURCE)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
 def test_as_a_program(folder):
-    """As `make hash` runs it."""
+    assert run(folder.parent, folder).stdout.strip() == hashes.of_data(folder)
 
-    def run(path):
-        command = [sys.executable, "-m", "msabench.hashes", str(path)]
-        return subprocess.run(
-            command, cwd=SOURCE, capture_output=True, text=True, check=False, env={}
-        )
 
-    assert run(folder).stdout.strip() == hashes.of_data(folder)
-    missing = run(folder / "nothing")
-    assert missing.returncode == 1
-    assert "DATA is not given" in run("").stderr
-    assert missing.stderr == f"error: {folder / 'nothing'}: No such file or directory\n"
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "error: nothing: No such file or directory"),
+        (["empty"], "error: empty: the folder has no file"),
+        (["data/utterances.csv/more"], "error: data/utterances.csv/more: Not a directory"),
+        (["a" * 300], "File name too long"),
+        ([""], "error: DATA is not given: make hash DATA=/path"),
+        ([], "error: the following arguments are required: path"),
+        (["a", "b"], "error: unrecognized arguments: b"),
+        (["-a"], 'needs "--" before it: -- -a'),
+    ],
+)
+def test_what_the_program_cannot_hash_is_one_line(arguments, said, folder):
+    (folder.parent / "empty").mkdir()
+    made = run(folder.parent, *arguments)
+    assert made.returncode != 0
+    assert made.stdout == ""
+    (line,) = made.stderr.splitlines()
+    assert said in line

@@ -6,6 +6,7 @@ import multiprocessing
 import pytest
 
 from msabench import scratch
+from msabench.errors import ParamsError, ProcessError
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_checkpoint_of_other_settings_is_told_of(tmp_path, decisive, capsys):
 
 def test_two_processes_never_share_it(tmp_path, decisive, monkeypatch):
     """The second waits, and says so in one line if the first does not end."""
-    monkeypatch.setattr(scratch, "WAIT", 0.2)
+    monkeypatch.setenv(scratch.SECONDS, "0.2")
     context = multiprocessing.get_context("fork")
     holds, may_end = context.Event(), context.Event()
 
@@ -90,7 +91,7 @@ def test_two_processes_never_share_it(tmp_path, decisive, monkeypatch):
     try:
         assert holds.wait(30)
         with (
-            pytest.raises(OSError, match="another process trains this run; wait for its end"),
+            pytest.raises(ProcessError, match="another process trains this run; wait for its end"),
             scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu"),
         ):
             pass
@@ -99,6 +100,13 @@ def test_two_processes_never_share_it(tmp_path, decisive, monkeypatch):
         process.join()
     with scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu"):
         pass
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "nan"])
+def test_a_senseless_wait_is_refused(value, tmp_path, decisive, monkeypatch):
+    monkeypatch.setenv(scratch.SECONDS, value)
+    with pytest.raises(ParamsError, match=f"{scratch.SECONDS}: '{value}'; permitted: seconds"):
+        place(tmp_path, decisive)
 
 
 def test_what_is_made_once_is_made_again_when_damaged(tmp_path, capsys):

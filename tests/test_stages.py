@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,10 @@ def test_the_driver_tells_the_gpus(script, expected, monkeypatch, tmp_path):
     assert side_by_side.visible_gpus() == []
 
 
-@pytest.mark.parametrize("error", errors.MENDABLE)
+@pytest.mark.parametrize(
+    "error",
+    [errors.ParamsError, errors.DataError, errors.ProcessError, FloatingPointError, MemoryError],
+)
 def test_an_error_names_the_run(error):
     def main(name, seed):
         raise error(f"{name} {seed}:\nwrong")
@@ -104,12 +108,72 @@ def test_an_error_names_the_run(error):
     assert "\n" not in told
 
 
-def test_a_defect_of_the_code_keeps_its_traceback():
+@pytest.mark.parametrize(
+    "error", [KeyError("a defect"), OSError("a defect"), ConnectionError("a defect")]
+)
+def test_a_defect_of_the_code_keeps_its_traceback(error):
     def main():
-        raise KeyError("a defect")
+        raise error
 
-    with pytest.raises(KeyError):
+    with pytest.raises(type(error)):
         stages.run(main)
+
+
+def test_a_full_disk_is_one_line():
+    def main():
+        raise OSError(ENOSPC, "No space left on device", "runs/a")
+
+    with pytest.raises(SystemExit, match=r"^error: .*No space left on device: 'runs/a' \(README: "):
+        stages.run(main)
+
+
+def test_a_stage_names_its_own_section_where_an_error_names_none(monkeypatch):
+    def main():
+        raise errors.DataError("wrong")
+
+    with pytest.raises(SystemExit, match=r'\(README: "Experiments"\)$'):
+        stages.run(main)
+    monkeypatch.setitem(globals(), "SECTION", "Cards")
+    with pytest.raises(SystemExit, match=r'\(README: "Cards"\)$'):
+        stages.run(main)
+
+
+@pytest.mark.parametrize("stage", sorted(file.stem for file in (ROOT / "stages").glob("[!_]*.py")))
+def test_every_stage_has_a_section(stage):
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text("utf-8"))
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    assert "SECTION" in [getattr(node.targets[0], "id", "") for node in assigned]
+
+
+def test_an_output_that_is_not_there_is_one_line(tmp_path):
+    """As of a stage that is run before those that it needs."""
+    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}]; from stages import run, train; "
+    code += "run(train.main, *sys.argv[1:])"
+    made = python("-c", code, "ours", "1", cwd=tmp_path)
+    assert made.returncode == 1
+    assert made.stderr == (
+        "error: ours-1: runs/plan/ours.json is missing: `dvc repro` makes it "
+        '(README: "Interrupted")\n'
+    )
+    shown = python("-c", code, "ours", "1", "--debug", cwd=tmp_path)
+    assert shown.returncode == 1
+    assert "Traceback" in shown.stderr
+    assert shown.stderr.splitlines()[-1].startswith("FileNotFoundError: ")
+    assert "Traceback" in python("-c", code, "a", "1", cwd=tmp_path, MSABENCH_DEBUG="1").stderr
+
+
+@pytest.mark.parametrize("module", ["stages", "stages.cluster", "stages.train", "stages.plan"])
+def test_every_stage_takes_debug(module):
+    made = python("-m", module, "--help")
+    assert " [--debug]" in made.stdout
+    assert "MSABENCH_DEBUG=1" in made.stdout
+
+
+@pytest.mark.parametrize("value", ["abc", "0,x", "0;1", "GPU"])
+def test_what_names_no_gpu_is_refused(value, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    with pytest.raises(errors.ParamsError, match=f"CUDA_VISIBLE_DEVICES: '{value}'; permitted: "):
+        side_by_side.visible_gpus()
 
 
 def test_ctrl_c_is_one_line_and_the_status_of_a_shell(capsys):
@@ -122,10 +186,10 @@ def test_ctrl_c_is_one_line_and_the_status_of_a_shell(capsys):
     assert capsys.readouterr().err == f"{errors.INTERRUPTED}\n"
 
 
-def python(*arguments, **variables):
+def python(*arguments, cwd=ROOT, **variables):
     environment = os.environ | {"PYTHONPATH": ""} | variables
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 STAGES = sorted(file.stem for file in (ROOT / "stages").glob("[!_]*.py"))
@@ -156,7 +220,7 @@ def test_wrong_arguments_are_one_line_with_the_usage(arguments, wrong, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert wrong in line
-    assert line.endswith("; usage: python -m stages.test_stages [-h] name seed")
+    assert line.endswith("; usage: python -m stages.test_stages [-h] [--debug] name seed")
 
 
 def test_arguments_come_as_main_takes_them():
@@ -191,6 +255,26 @@ def test_a_missing_package_is_one_line(tmp_path):
         "error: No module named 'no_such_package'; `make repro` installs what is needed "
         '(README: "Systems")\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"), [(["--debug"], {}), ([], {"MSABENCH_DEBUG": "1"})]
+)
+def test_a_missing_package_shows_its_traceback_with_debug(tmp_path, arguments, variables):
+    """Also one that a stage imports before it reads its arguments."""
+    (tmp_path / "numpy.py").write_text("import no_such_package\n")
+    command = ("-m", "stages.prepare")
+    assert len(python(*command, PYTHONPATH=str(tmp_path)).stderr.splitlines()) == 1
+    made = python(*command, *arguments, PYTHONPATH=str(tmp_path), **variables)
+    assert made.returncode == 1
+    assert "Traceback" in made.stderr
+
+
+def test_a_missing_module_of_the_package_is_a_defect(tmp_path):
+    (tmp_path / "numpy.py").write_text("import msabench.no_such_module\n")
+    made = python("-m", "stages.prepare", PYTHONPATH=str(tmp_path))
+    assert made.returncode == 1
+    assert "Traceback" in made.stderr
 
 
 def test_the_package_is_that_of_the_tree_not_an_installed_one(tmp_path):

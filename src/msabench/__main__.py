@@ -1,13 +1,12 @@
 """`python -m msabench <command>`: use and inspect what the pipeline made."""
 
-import argparse
 import gc
 import io
 import os
 import sys
 from collections.abc import Sequence
 
-from msabench import commands, errors
+from msabench import commands, errors, program
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,19 +15,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ± is no error
     try:
-        options.main(options)
-        sys.stdout.flush()
+        with program.one_line(options.section):
+            options.main(options)
+            sys.stdout.flush()
     except BrokenPipeError:  # as by `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)  # as a shell tells of SIGPIPE
     except KeyboardInterrupt:
         sys.exit(errors.INTERRUPTED_STATUS)
-    except errors.MENDABLE as error:
-        sys.exit(errors.told(error, section=options.section))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> program.Parser:
+    parser = program.Parser(
         prog="python -m msabench",
         description="Use and inspect what the pipeline made.",
         epilog="`python -m msabench <command> --help` has examples.",
@@ -41,7 +39,6 @@ def _parser() -> argparse.ArgumentParser:
             help=summary[0].lower() + summary[1:].rstrip("."),
             description=summary,
             epilog=rest.strip(),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.arguments(one)
         one.set_defaults(main=command.main, section=command.SECTION)

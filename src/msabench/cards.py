@@ -118,7 +118,7 @@ def with_time(run: Path) -> str:
         run = run.with_name(f"{json.loads(alias.read_text())['same_as']}-{seed}")
     try:
         weights = json.loads((run / "run.json").read_text(encoding="utf-8"))["weights"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{run}: no trained run; permitted: one of a seed, as runs/ours-1"
         ) from None

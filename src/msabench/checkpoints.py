@@ -10,9 +10,12 @@ best-<epoch>.safetensors, the weights of the best epoch.
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +25,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from msabench import devices, hashes
-from msabench.errors import DataError
+from msabench import devices, errors, hashes, program
+from msabench.errors import StorageError
 
 History = list[dict[str, int | float]]
 
 NAME = "checkpoint.json"
 SECONDS = "MSABENCH_CHECKPOINT_SECONDS"  # the least time between two; 0: after every step
+SECTION = "Interrupted"  # of the README
 SHARE = 0.01  # of the time of a training, at most
 WRITTEN_PER_SECOND = 200e6  # bytes; assumed of the disk until a checkpoint has shown it
 
@@ -53,11 +57,12 @@ class Checkpoints:
     Raises OSError where a file cannot be written: the checkpoint before is still there.
     """
 
+    @errors.section(SECTION)
     def __init__(self, folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.folder = folder
         self.network = network
         self.optimizer = optimizer
-        self.seconds = _seconds()
+        self.seconds = program.seconds(SECONDS, 30.0)
         self.best: Path | None = None  # the file of the best weights
         self.counted_on: Path | None = None  # the one that checkpoint.json names
         self.generators: dict[str, Tensor] = {}
@@ -69,6 +74,7 @@ class Checkpoints:
         """Tell whether the training has gone on for long enough since the last checkpoint."""
         return devices.first() and time.monotonic() >= self.next
 
+    @errors.section(SECTION)
     def write(self, progress: Progress) -> None:
         """Write a checkpoint, between two steps of the optimizer: no gradient is kept.
 
@@ -108,6 +114,7 @@ class Checkpoints:
         self._remove_all_but(self.folder / NAME, *needed)
         self._wait(time.monotonic() - start)
 
+    @errors.section(SECTION)
     def keep_best(self, epoch: int) -> None:
         """Keep the weights of this epoch: on disk, not in memory. Raises as write does."""
         self._check(f"epoch {epoch}")
@@ -124,11 +131,12 @@ class Checkpoints:
         self.network.load_state_dict(load_file(self.best))
         devices.wait()  # the first process may remove the file from here on
 
+    @errors.section(SECTION)
     def resume(self) -> Progress:
         """Bring network and optimizer to the checkpoint and return it; an empty one without any.
 
         A damaged checkpoint is set aside, in the folder `damaged`, and said so on stderr. The first
-        process must have done so before the others resume. Raises OSError where one of them finds
+        process must have done so before the others resume. Raises StorageError where one finds
         damage that the first did not.
         """
         path = self.folder / NAME
@@ -152,6 +160,7 @@ class Checkpoints:
         for name, state in self.generators.items():
             _GENERATORS[name][1](state)
 
+    @errors.section("Try one setting")
     def _check(self, when: str) -> None:
         for name, value in _changing(self.network).items():
             if not torch.isfinite(value).all():
@@ -182,7 +191,7 @@ class Checkpoints:
 
     def _set_aside(self, reason: str) -> None:
         if not devices.first():
-            raise OSError(f"{reason}; the first process could read it")
+            raise StorageError(f"{reason}; the first process could read it")
         aside = self.folder / "damaged"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
@@ -205,23 +214,22 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    try:
+    with errors_of_the_disk(unfinished):
         save_file(tensors, unfinished)
-    except SafetensorError as error:
-        unfinished.unlink(missing_ok=True)  # a full disk needs the room
-        raise OSError(f"{path}: {error}") from error
     unfinished.replace(path)
 
 
-def _seconds() -> float:
-    given = os.environ.get(SECONDS, "30")
+@contextmanager
+def errors_of_the_disk(path: Path) -> Iterator[None]:
+    """Raise OSError where safetensors, which has one kind of error for all, cannot write a file."""
     try:
-        seconds = float(given)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise DataError(f"{SECONDS}: {given!r}; permitted: seconds between checkpoints, 0 or more")
-    return seconds
+        yield
+    except SafetensorError as error:
+        path.unlink(missing_ok=True)  # a full disk needs the room
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def _changing(network: nn.Module) -> dict[str, Tensor]:

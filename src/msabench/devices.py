@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Integer, Num, Shaped
 from torch import Tensor, nn
 
-from msabench.errors import DeviceError
+from msabench import errors, program
+from msabench.errors import DeviceError, ProcessError
 
 T = TypeVar("T")
 
@@ -34,11 +35,12 @@ def first() -> bool:
     return _rank() == 0
 
 
+@errors.section("Systems")
 def join(kind: str) -> torch.device:
     """Meet the other processes and return the device of this one, of that kind.
 
     Raises DeviceError without accelerate, for a kind that several processes cannot use, and for
-    more processes than GPUs.
+    more processes than GPUs, ParamsError for what the environment says amiss.
     """
     if not several():
         return torch.device(kind)
@@ -50,11 +52,13 @@ def join(kind: str) -> torch.device:
         raise DeviceError(
             f"device: {kind!r} is for one process; permitted for {_count()}: cpu, cuda"
         )
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", _count()))
+    here = program.whole("LOCAL_WORLD_SIZE", _count(), 1, _count())
     if kind == "cuda" and here > torch.cuda.device_count():
         raise DeviceError(
             f"{here} processes for {torch.cuda.device_count()} GPUs; one each is needed"
         )
+    program.whole("LOCAL_RANK", 0, 0, here - 1)  # accelerate reads these two
+    program.whole("MASTER_PORT", 0, 0, 65535)
     # Without it accelerate sets the number of threads, which `threads` in params.yaml decides.
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     if not torch.distributed.is_initialized():
@@ -166,11 +170,11 @@ def wait() -> None:
 
 
 def _count() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return program.whole("WORLD_SIZE", 1, 1)
 
 
 def _rank() -> int:
-    return int(os.environ.get("RANK", "0")) if several() else 0
+    return program.whole("RANK", 0, 0, _count() - 1) if several() else 0
 
 
 def _device() -> torch.device:
@@ -182,11 +186,12 @@ def _device() -> torch.device:
 @contextmanager
 def _heard() -> Iterator[None]:
     """Say in one line that another process has ended, which the exchange with it tells first."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise ConnectionError(
-            f"no answer of another process, which may tell why: {error}"
-        ) from error
+    with errors.section("Systems"):
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ProcessError(
+                f"no answer of another process, which may tell why: {error}"
+            ) from error

@@ -15,8 +15,8 @@ import tenacity
 from filelock import FileLock
 from tqdm import tqdm
 
-from msabench import hashes
-from msabench.errors import DataError
+from msabench import hashes, program
+from msabench.errors import DataError, ParamsError
 from msabench.params import Dataset
 
 Result = TypeVar("Result")
@@ -47,6 +47,8 @@ def obtain(name: str, dataset: Dataset, *, file: str, sha256: str, folder: bool 
         raise DataError(f"datasets.{name}: {found}; {by_hand}")
     try:
         return fetch(dataset.url, file, sha256)
+    except ParamsError:
+        raise
     except DataError as error:
         raise DataError(f"{error}, or {by_hand}") from error
     except Exception as error:  # each of fsspec's backends has errors of its own
@@ -114,12 +116,18 @@ def fetch(url: str, file: str, sha256: str) -> Path:
     """Return the file at the url, verified, from a cache where an earlier run left it there."""
     if url.startswith("hf://"):
         return _fetch_from_hub(url, sha256)
-    cache = Path(os.environ.get("MSABENCH_CACHE") or platformdirs.user_cache_dir("msabench"))
-    if not cache.is_absolute():  # queued runs work elsewhere, and would fetch it again
-        raise DataError(f"environment variable MSABENCH_CACHE: '{cache}' is relative")
+    default = Path(platformdirs.user_cache_dir("msabench"))
+    cache = program.variable("MSABENCH_CACHE", default, _cache, "the absolute path of a folder")
     target = cache / sha256[:16] / file
     _complete(target, url, {}, sha256)
     return target
+
+
+def _cache(text: str) -> Path:
+    path = Path(text)  # absolute, as queued runs work elsewhere, and would fetch it again
+    if not path.is_absolute() or (path.exists() and not path.is_dir()):
+        raise ValueError(text)
+    return path
 
 
 def _fetch_from_hub(url: str, sha256: str) -> Path:

@@ -1,4 +1,14 @@
-"""Which errors the user can mend: each is told in one line that names a section of the README."""
+"""Which errors the user can mend: each is told in one line that names a section of the README.
+
+All else is a defect of the code, and ends in a traceback.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 INTERRUPTED = "interrupted: `dvc repro` goes on from the last checkpoint"
 INTERRUPTED_STATUS = 130  # what a shell reports of a command that Ctrl-C ended
@@ -20,28 +30,72 @@ class EncoderError(DataError):
     """A text encoder that is not there, or is not the one that was published."""
 
 
-# The first kind that fits an error tells its section. All else is a defect of the code, and ends in
-# a traceback.
-SECTIONS: dict[type[Exception], str] = {
-    DeviceError: "Systems",
-    EncoderError: "The report's own setting",
-    DataError: "Data",
-    ParamsError: "Try one setting",
-    FloatingPointError: "Try one setting",
-    MemoryError: "Try one setting",
-    OSError: "Interrupted",
-    ModuleNotFoundError: "Systems",
+class StorageError(DataError):
+    """A file that cannot be written, or that not all processes read alike."""
+
+
+class ProcessError(DataError):
+    """Another process, here or elsewhere, that is in the way, has ended, or has failed."""
+
+
+# What the machine refuses, whatever the code does: its disks and their quotas, rights, limits of a
+# process, memory, names that are too long for the file system, a disk or network drive that breaks.
+REFUSED = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ENAMETOOLONG),
+    *(errno.EIO, errno.ESTALE),
 }
-MENDABLE = tuple(SECTIONS)
+OUTPUTS = ("data", "runs", "predictions", "metrics", "plots")  # folders that the pipeline makes
+OURS = ("msabench", "stages")
+INSTALLATION = "Systems"  # the section for a package that is missing, wherever it is imported
 
 
-def told(error: BaseException, place: str = "", section: str = "") -> str:
-    """Return the line that tells of one of the MENDABLE errors.
-
-    place: what was to run. section: of the README, where it is not that of the kind of error.
-    """
-    section = section or next(name for kind, name in SECTIONS.items() if isinstance(error, kind))
-    reason = " ".join(str(error).split())
+def mendable(error: BaseException) -> bool:
+    """Tell whether the user can mend what raised an error, rather than who changes the code."""
     if isinstance(error, ModuleNotFoundError):
-        reason += "; `make repro` installs what is needed"
-    return f'error: {place}{": " if place else ""}{reason} (README: "{section}")'
+        package = (error.name or "").partition(".")[0]
+        return package not in OURS and package not in sys.stdlib_module_names
+    if isinstance(error, FileNotFoundError):
+        return _is_output(error.filename)
+    if isinstance(error, OSError):
+        return error.errno in REFUSED
+    return isinstance(error, ParamsError | DataError | FloatingPointError | MemoryError)
+
+
+def _is_output(path: object) -> bool:
+    """Tell whether a path lies in a folder that the pipeline makes, here or in another tree."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        return False
+    full = Path(os.path.abspath(os.fsdecode(path)))
+    trees = [folder.parent for folder in (full, *full.parents) if folder.name in OUTPUTS]
+    return any(
+        tree.is_dir() and (tree.samefile(".") or (tree / "dvc.yaml").is_file()) for tree in trees
+    )
+
+
+@contextmanager
+def section(name: str) -> Iterator[None]:
+    """Let an error inside name this section of the README, unless one further inside does.
+
+    Around a block, or as a decorator of a function.
+    """
+    try:
+        yield
+    except Exception as error:
+        if mendable(error):
+            vars(error).setdefault("section", name)
+        raise
+
+
+def told(error: BaseException, place: str = "") -> str:
+    """Return the line that tells of an error that is `mendable`. place: what was to run."""
+    reason = " ".join(str(error).split())
+    named = getattr(error, "section", "")
+    if isinstance(error, ModuleNotFoundError):
+        reason, named = f"{reason}; `make repro` installs what is needed", INSTALLATION
+    elif isinstance(error, FileNotFoundError):
+        reason = f"{os.fsdecode(error.filename)} is missing: `dvc repro` makes it"
+    elif isinstance(error, MemoryError) and not reason:
+        reason = "out of memory; try a smaller batch_size, or end what else runs on this machine"
+    pointer = f' (README: "{named}")' if named else ""
+    return f"error: {place}{': ' if place else ''}{reason}{pointer}"

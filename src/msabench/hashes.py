@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-import sys
-from errno import ELOOP
 from pathlib import Path
+
+from msabench import program
+from msabench.errors import DataError
 
 
 def of_file(path: Path) -> str:
@@ -16,7 +17,7 @@ def of_file(path: Path) -> str:
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
     """Return the files below the folder, in order, but not those whose names begin with a dot.
 
-    Raises OSError for a link that leads to no file: nothing would tell what is behind it.
+    Raises DataError for a link that leads to no file: nothing would tell what is behind it.
     """
     paths = [
         path
@@ -25,7 +26,7 @@ def files_in(folder: Path, pattern: str = "*") -> list[Path]:
     ]
     for path in paths:
         if path.is_symlink() and not path.is_file():
-            raise OSError(ELOOP, "a link that leads to no file; links to files are permitted", path)
+            raise DataError(f"{path}: a link that leads to no file; links to files are permitted")
     return [path for path in paths if path.is_file()]
 
 
@@ -37,16 +38,33 @@ def of_folder(folder: Path, pattern: str = "*") -> dict[str, str]:
 
 
 def of_data(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the list of all files of a folder with theirs."""
+    """Return the SHA-256 of a file, or of the list of all files of a folder with theirs.
+
+    Raises DataError where there is nothing to hash: that hash would fit anything empty.
+    """
     if not path.is_dir():
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty")
         return of_file(path)
-    return hashlib.sha256(json.dumps(of_folder(path)).encode()).hexdigest()
+    files = of_folder(path)
+    if not files:
+        raise DataError(f"{path}: the folder has no file, or none but hidden ones")
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
+def main() -> None:
+    """Print the hash of the one path that is given."""
+    parser = program.Parser(prog="python -m msabench.hashes", description=of_data.__doc__)
+    parser.add_argument("path", help="of a file or folder")
+    path = parser.parse_args().path
+    if not path:
+        parser.error("DATA is not given: make hash DATA=/path")
+    with program.one_line("Data"):
+        try:
+            print(of_data(Path(path)))
+        except OSError as error:  # of this path, which the user gave
+            raise DataError(f"{error.filename}: {error.strerror}") from error
 
 
 if __name__ == "__main__":
-    if not sys.argv[1]:
-        sys.exit("error: DATA is not given: make hash DATA=/path")
-    try:
-        print(of_data(Path(sys.argv[1])))
-    except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}")
+    main()

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from ruamel.yaml import YAML, YAMLError
 
+from msabench import errors
 from msabench.errors import ParamsError
 from msabench.labels import SIMS, LabelScale
 
@@ -158,6 +159,7 @@ EXPANDED = {
 }
 
 
+@errors.section("Try one setting")
 def load(path: Path) -> Params:
     """Read and check params.yaml. Raises ParamsError naming the first wrong setting."""
     content = _read(path)
@@ -167,6 +169,7 @@ def load(path: Path) -> Params:
         raise ParamsError(describe(error, str(path))) from error
 
 
+@errors.section("Try one setting")
 def check_expanded(path: Path) -> None:
     """Raise ParamsError where DVC cannot expand dvc.yaml by what params.yaml holds."""
     content = _read(path)
@@ -183,7 +186,12 @@ def _read(path: Path) -> object:
     try:
         # YAML 1.2, as DVC reads it: 2e-5 is a number, which in YAML 1.1 is a string.
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
+    except OSError as error:
+        raise ParamsError(f"{path}: {error.strerror}; run in the folder that has it") from error
+    except UnicodeDecodeError as error:
+        place = f"byte {error.start}, {error.object[error.start : error.start + 1]!r}"
+        raise ParamsError(f"{path}: {place} is not UTF-8; save the file as UTF-8") from error
+    except (YAMLError, ValueError) as error:  # the latter of a date that is none
         raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
 
 

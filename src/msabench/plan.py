@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from msabench import models, sources
+from msabench import errors, models, sources
 from msabench.errors import ParamsError
 from msabench.params import Params
 from msabench.text import cache_name
@@ -38,6 +38,7 @@ SWEEP_MODEL = "ours"
 TOP_SETTINGS = ("batch_size", "lr", "bert_lr", "transformer_dim")
 
 
+@errors.section("Try one setting")
 def resolve(params: Params) -> dict[str, Config]:
     """Return the configuration of every run, by its name, and of every stage, as `stages/<name>`.
 

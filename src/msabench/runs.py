@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msabench import devices, models
+from msabench import devices, errors, models
 from msabench.errors import DataError
 from msabench.layers import Standardize
 from msabench.models import Regressor
@@ -37,8 +37,9 @@ def fit_and_predict(
         text_encoder=config["text_encoder"],
         device=config["device"],
     )
-    history = regressor.fit(train, splits["valid"], seed=seed, scratch=scratch)
-    found = {split: regressor.predict(splits[split]) for split in ("valid", "test")}
+    with errors.section("Try one setting"):
+        history = regressor.fit(train, splits["valid"], seed=seed, scratch=scratch)
+        found = {split: regressor.predict(splits[split]) for split in ("valid", "test")}
     if devices.first():
         outcome.mkdir(parents=True, exist_ok=True)
         for split, predictions in found.items():

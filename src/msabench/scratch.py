@@ -6,24 +6,23 @@ continues from a checkpoint of other code, packages, settings, data or seed.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EBUSY
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
-from msabench import devices, hashes
+from msabench import devices, errors, hashes, program
+from msabench.errors import ProcessError
 
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
 MANIFEST = "sha256.json"
 SECONDS = "MSABENCH_LOCK_SECONDS"  # how long to wait for the end of another that holds a folder
-WAIT = float(os.environ.get(SECONDS, 10))  # a run whose `dvc` was killed ends within five
+WAIT = 10.0  # by default: a run whose `dvc` was killed ends within five
 
 
 @contextmanager
@@ -34,7 +33,7 @@ def folder(root: Path, name: str, *decisive: Path, machine: str) -> Iterator[Pat
     machine: what computes, as one kind may go on with other numbers than another.
     The folder is removed once what runs inside has succeeded, and kept if it has not. Of several
     processes the first holds it for all.
-    Raises OSError where another process holds it.
+    Raises ProcessError where another process holds it.
     """
     content = [
         hashes.of_folder(path, "*.py") if path.is_dir() else hashes.of_file(path)
@@ -46,18 +45,23 @@ def folder(root: Path, name: str, *decisive: Path, machine: str) -> Iterator[Pat
         yield place
         return
     root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / f"{place.name}.lock", timeout=WAIT)
-    try:
-        lock.acquire()
-    except Timeout:
-        reason = "another process trains this run; wait for its end"
-        raise OSError(EBUSY, reason, str(place)) from None
+    lock = FileLock(root / f"{place.name}.lock", timeout=program.seconds(SECONDS, WAIT))
+    _acquire(lock, place)
     try:
         _tell_of_others(root, name, place)
         yield place
         shutil.rmtree(place, ignore_errors=True)
     finally:
         lock.release()
+
+
+@errors.section("Interrupted")
+def _acquire(lock: BaseFileLock, place: Path) -> None:
+    try:
+        lock.acquire()
+    except Timeout:
+        reason = "another process trains this run; wait for its end"
+        raise ProcessError(f"{place}: {reason}") from None
 
 
 def once(place: Path, make: Callable[..., object]) -> None:

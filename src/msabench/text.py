@@ -22,13 +22,14 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from msabench import encoders
+from msabench import encoders, errors
 from msabench.batches import Padded, in_order_of_length
 from msabench.errors import EncoderError
 from msabench.layers import pool
 from msabench.params import Pooling, TrainableLayers
-from msabench.utterances import Ragged
+from msabench.utterances import Ragged, save_array
 
+SECTION = "The report's own setting"  # of the README
 # Values of layers' outputs (b t d, summed over layers) whose layers keep what the backward pass
 # reads, about a hundred bytes for each: 7 layers of bert-base for 32 texts of 50 tokens.
 KEPT = 9_000_000
@@ -89,6 +90,7 @@ def run_layers(
     return states
 
 
+@errors.section(SECTION)
 def build_encoder(
     name: str, trainable_layers: TrainableLayers, pooling: Pooling, width: int
 ) -> TextEncoder:
@@ -108,6 +110,7 @@ def build_encoder(
     )
 
 
+@errors.section(SECTION)
 def frozen_layers(trainable_layers: TrainableLayers, layers: int) -> int:
     """Return how many lower layers are frozen. Raises EncoderError for more than there are."""
     if trainable_layers == "all":
@@ -130,6 +133,7 @@ def transformers() -> Any:
     return transformers
 
 
+@errors.section(SECTION)
 def load_bert(name: str) -> Any:
     """Load a BERT by name (on the hub) or folder. Raises EncoderError where there is none."""
     try:
@@ -152,6 +156,7 @@ def load_bert(name: str) -> Any:
         raise _not_found(name, error) from error
 
 
+@errors.section(SECTION)
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a text encoder. Raises EncoderError where there is none."""
     try:
@@ -241,7 +246,7 @@ def encode(
     arrays = {}
     for name, (trainable_layers, _) in wanted.items():
         offsets = tokens.offsets if trainable_layers else np.arange(len(tokens) + 1)
-        np.save(folder / f"{name}.offsets.npy", offsets)
+        save_array(folder / f"{name}.offsets.npy", offsets)
         arrays[name] = np.lib.format.open_memmap(
             folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(int(offsets[-1]), width)
         )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from msabench import checkpoints, devices, interruption
+from msabench import checkpoints, devices, errors, interruption
 from msabench.batches import Batch, cost, in_order_of_length, shuffled
 from msabench.checkpoints import Checkpoints, History, Progress
 from msabench.errors import DeviceError
@@ -102,6 +102,7 @@ class Schedule(Strict):
     decay: Literal["none", "linear"] = "none"
 
 
+@errors.section("Systems")
 def choose_device(device: Device) -> torch.device:
     """Return the device asked for; auto takes CUDA, then Apple's MPS, then the CPU.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
 
-from msabench.errors import DataError
+from msabench.errors import DataError, StorageError
 
 MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
@@ -78,8 +78,8 @@ class Ragged:
 
     def save(self, folder: Path, name: str) -> None:
         """Write name.npy and name.offsets.npy."""
-        np.save(folder / f"{name}.npy", self.values)
-        np.save(folder / f"{name}.offsets.npy", self.offsets)
+        save_array(folder / f"{name}.npy", self.values)
+        save_array(folder / f"{name}.offsets.npy", self.offsets)
 
     @classmethod
     def load(cls, folder: Path, name: str) -> "Ragged":
@@ -198,9 +198,9 @@ class Utterances:
             text["videos"] = self.video_names
         content = json.dumps(text, ensure_ascii=False, indent=0) + "\n"
         (folder / "text.json").write_text(content, encoding="utf-8")
-        np.save(folder / "labels.npy", self.labels)
+        save_array(folder / "labels.npy", self.labels)
         for name, labels in self.unimodal_labels.items():
-            np.save(folder / f"labels.{name}.npy", labels)
+            save_array(folder / f"labels.{name}.npy", labels)
         for name, ragged in self.sequences.items():
             ragged.save(folder, name)
         if self.given_tokens is not None:
@@ -228,6 +228,16 @@ class Utterances:
             repairs=schema["repairs"],
             video_names=text.get("videos"),
         )
+
+
+def save_array(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
+    """Write a .npy file. Raises StorageError where NumPy writes a part and does not say why."""
+    try:
+        np.save(path, array)
+    except OSError as error:
+        if error.errno is None:
+            raise StorageError(f"{path}: {error}; is the disk full?") from error
+        raise
 
 
 def video_of(id: str) -> str:

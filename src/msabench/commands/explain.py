@@ -10,6 +10,9 @@ examples:
   python -m msabench explain --run runs/ours
   python -m msabench explain --run runs/ours --list | head
   python -m msabench explain --run runs/ours-1 'test00062$_$4' --json
+  python -m msabench explain --run runs/ours-1 --json -- '-3g5yACwYnA$_$0'
+
+`--` stands before an id that begins with `-`.
 """
 
 import argparse

@@ -11,7 +11,9 @@ examples:
   python -m msabench predict --run runs/ours --text "fine" --audio a.npy --vision v.npy
   python -m msabench predict --run runs/svm-1 --csv clips.csv --json
   cat lines.txt | python -m msabench predict --run runs/ours -
+  python -m msabench predict --run runs/ours -- "-meh" "-hmm"
 
+`--` stands before texts of which one begins with `-`; as a value such a text is `--text=-meh`.
 A csv (UTF-8) has the columns text, and if you have them id, audio and vision: paths from the csv's
 folder, or nothing.
 

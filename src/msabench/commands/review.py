@@ -54,7 +54,14 @@ def main(options: argparse.Namespace) -> None:
     text = review.comment(found, options.base, links)
     print(text, end="")
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text, encoding="utf-8")
+        _write(options.output, text)
     if found.stale or not found.models or review.HERE in found.unread:
         sys.exit(1)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:  # of the path that the user gave
+        raise DataError(f"--output {path}: {error.strerror}") from error

@@ -14,6 +14,7 @@ try:  # scikit-learn-intelex, on x86 alone: the same solution, several times fas
 except ImportError:
     from sklearn.svm import SVR
 
+from msabench.checkpoints import errors_of_the_disk
 from msabench.training import History
 from msabench.utterances import Ragged, Utterances
 
@@ -95,7 +96,9 @@ class SVM:
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors."""
-        save_file(self.fitted, folder / "weights.safetensors")
+        path = folder / "weights.safetensors"
+        with errors_of_the_disk(path):
+            save_file(self.fitted, path)
 
     def load(self, folder: Path) -> None:
         """Read weights.safetensors."""

@@ -3,7 +3,8 @@
 A source has `read(path, **settings)`, which gives the splits train, valid and test; one that makes
 its data has `simulate(**settings)` and `write(path, **settings)` too. The settings that
 params.yaml may give a data set are the keyword-only arguments of `simulate`, or else of `read`.
-A source of data that is a folder binds `FOLDER = True`.
+A source of data that is a folder binds `FOLDER = True`; one that has a section of its own in the
+README binds `SECTION`, which errors in its data name.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from msabench import errors
 from msabench.errors import ParamsError
 from msabench.params import describe, settings_of
 from msabench.utterances import Utterances
@@ -35,6 +37,11 @@ def makes_data(source: str) -> bool:
 def reads_folder(source: str) -> bool:
     """Return whether the raw data are a folder, instead of one file."""
     return getattr(load(source), "FOLDER", False)
+
+
+def section(source: str) -> str:
+    """Return the section of the README that tells what the raw data of a source must be."""
+    return getattr(load(source), "SECTION", "Data")
 
 
 def check_settings(source: str, settings: Mapping[str, Any], where: str) -> None:
@@ -61,4 +68,5 @@ def not_finite(source: str, settings: Mapping[str, Any]) -> str:
 
 def read(source: str, path: Path, settings: Mapping[str, Any]) -> dict[str, Utterances]:
     """Read raw data with the source of that name. Raises DataError for what is wrong in it."""
-    return load(source).read(path, **settings)
+    with errors.section(section(source)):
+        return load(source).read(path, **settings)

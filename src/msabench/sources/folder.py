@@ -39,6 +39,7 @@ from msabench.sources._frames import Frames, NotFinite, map_array, map_frames
 from msabench.utterances import SPLITS, Utterances, split_meant
 
 FOLDER = True
+SECTION = "Your own recordings"
 
 FRAMES = ("audio", "vision")
 TABLE = "utterances.csv"

@@ -1,0 +1,151 @@
+"""What all programs share: arguments, environment variables, and how an error ends them."""
+
+import argparse
+import math
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise, takewhile
+from typing import Any, NoReturn, TypeVar
+
+from msabench import errors
+
+T = TypeVar("T")
+
+DEBUG = "MSABENCH_DEBUG"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser with `--debug`, whose errors are one line; it keeps the line breaks of its help."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
+        self.words: list[str] = []
+        self.add_argument("--debug", action=_Debug, help=f"show tracebacks, as {DEBUG}=1 does")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse; what is unknown is an error here, where a command's own parser knows its usage."""
+        self.words = sys.argv[1:] if args is None else list(args)
+        options, unknown = super().parse_known_args(self.words, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        said = " ".join(f"{message}{self._hint()}; {self.format_usage()}".split())
+        self.exit(2, f"error: {said}\n")
+
+    def _hint(self) -> str:
+        """Say how to give what begins with `-` and is no option, as ids and texts may."""
+        options = {option: action for action in self._actions for option in action.option_strings}
+        takes_words = any(
+            not action.option_strings and action.nargs != argparse.PARSER
+            for action in self._actions
+        )
+        words = takewhile(lambda word: word != "--", self.words)
+        for before, word in pairwise(["", *words]):
+            name = word.partition("=")[0]
+            if (
+                word[:1] != "-"
+                or word == "-"
+                or self._negative_number_matcher.match(word)
+                or any(option.startswith(name) for option in options)
+            ):
+                continue
+            if before in options and options[before].nargs is None:
+                return f'; a value that begins with "-" needs "=": {before}={shlex.quote(word)}'
+            if takes_words:
+                return (
+                    '; what begins with "-" and is no option needs "--" before it: '
+                    f"-- {shlex.quote(word)}"
+                )
+        return ""
+
+
+class _Debug(argparse.Action):
+    """Set the environment variable, which the programs that this one starts see too."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, *_: object) -> None:
+        os.environ[DEBUG] = "1"
+
+
+@contextmanager
+def one_line(section: str, place: str = "") -> Iterator[None]:
+    """End the program with one line and status 1 where an error inside is the user's to mend.
+
+    section: of the README, for an error that names none. place: what was to run.
+    """
+    try:
+        with errors.section(section):
+            _check_environment()
+            yield
+    except Exception as error:
+        if shows_traceback(error):
+            raise
+        sys.exit(errors.told(error, place))
+
+
+def shows_traceback(error: BaseException) -> bool:
+    """Tell whether an error ends in a traceback: a defect does, and with `--debug` any."""
+    return not errors.mendable(error) or os.environ.get(DEBUG) == "1"
+
+
+@errors.section("Experiments")
+def _check_environment() -> None:
+    """Refuse what would have another effect than was meant, before a library reads it."""
+    variable(DEBUG, 0, {"0": 0, "1": 1}.__getitem__, "0 or 1")
+    # OpenMP takes one number, or one for each level of nesting; for anything else, all cores.
+    variable("OMP_NUM_THREADS", [1], _each_whole, "a number of threads, 1 or more")
+
+
+def variable(name: str, default: T, read: Callable[[str], T], permitted: str) -> T:
+    """Return what an environment variable says; the default where it is not set, or empty.
+
+    read: raises ValueError or KeyError for what is not permitted. Raises ParamsError.
+    """
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    try:
+        return read(text)
+    except (KeyError, ValueError):
+        raise errors.ParamsError(
+            f"environment variable {name}: {text!r}; permitted: {permitted}"
+        ) from None
+
+
+def seconds(name: str, default: float) -> float:
+    """Return the seconds that an environment variable says. Raises ParamsError."""
+
+    def read(text: str) -> float:
+        if not 0 <= float(text) < math.inf:
+            raise ValueError(text)
+        return float(text)
+
+    return variable(name, default, read, "seconds, 0 or more")
+
+
+def whole(name: str, default: int, low: int, high: int | None = None) -> int:
+    """Return the whole number that an environment variable says. Raises ParamsError."""
+    range_ = f"a whole number, {low} or more" if high is None else f"{low} to {high}"
+    return variable(name, default, lambda text: _whole(text, low, high), range_)
+
+
+def _each_whole(text: str) -> list[int]:
+    return [_whole(part, 1) for part in text.split(",")]
+
+
+def _whole(text: str, low: int, high: int | None = None) -> int:
+    number = int(text)
+    if number < low or (high is not None and number > high):
+        raise ValueError(text)
+    return number
