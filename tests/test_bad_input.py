@@ -123,10 +123,6 @@ def test_an_error_in_the_data_names_the_section_of_the_source(tree, source, sect
         line = error()
         assert message in line
         assert line.endswith(f'(README: "{section}")')
-    (file.parent / "more").touch()
-    if source == "folder":
-        assert "SHA-256" in (line := error())
-        assert line.endswith(f'(README: "{section}")')
 
 
 def test_a_file_that_is_not_there(tree):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from msabench import checkpoints, devices, errors, interruption, scratch, training
-from msabench.errors import DeviceError
+from msabench.errors import DeviceError, ParamsError
 from msabench.training import Network
 from stages import PARENT
 from tests.conftest import until
@@ -228,6 +228,31 @@ def test_a_device_that_several_cannot_have(device, told, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(DeviceError, match=told):
         devices.join(device)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two'; permitted: a whole number, 1 or more"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE: '0'; permitted: a whole number, 1 or more"),
+        ({"RANK": "2"}, "RANK: '2'; permitted: 0 to 1"),
+        ({"LOCAL_WORLD_SIZE": "0"}, "LOCAL_WORLD_SIZE: '0'; permitted: 1 to 2"),
+        ({"LOCAL_WORLD_SIZE": "3"}, "LOCAL_WORLD_SIZE: '3'; permitted: 1 to 2"),
+        ({"LOCAL_RANK": "first"}, "LOCAL_RANK: 'first'; permitted: 0 to 1"),
+        ({"MASTER_PORT": "99999"}, "MASTER_PORT: '99999'; permitted: 0 to 65535"),
+        ({"RANK": "", "MASTER_PORT": ""}, "WORLD_SIZE: '2', but not set: RANK, MASTER_PORT; "),
+    ],
+)
+def test_what_the_environment_says_amiss_of_several_processes_is_one_line(
+    variables, message, monkeypatch
+):
+    pytest.importorskip("accelerate")
+    launch = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in {"WORLD_SIZE": "2", **launch, **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises((ParamsError, DeviceError), match=message) as caught:
+        training.choose_device("cpu")
+    assert errors.told(caught.value).endswith(' (README: "Systems")')
 
 
 def test_without_accelerate_it_is_one_line(monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from msabench import download, hashes
-from msabench.errors import DataError
+from msabench.errors import DataError, ParamsError
 from msabench.params import Dataset
 from tests.hub_server import Server
 
@@ -81,6 +81,15 @@ def test_what_to_do(places, message, monkeypatch):
     monkeypatch.setenv("WHERE", "a.csv")
     with pytest.raises(DataError, match=message):
         download.obtain("d", dataset(**places), file="a.csv", sha256="0" * 64)
+
+
+@pytest.mark.parametrize("cache", ["cache", "~/cache", "{file}"])
+def test_a_senseless_cache_is_refused(cache, file, monkeypatch):
+    value = cache.format(file=file)
+    monkeypatch.setenv("MSABENCH_CACHE", value)
+    message = f"^environment variable MSABENCH_CACHE: '{value}'; permitted: the absolute path of a"
+    with pytest.raises(ParamsError, match=message):
+        download.obtain("d", dataset(url="https://h/a.csv"), file="a.csv", sha256="0" * 64)
 
 
 def test_verify(file):

@@ -57,8 +57,7 @@ def join(kind: str) -> torch.device:
         raise DeviceError(
             f"{here} processes for {torch.cuda.device_count()} GPUs; one each is needed"
         )
-    program.whole("LOCAL_RANK", 0, 0, here - 1)  # accelerate reads these two
-    program.whole("MASTER_PORT", 0, 0, 65535)
+    _check_launch(here)
     # Without it accelerate sets the number of threads, which `threads` in params.yaml decides.
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     if not torch.distributed.is_initialized():
@@ -66,6 +65,22 @@ def join(kind: str) -> torch.device:
             PartialState(cpu=kind == "cpu")
         atexit.register(torch.distributed.destroy_process_group)  # its threads must not outlive it
     return PartialState().device
+
+
+def _check_launch(here: int) -> None:
+    """Refuse what accelerate would take for one process, or not understand.
+
+    Raises DeviceError for a variable that is not set, ParamsError for one without sense.
+    """
+    needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    if unset := [name for name in needed if not os.environ.get(name)]:
+        raise DeviceError(
+            f"environment variable WORLD_SIZE: '{_count()}', but not set: {', '.join(unset)}; "
+            "`accelerate launch` and `torchrun` set them all; for one process set none"
+        )
+    _rank()
+    program.whole("LOCAL_RANK", 0, 0, here - 1)
+    program.whole("MASTER_PORT", 0, 0, 65535)
 
 
 def part(index: Integer[np.ndarray, " b"], chance: int) -> tuple[Integer[np.ndarray, " p"], float]:
