@@ -130,7 +130,7 @@ bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an ho
 
 # What took hours, and no cache of DVC holds: checkpoints, `make real`, `make bench`.
 HOURS := $(wildcard runs/scratch runs/real runs/bench)
-clean: ## remove what the pipeline made, but not its cache, nor what took hours: ALL=1 removes that too
+clean: ## remove what the pipeline made; what took hours only with ALL=1, its cache never
 	rm -rf data predictions
 	$(if $(filter 1,$(ALL)),rm -rf runs,test ! -d runs || find runs -mindepth 1 -maxdepth 1 $(HOURS:%=! -path %) -exec rm -rf {} +)
 	$(if $(filter 1,$(ALL)),,$(if $(HOURS),@echo 'kept: $(HOURS); make clean ALL=1 removes these too'))

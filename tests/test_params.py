@@ -47,7 +47,11 @@ def test_rates_are_numbers():
             "    path: label.csv\n",
             r"path: 'label.csv' is relative",
         ),
-        ("[-1.0, 1.0]", "[1.0, 1.0]", r"sims: label_range: \[1.0, 1.0\]; the first must be below"),
+        (
+            "[-1.0, 1.0]",
+            "[1.0, 1.0]",
+            r"sims: label_range: \[1, 1\]; permitted: the lowest label, then",
+        ),
         ("  batch_size_64:", "  ours:", r"sweep.ours: a model has this name"),
         ("\nlr: 0.0002", "\nlr: [", r"not valid YAML"),
         (

@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
+@errors.section("A grid, through the queue")
 def check_cache() -> None:
     """Raise DataError where the path of DVC's cache is not ASCII: no experiment runs in a copy."""
     from dvc.exceptions import DvcException

@@ -72,8 +72,6 @@ class Dataset(Strict):
         if self.path is not None and not Path(self.path).is_absolute():
             # Queued experiments run in other folders, where a relative path means something else.
             raise ValueError(f"path: {self.path!r} is relative; it must be absolute")
-        if not self.label_range[0] < self.label_range[1]:
-            raise ValueError(f"label_range: {self.label_range}; the first must be below the second")
         if (self.file is None) != (self.sha256 is None):
             raise ValueError("file and sha256 belong together: give both or neither")
         scale = self.scale
