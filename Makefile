@@ -58,13 +58,13 @@ else
 RUNS := stages $(if $(JOBS),--jobs "$(JOBS)")
 endif
 
-# Where runs fail, the tables show the others. A status above 128 is that of a signal, as Ctrl-C
-# sends it: nothing follows then (bash goes on after a program that has handled the signal itself).
+# Where runs fail (status 1), the tables show the others. Nothing follows wrong usage, nor Ctrl-C
+# (130): bash would go on after a program that has handled the signal itself.
 repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not run again
 	$(if $(CLUSTER),@$(BIN)/python -m stages.cluster --help >/dev/null)
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
-	$(BIN)/python -m $(RUNS) || { status=$$?; test $$status -lt 128 || exit $$status; \
+	$(BIN)/python -m $(RUNS) || { status=$$?; test $$status = 1 || exit $$status; \
 	  $(DVC) repro --single-item tables; $(DVC) repro --single-item report; \
 	  $(DVC) repro --single-item cards; exit 1; }
 	$(DVC) repro
