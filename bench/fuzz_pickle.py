@@ -360,7 +360,7 @@ def main() -> None:
         figures = {"seed": options.seed, "seconds": options.seconds, "failed": failed}
         record("fuzz_pickle", {"cases": counts.total(), **counts, **figures})
     print(f"{passed} passed, {failed} failed")
-    raise SystemExit(failed > 0)
+    raise SystemExit(failed > 0 or passed == 0)
 
 
 if __name__ == "__main__":

@@ -240,7 +240,7 @@ def main() -> None:
     if not disks:
         print("full and read-only disks were not tried")
     print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if failed or not passed else 0)
 
 
 if __name__ == "__main__":
