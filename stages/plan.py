@@ -1,10 +1,12 @@
 """params.yaml -> runs/plan/: one resolved, validated configuration per run and stage.
 
 Predictions of runs that the params no longer name are removed: the stages that read all of
-predictions/ would take them for results. DVC's cache keeps those of stages that had ended.
+predictions/ would take them for results. DVC's cache keeps those of stages that had ended. What has
+no name of a run stays, as .dvcignore keeps it from those stages.
 """
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from stages import run
 
 SECTION = "Try one setting"  # of the README
 OUT, PREDICTIONS = Path("runs/plan"), Path("predictions")
+OF_A_RUN = re.compile(r"[\w.+-]+-\d+|ablation-[\w.+-]+")
 
 
 def main() -> None:
@@ -31,9 +34,12 @@ def main() -> None:
 
 def _remove_all_but(named: set[str]) -> None:
     for folder in sorted(PREDICTIONS.glob("*/")):
-        if folder.name not in named:
+        if OF_A_RUN.fullmatch(folder.name) and folder.name not in named:
+            if folder.is_symlink():
+                folder.unlink()
+            else:
+                shutil.rmtree(folder)
             print(f"{folder}: removed, as params.yaml names no such run")
-            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

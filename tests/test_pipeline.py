@@ -302,6 +302,19 @@ def test_predictions_of_a_dropped_seed_are_no_results(clone):
     assert "up to date" in run(clone, "dvc", "status", "tables", "report", "cards").stdout
 
 
+def test_what_no_stage_wrote_is_no_result(clone):
+    """Neither a file of somebody's nor a copy among the predictions makes a stage stale."""
+    copy, notes = clone / "predictions/svm-1 copy", clone / "predictions/notes.txt"
+    shutil.copytree(clone / "predictions/svm-1", copy)
+    notes.write_text("mine")
+    assert "up to date" in run(clone, "dvc", "status", "tables", "report", "cards").stdout
+    run(clone, "dvc", "repro", "--force", "--single-item", "plan")
+    assert copy.exists()
+    assert notes.exists()
+    shutil.rmtree(copy)
+    notes.unlink()
+
+
 def test_the_base_value_changes_no_byte(clone):
     before = (clone / "params.yaml").read_bytes()
     made = run(clone, "dvc", "exp", "run", "--set-param", "lr=2e-4")
