@@ -276,6 +276,13 @@ def test_a_folder_below_the_root_is_reviewed_as_the_root(tree, write_comment, mo
     assert (tree / "runs/review/after/a.svg").read_text() == "<svg>2"
 
 
+def test_a_review_without_stages_fails(tree, write_comment):
+    (tree / "dvc.yaml").unlink()
+    text, status = write_comment("--base", "main")
+    assert text == ""
+    assert "dvc.yaml has no stage" in status
+
+
 def test_a_review_that_compares_no_metric_fails(tree, write_comment):
     """As where the pipeline has not run, neither here nor at the base."""
     git(tree, "rm", "--quiet", "-r", "--cached", "metrics")

@@ -91,6 +91,8 @@ def compare(root: Path, base: str) -> Review:
         metrics = repo.metrics.diff(a_rev=commit, targets=[SUMMARY], all=True)
         params = repo.params.diff(a_rev=commit).get("diff", {})
         stages = len(repo.index.stages)
+    if not stages:
+        raise DataError(f"{root}: dvc.yaml has no stage; there is nothing to compare")
     named = [
         (name if file == "params.yaml" else f"{file}: {name}", change["old"], change["new"])
         for file, changes in params.items()
@@ -228,7 +230,7 @@ def _verdict(review: Review) -> str:
     if review.stale:
         stale = f"{len(review.stale)} of {review.stages} stages stale"
         text = f"`dvc.lock` does not match the code: {stale}"
-    if not values:
+    if not values or HERE in review.unread:
         return f"**{text}; no metric was compared.**"
     text += f"; {moved} of {len(values)} metrics moved beyond noise"
     text += f" ({', '.join(f'{count[v]} {v}' for v in MOVED)})" if moved else ""
