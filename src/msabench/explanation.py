@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from msabench.errors import DataError
 from msabench.inference import Losses, Predictor
+from msabench.layers import varies
 from msabench.predictions import Predictions
 from msabench.text import load_bert
 from msabench.utterances import Ragged, Utterances, load_splits
@@ -92,8 +93,8 @@ def similarities(train: Utterances, one: Utterances, text_encoder: str) -> Float
         else:
             means = [_frame_means(frames) for frames in both]
         centre, spread = means[0].mean(axis=0), means[0].std(axis=0)
-        varies = spread > 1e-6 * np.maximum(np.abs(centre), 1e-6)
-        known, new = ((part - centre)[:, varies] / spread[varies] for part in means)
+        varying = varies(centre, spread)
+        known, new = ((part - centre)[:, varying] / spread[varying] for part in means)
         lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(new)
         cosines.append((known @ new[0]) / np.where(lengths > 0, lengths, 1.0))
     return np.mean(cosines, axis=0)

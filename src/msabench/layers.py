@@ -1,7 +1,7 @@
 """Layers that the networks share: each respects the true lengths of padded sequences."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -51,6 +51,14 @@ def mean_and_std(frames: Ragged) -> tuple[Float[np.ndarray, " d"], Float[np.ndar
     mean = np.sum(sums, axis=0) / len(values)
     squares = [np.square(values[chunk] - mean).sum(axis=0) for chunk in chunks]
     return mean, np.sqrt(np.sum(squares, axis=0) / len(values))
+
+
+def varies(mean: Any, std: Any) -> Any:
+    """Tell of features with these means and deviations which vary by more than rounding.
+
+    Both are arrays of NumPy, or tensors.
+    """
+    return std > 1e-6 * abs(mean).clip(1e-6)
 
 
 class EndState(nn.Module):
@@ -104,7 +112,7 @@ class Standardize(nn.Module):
         """Take mean and standard deviation over all frames; a constant feature is only centred."""
         mean, std = map(torch.from_numpy, mean_and_std(frames))
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, 1.0))
+        self.std.copy_(torch.where(varies(mean, std), std, 1.0))
 
     def forward(self, sequence: Padded) -> Padded:
         return Padded((sequence.values - self.mean) / self.std, sequence.lengths)

@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 from msabench import devices
 from msabench.batches import Batch
 from msabench.labels import LabelScale
-from msabench.layers import DropoutRate, EndState
+from msabench.layers import DropoutRate, EndState, varies
 from msabench.text import TextEncoder
 from msabench.training import Network
 from msabench.utterances import MODALITIES, Utterances
@@ -371,7 +371,7 @@ def _correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> floa
 
 def _varies(values: Float[np.ndarray, " n"]) -> bool:
     """Tell whether values differ by more than the rounding of the labels, which are float32."""
-    return bool(values.std() > 1e-6 * max(abs(values.mean()), 1e-6))
+    return bool(varies(values.mean(), values.std()))
 
 
 Model = SelfMM

@@ -15,6 +15,7 @@ except ImportError:
     from sklearn.svm import SVR
 
 from msabench.checkpoints import errors_of_the_disk
+from msabench.layers import varies
 from msabench.training import History
 from msabench.utterances import Ragged, Utterances
 
@@ -47,13 +48,13 @@ class SVM:
         """Fit on train; the solution is unique, so neither valid nor chance has a part in it."""
         features = self._features(train)
         mean, std = features.mean(axis=0), features.std(axis=0)
-        varies = std >= 1e-6 * np.maximum(np.abs(mean), 1e-6)
-        std[~varies] = 1.0  # a constant feature: only centred
+        varying = varies(mean, std)
+        std[~varying] = 1.0  # a constant feature: only centred
         if not self.standardize:
             mean, std = np.zeros_like(mean), np.ones_like(std)
         standardized = (features - mean) / std
         # scikit-learn's gamma="scale", for which a variance of rounding alone is none
-        gamma = 1.0 / (standardized.shape[1] * standardized.var()) if varies.any() else 1.0
+        gamma = 1.0 / (standardized.shape[1] * standardized.var()) if varying.any() else 1.0
         regression = SVR(C=self.C, epsilon=self.epsilon, gamma=gamma, cache_size=1000)
         if "n_jobs" in regression.get_params():  # scikit-learn's own has one thread
             regression.set_params(n_jobs=torch.get_num_threads())
