@@ -19,6 +19,7 @@ from msabench import __main__ as program
 from msabench import commands, errors
 from msabench.commands import _notes, _table
 from msabench.errors import DataError
+from msabench.labels import MOSEI, LabelScale
 from msabench.predictions import Predictions
 from msabench.utterances import Utterances
 from tests import trained_tree
@@ -244,7 +245,7 @@ def test_predict_reads_lines(run, monkeypatch):
         (
             "good\n\ufeffIt\N{RIGHT SINGLE QUOTATION MARK}s\n".encode("utf-8-sig")
             + "caf\xe9 \n".encode("cp1252"),
-            "line 3 of the input is not UTF-8: byte 4 of it is 0xe9; ",
+            "1 of 3 utterances not predicted: line 3 of the input is not UTF-8: byte 4 of it is ",
         ),
     ],
 )
@@ -581,9 +582,9 @@ def test_explain_refuses_other_data(fails, tree):
 
 def test_classes_are_the_signs_of_what_is_shown():
     values = [-1.0, -0.006, -0.004, 0.0, 0.004, 0.006, 2.5]
-    assert [_table.polarity(value) for value in values] == ["negative"] * 2 + ["neutral"] * 3 + [
-        "positive"
-    ] * 2
+    assert [_table.polarity(value, MOSEI) for value in values] == ["negative"] * 2 + [
+        "neutral"
+    ] * 3 + ["positive"] * 2
 
 
 def test_a_table_is_aligned_and_cut_to_the_terminal(monkeypatch):
@@ -605,3 +606,17 @@ def test_without_a_terminal_nothing_is_cut():
 
 def test_a_text_steers_no_terminal():
     assert _table.one_line("a\x1b[2Jb\n\tc\ud800") == "a�[2Jb c�"
+
+
+@pytest.mark.parametrize(
+    ("scale", "value", "shown", "side"),
+    [
+        (MOSEI, 0.004, "+0.00", "neutral"),
+        (LabelScale(-0.01, 0.01, 0.0), 0.004, "+0.0040", "positive"),
+        (LabelScale(1.0, 5.0, 3.0), 1.0, "1.00", "negative"),
+        (LabelScale(0.0, 100.0, None), 7.0, "7.00", None),
+    ],
+)
+def test_a_sentiment_is_shown_as_the_range_of_its_labels_needs(scale, value, shown, side):
+    assert _table.sentiment(value, scale=scale) == shown
+    assert _table.polarity(value, scale) == side

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, log10
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -48,6 +49,11 @@ class LabelScale:
     def centre(self) -> float:
         """The neutral point, or the middle of the range where there is none."""
         return (self.low + self.high) / 2 if self.neutral is None else self.neutral
+
+    @property
+    def decimals(self) -> int:
+        """Those with which a value is shown: 2, or more where the range is narrow."""
+        return max(2, 2 - ceil(log10((self.high - self.low) / 6)))
 
     def has_units(self, classes: int) -> bool:
         """Tell whether so many classes of whole units about the neutral point fit these labels.

@@ -6,31 +6,29 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import accumulate
 
-import numpy as np
-from jaxtyping import Float
-
 from msabench.labels import MOSEI, NO_NEUTRAL, LabelScale
-from msabench.statistics import mean_and_std
 
 
-def signed(value: float, std: float | None = None) -> str:
-    """Write a sentiment with its sign, and its spread where there is one."""
-    return f"{value:+.2f}" if std is None else f"{value:+.2f} ± {std:.2f}"
+def signed(value: float, std: float | None = None, *, scale: LabelScale = MOSEI) -> str:
+    """Write a difference of sentiments with its sign, and its spread where there is one."""
+    shown = f"{value:+.{scale.decimals}f}"
+    return shown if std is None else f"{shown} ± {std:.{scale.decimals}f}"
 
 
-def over_seeds(values: Float[np.ndarray, " seeds"]) -> str:
-    """Write the mean, and the standard deviation over seeds where there are several."""
-    return signed(*mean_and_std(values.tolist()))
+def sentiment(value: float, std: float | None = None, *, scale: LabelScale) -> str:
+    """Write a sentiment, with a plus where the labels may be negative; and its spread, if any."""
+    shown = signed(value, std, scale=scale)
+    return shown if scale.low < 0 else shown.removeprefix("+")
 
 
-def polarity(value: float, scale: LabelScale = MOSEI) -> str | None:
+def polarity(value: float, scale: LabelScale) -> str | None:
     """Name the side of the neutral point that a value is on, both as they are shown.
 
     None where the labels have no neutral point.
     """
     if scale.neutral is None:
         return None
-    shown, neutral = round(value, 2), round(scale.neutral, 2)
+    shown, neutral = (round(number, scale.decimals) for number in (value, scale.neutral))
     return "positive" if shown > neutral else "negative" if shown < neutral else "neutral"
 
 

@@ -82,16 +82,21 @@ def _print_list(predictions: "Predictions", as_json: bool) -> None:
 
 
 def _as_text(found: "Explanation", scale: "LabelScale") -> str:
-    from msabench.commands._table import one_line, over_seeds, polarity, signed, table
+    from msabench.commands._table import one_line, polarity, sentiment, signed, table
+    from msabench.statistics import mean_and_std
 
-    mean = float(found.predictions.mean())
+    values = {"label": (found.label, None), "prediction": mean_and_std(found.predictions.tolist())}
     facts = [
-        ("label", f"{signed(found.label)} ({polarity(found.label, scale) or '-'})"),
-        ("prediction", f"{over_seeds(found.predictions)} ({polarity(mean, scale) or '-'})"),
+        (name, f"{sentiment(*value, scale=scale)} ({polarity(value[0], scale) or '-'})")
+        for name, value in values.items()
     ]
-    contributions = [(over_seeds(values), name) for name, values in found.contributions.items()]
+    contributions = [
+        (signed(*mean_and_std(differences.tolist()), scale=scale), name)
+        for name, differences in found.contributions.items()
+    ]
     nearest = [
-        (f"{one.similarity:.2f}", signed(one.label), one.id, one.text) for one in found.nearest
+        (f"{one.similarity:.2f}", sentiment(one.label, scale=scale), one.id, one.text)
+        for one in found.nearest
     ]
     return "\n\n".join(
         [

@@ -106,13 +106,13 @@ def _as_json(
 
 
 def _as_text(shown: Sequence[Shown], found: list[MeanAndSpread], scale: "LabelScale") -> str:
-    from msabench.commands._table import polarity, signed, table
+    from msabench.commands._table import polarity, sentiment, table
 
     ids = [what.get("id") for what in shown]
     header = ["prediction", "class", *(["id"] if any(ids) else []), "text"]
     rows = [
         [
-            *(signed(*value), polarity(value[0], scale) or "-"),
+            *(sentiment(*value, scale=scale), polarity(value[0], scale) or "-"),
             *([id or ""] if any(ids) else []),
             what["text"],
         ]
@@ -133,7 +133,7 @@ def _given(options: argparse.Namespace) -> list[Row]:
     if of_one:
         return [({"text": options.text or ""}, {"id": "the utterance", **of_one})]
     if options.texts == ["-"]:
-        return [_of_text(f"line {i} of the input", text) for i, text in enumerate(_lines(), 1)]
+        return [_of_line(i, line) for i, line in enumerate(sys.stdin.buffer, start=1)]
     return [_of_text(f"text {i}", text) for i, text in enumerate(options.texts, 1)]
 
 
@@ -141,17 +141,14 @@ def _of_text(place: str, text: str) -> Row:
     return {"text": text}, {"id": place, "text": text}
 
 
-def _lines() -> list[str]:
-    lines = []
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            lines.append(line.decode("utf-8-sig").rstrip("\r\n"))
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"line {number} of the input is not UTF-8: byte {error.start + 1} of it is "
-                f"0x{error.object[error.start]:02x}; `iconv` converts other encodings"
-            ) from None
-    return lines
+def _of_line(number: int, line: bytes) -> Row:
+    try:
+        text = line.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start + 1} of it is 0x{line[error.start]:02x}"
+        problem = f"line {number} of the input is not UTF-8: {byte}"
+        return {}, DataError(f"{problem}; `iconv` converts other encodings")
+    return _of_text(f"line {number} of the input", text)
 
 
 def _from_csv(file: Path) -> list[Row]:
