@@ -462,7 +462,7 @@ def test_files_that_are_not_there_or_no_sequences(folder: Path, key: str) -> Non
     (folder / "other.csd").write_bytes(b"")
     check_refusal(folder, start, "truncated|file signature|Expecting value", **settings)
     (folder / "other.csd").write_bytes(b"\x93NUMPY" * 400)
-    check_refusal(folder, start, "file signature not found|can't decode byte", **settings)
+    check_refusal(folder, start, "file signature not found|is not UTF-8", **settings)
     (folder / "other.csd").unlink()
     (folder / "other.csd").mkdir()
     check_refusal(folder, start, "directory|read", **settings)

@@ -76,7 +76,7 @@ def locate(name: str, dataset: Dataset, file: str, *, folder: bool = False) -> P
             raise DataError(f"{place}: {path!r} is relative; it must be absolute")
         if found.is_dir() and not folder:
             found /= file
-        if not (found.is_file() or (folder and found.is_dir())):
+        if not (found.is_dir() if folder else found.is_file()):
             raise DataError(f"{place}: no {'folder' if folder else 'file'} at {found}")
         return found
     return None

@@ -118,7 +118,7 @@ def map_array(file: Path) -> np.ndarray:
     Nothing in it is run: an array of Python's objects is refused. Raises DataError.
     """
     if not file.is_file():
-        raise DataError(f"{file}: missing")
+        raise DataError(f"{file}: {'a folder, no .npy file' if file.is_dir() else 'missing'}")
     try:
         with np.errstate(over="ignore"):  # the product of a shape that no file has
             return np.lib.format.open_memmap(file, mode="r")

@@ -21,6 +21,7 @@ from jaxtyping import Float64, Shaped
 from pydantic import AfterValidator
 
 from msabench.errors import DataError
+from msabench.sources._csv import not_utf8
 from msabench.sources._frames import Frames, NotFinite
 from msabench.utterances import SPLITS, Utterances, split_meant
 
@@ -281,7 +282,11 @@ def _text(rows: Shaped[np.ndarray, "n 1"]) -> str:
 def _folds(path: Path) -> dict[str, list[str]]:
     """Return the videos of each split, each once."""
     with _named(path):
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            raise not_utf8("folds", content) from None
         found = _assigned(text) if path.suffix == ".py" else json.loads(text)
         if not isinstance(found, dict) or set(found) != set(SPLITS):
             names = list(found) if isinstance(found, dict) else []
