@@ -4,6 +4,7 @@ Mappings go from a model's printed name to its data. A model has the colour of i
 mapping, so that it keeps it from figure to figure: a model without data stays in, empty.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from io import StringIO
@@ -11,6 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+os.environ["MPLBACKEND"] = "agg"  # nothing is shown; another name, or none, would be an error
 import matplotlib
 import numpy as np
 from jaxtyping import Float, Integer
