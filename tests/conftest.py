@@ -32,10 +32,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.name) in LONG else len(LONG))
 
 
-@pytest.fixture(autouse=True)
-def unsettled(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def unsettled():
     """Let no stage that runs in this process change how all of it computes (denormals flushed)."""
-    monkeypatch.setattr(training, "settle", lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "settle", lambda _: None)
+        yield
 
 
 @pytest.fixture

@@ -213,6 +213,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--no-disks", action="store_true", help="try no full and read-only disks")
     options = parser.parse_args()
+    if options.kills < 1:
+        parser.error(f"--kills: {options.kills}; permitted: 1 or more")
     disks = os.geteuid() == 0 and not options.no_disks
     print(f"seed {options.seed}", flush=True)
     passed = failed = 0

@@ -264,7 +264,7 @@ def test_a_cut_is_resumed(tree, server):
 def test_a_stalled_server_is_left_and_asked_again(tree, server):
     server.cuts, server.stall = [300_000], True
     tree.succeed(TIMEOUT="2")
-    assert server.starts == [0, 300_000]
+    assert server.starts[:2] == [0, 300_000]
 
 
 @over_http
@@ -308,8 +308,8 @@ def test_killed_when_all_was_there(tree, server):
 
 def test_a_slow_server(tree, server):
     """Longer than the timeout in all, which counts the seconds without a byte."""
-    server.pause = 0.3
-    tree.succeed(TIMEOUT="4")
+    server.pause = 0.5
+    tree.succeed(TIMEOUT="7")
     assert server.starts == [0]
 
 

@@ -89,7 +89,7 @@ def test_two_processes_never_share_it(tmp_path, decisive, monkeypatch):
     process = context.Process(target=first)
     process.start()
     try:
-        assert holds.wait(30)
+        assert holds.wait(300)
         with (
             pytest.raises(ProcessError, match="another process trains this run; wait for its end"),
             scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from msabench import hashes, training
+from msabench import hashes
 from msabench.utterances import SPLITS, Ragged
 from stages import features, plan, train
 from tests.conftest import random_utterances
@@ -47,7 +47,6 @@ def make(
                 block[key] = SMALL[key]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(training, "settle", lambda _: None)  # of the whole process
         Path("src").symlink_to(ROOT / "src")
         yaml.dump(params, Path("params.yaml"))
         _prepare(Path("data/prepared"), labels)
