@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -163,9 +163,12 @@ def trainings(process):
     begun = time.time_ns()
 
     def found():
-        below = psutil.Process(process.pid).children(recursive=True)
-        training = [child for child in below if "stages.train" in child.cmdline()]
-        places = [Path(child.cwd()) / "runs/scratch" for child in training]
+        training, places = [], []
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # one has ended meanwhile
+                if "stages.train" in child.cmdline():
+                    places.append(Path(child.cwd()) / "runs/scratch")
+                    training.append(child)
         written = [path for place in places for path in place.glob("*/checkpoint.json")]
         return training if any(path.stat().st_mtime_ns > begun for path in written) else None
 
@@ -280,10 +283,14 @@ def test_ctrl_c_ends_all_of_make_repro(clone, shell):
     """In whatever shell make and DVC start programs: no stage follows, and no process is left."""
     with changed(clone, *LONGER, "seeds=[7]"):
         process = start(clone, "make", "repro", "JOBS=2", f"SHELL={shell}", shell=shell)
-        trainings(process)
-        below = psutil.Process(process.pid).children(recursive=True)
-        os.killpg(process.pid, signal.SIGINT)
-        told, _ = process.communicate(timeout=300)
+        try:
+            trainings(process)
+            below = psutil.Process(process.pid).children(recursive=True)
+            os.killpg(process.pid, signal.SIGINT)
+            told, _ = process.communicate(timeout=300)
+        finally:
+            if process.poll() is None:  # it would disturb the tests that follow
+                kill_group(process)
         assert process.returncode != 0
         assert errors.INTERRUPTED in told
         assert "Running stage 'tables'" not in told

@@ -52,6 +52,8 @@ def join(kind: str) -> torch.device:
         raise DeviceError(
             f"device: {kind!r} is for one process; permitted for {_count()}: cpu, cuda"
         )
+    if torch.distributed.is_initialized():  # accelerate has set variables of its own meanwhile
+        return PartialState().device
     here = program.whole("LOCAL_WORLD_SIZE", _count(), 1, _count())
     if kind == "cuda" and here > torch.cuda.device_count():
         raise DeviceError(
@@ -60,10 +62,9 @@ def join(kind: str) -> torch.device:
     _check_launch(here)
     # Without it accelerate sets the number of threads, which `threads` in params.yaml decides.
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    if not torch.distributed.is_initialized():
-        with _heard():
-            PartialState(cpu=kind == "cpu")
-        atexit.register(torch.distributed.destroy_process_group)  # its threads must not outlive it
+    with _heard():
+        PartialState(cpu=kind == "cpu")
+    atexit.register(torch.distributed.destroy_process_group)  # its threads must not outlive it
     return PartialState().device
 
 
