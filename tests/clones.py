@@ -10,6 +10,7 @@ from pathlib import Path
 from msabench.checkpoints import SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
+SHELLS = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]  # of make and DVC
 # What makes a run short: little data, one epoch, one seed; every stage and table stays.
 SMALL = (
     "seeds=[1]",

@@ -97,6 +97,13 @@ def test_params_that_are_not_there_or_are_no_text(clone):
         params_file.write_bytes(content)
 
 
+@pytest.mark.parametrize("change", ["lr", "lr=[1", "lr=glob(*)"])
+def test_a_change_that_is_none_is_told_by_dvc(clone, change):
+    ended = run(clone, *PROGRAM, "exp", "run", "--queue", "-S", change, check=False)
+    assert ended.returncode == dvc.FAILED
+    assert "Traceback" not in ended.stderr
+
+
 def test_another_error_of_dvc_is_its_own(clone):
     ended = run(clone, *PROGRAM, "repro", "no-such-stage", check=False)
     assert ended.returncode == dvc.FAILED

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from msabench import errors
+from tests.clones import SHELLS
 from tests.conftest import until
 
 ROOT = Path(__file__).resolve().parents[1]
-SHELLS = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]
 # Writes down its name and arguments, one per line, then does as `behaviour` says.
 PROGRAM = f"""#!{sys.executable}
 import pathlib, signal, sys, time

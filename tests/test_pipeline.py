@@ -23,7 +23,7 @@ from msabench import errors
 from msabench.predictions import Predictions
 from msabench.robustness import LEVELS
 from tests import clones
-from tests.clones import ROOT, SMALL, run, start
+from tests.clones import ROOT, SHELLS, SMALL, run, start
 from tests.conftest import until
 
 FIGURES = (
@@ -278,7 +278,7 @@ def test_two_at_once_do_not_mix(clone, tmp_path):
                 assert hashlib.md5(content).hexdigest() == file["md5"]
 
 
-@pytest.mark.parametrize("shell", [s for s in ("/bin/sh", "/bin/bash") if Path(s).exists()])
+@pytest.mark.parametrize("shell", SHELLS)
 def test_ctrl_c_ends_all_of_make_repro(clone, shell):
     """In whatever shell make and DVC start programs: no stage follows, and no process is left."""
     with changed(clone, *LONGER, "seeds=[7]"):

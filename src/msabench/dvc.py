@@ -64,17 +64,19 @@ def check_expanded(arguments: Sequence[str]) -> None:
     from dvc.repo import Repo
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+    from hydra.errors import HydraException
 
     try:
         file = Path(Repo.find_root()) / PARAMS
         changes = to_path_overrides(vars(parse_args(arguments)).get("set_param") or [])
-    except DvcException:
+        sweeps = get_hydra_sweeps({PARAMS: changes[PARAMS]}) if PARAMS in changes else []
+    except (DvcException, HydraException):  # as of a `-S` that is none
         return  # DVC says what is wrong
     if PARAMS not in changes:
         params.check_expanded(file)
         return
     with TemporaryDirectory() as folder:
-        for sweep in get_hydra_sweeps({PARAMS: changes[PARAMS]}):
+        for sweep in sweeps:
             copy = Path(shutil.copy(file, folder))
             try:
                 apply_overrides(copy, sweep[PARAMS])
