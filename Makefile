@@ -31,8 +31,10 @@ help: ## show this list
 	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
 
 # The stamp holds where the installation was made: its programs name that place, and it imports the
-# code there. So in a tree that was moved or copied it is made anew.
-ifneq ($(shell cat $(VENV)/installed 2>/dev/null),$(realpath $(VENV)))
+# code there. So in a tree that was moved or copied it is made anew, unless whoever copied it has
+# made its programs name the new place: in a script's first line, or quoted in its second.
+HERE := $(realpath $(VENV))
+ifeq (,$(shell grep -lsxF "$(HERE)" $(VENV)/installed || grep -lsF -e "!$(HERE)/bin/" -e "\"$(HERE)/bin/" $(BIN)/pip))
 .PHONY: $(VENV)/installed
 ELSEWHERE := $(wildcard $(VENV)/installed)
 endif

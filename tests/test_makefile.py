@@ -121,6 +121,21 @@ def test_an_installation_elsewhere_is_made_anew(tree, how):
     assert shown.index("rm -rf .venv") < shown.index("-m venv .venv")
 
 
+SHORT = "#!{}/bin/python3\n"
+# Of pip, where a path has a space.
+LONG = "#!/bin/sh\n'''exec' \"{}/bin/python3\" \"$0\" \"$@\"\n' '''\n"
+
+
+@pytest.mark.parametrize("script", [SHORT, LONG])
+@pytest.mark.parametrize(("named", "anew"), [("copy", False), (".venv", True), ("copy-2", True)])
+def test_a_copy_whose_programs_name_its_place_is_not_made_anew(tree, script, named, anew):
+    """So tools leave it that relocate an environment."""
+    shutil.copytree(tree / ".venv", tree / "copy")
+    (tree / "copy/bin/pip").write_text(script.format(tree / named))
+    shown = make(tree, "--dry-run", "VENV=copy", "copy/installed").stdout
+    assert ("rm -rf copy" in shown) == anew
+
+
 def test_an_environment_without_an_installation_is_kept(tree):
     """Somebody may have made it, with a PyTorch of their own."""
     (tree / ".venv/installed").unlink()
