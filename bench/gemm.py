@@ -38,7 +38,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def main(tree: str, threads: int = 2, name: training.Device = "cpu") -> None:
-    training.settle(threads)
+    training.settle({"arithmetic": "auto", "threads": threads, "device": name})
     torch.manual_seed(1)
     device = training.choose_device(name)
     bert = BertModel(BertConfig(), add_pooling_layer=False)

@@ -16,6 +16,7 @@ SECTION = "Experiments"  # of the README, for the errors of a stage that names n
 
 # The package of this very tree, not an installed one: a queued experiment runs its own code.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+import msabench  # noqa: E402, F401  before a stage imports NumPy, which reads its settings then
 
 
 def run(main: Callable[..., None], *arguments: str) -> None:

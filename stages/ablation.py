@@ -26,11 +26,11 @@ def main(name: str) -> None:
     from msabench import interruption, runs, scratch, training
     from msabench.utterances import load_splits
 
-    training.settle(config["threads"])
+    training.settle(config)
     reads = Path(f"data/features/runs/{name}.json")
     decisive = (plan, reads, Path("data/prepared/sha256.json"), Path("src/msabench"))
     array = json.loads(reads.read_text())["array"]
-    machine = training.machine(config["device"])
+    machine = training.identity(config["device"])
     with (
         scratch.folder(Path("runs/scratch"), out.name, *decisive, machine=machine) as place,
         interruption.after_step(PARENT),

@@ -19,7 +19,7 @@ def main() -> None:
     from msabench import text, training
 
     config = json.loads(Path("runs/plan/stages/features.json").read_text())
-    training.settle(config["threads"])
+    training.settle(config)
     shutil.rmtree(OUT, ignore_errors=True)
     tokenizer = text.load_tokenizer(config["text_encoder"])
     bert = text.load_bert(config["text_encoder"])

@@ -19,7 +19,7 @@ def main() -> None:
     stage = json.loads(Path("runs/plan/stages/modalities.json").read_text())
     config = json.loads(Path(f"runs/plan/{stage['run']}.json").read_text())
     array = json.loads(Path(f"data/features/runs/{stage['run']}.json").read_text())["array"]
-    training.settle(config["threads"])
+    training.settle(config)
     shutil.rmtree(OUT, ignore_errors=True)
     with interruption.after_step(PARENT):
         for subset, modalities in stage["subsets"].items():

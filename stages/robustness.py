@@ -3,7 +3,6 @@
 Chance is that of the seed, so that every model is given the same corrupted data.
 """
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -26,9 +25,9 @@ def main(name: str, seed: int) -> None:
     from msabench.utterances import Utterances
 
     weights, out = Path(f"runs/{name}-{seed}"), Path(f"predictions/robustness-{name}-{seed}")
-    device = json.loads((weights / "run.json").read_text())["device"]
-    config, regressor = runs.restore(weights, device)
-    training.settle(config["threads"])
+    config = runs.config(weights)
+    training.settle(config)
+    regressor = runs.restore(weights, config, config["device"])
     train, test = (Utterances.load(PREPARED / split) for split in ("train", "test"))
     test = test.select(config["widths"])
     corrupt: dict[str, Callable[..., Any]] = {}  # (level, rng) -> Ragged
@@ -37,7 +36,8 @@ def main(name: str, seed: int) -> None:
         corrupt[f"{modality}_missing"] = partial(robustness.lose_frames, frames)
         corrupt[f"{modality}_noise"] = partial(robustness.add_noise, frames, std)
     if "text" in config["widths"]:
-        reader = text.Reader(config["text_encoder"], config["text"], training.choose_device(device))
+        device = training.choose_device(config["device"])
+        reader = text.Reader(config["text_encoder"], config["text"], device)
         tokens = reader.tokens(test.texts)
         unknown = reader.tokenizer.unk_token_id
         lose = partial(robustness.lose_tokens, tokens, unknown=unknown)

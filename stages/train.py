@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from msabench import arithmetic
 from stages import PARENT, run
 
 SECTION = "Interrupted"  # of the README
@@ -26,15 +27,15 @@ def main(name: str, seed: int) -> None:
     from msabench import devices, hashes, interruption, models, runs, scratch, times, training
     from msabench.utterances import load_splits
 
-    training.settle(config["threads"])
+    training.settle(config)
     text = json.loads(reads.read_text())
     splits = load_splits(
         Path("data/prepared"), Path("data/features"), text["array"], config["modalities"]
     )
     decisive = (plan, reads, data, Path("src/msabench"))
-    machine = training.machine(config["device"])
+    machine = training.identity(config["device"])
     first = devices.first()  # of several processes, the first writes
-    used = f"{machine}, {config['threads']} of {os.cpu_count()} cores"
+    used = f"{training.machine(config['device'])}, {config['threads']} of {os.cpu_count()} cores"
     with (
         scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=machine) as place,
         interruption.after_step(PARENT),
@@ -55,6 +56,7 @@ def main(name: str, seed: int) -> None:
         time["weights"] = hashes.of_file(weights / "weights.safetensors")
         made |= {"about": models.about(config["model"]), "size": regressor.size()}
         made |= {"versions": scratch.versions(), "weights": time["weights"]}
+        made["arithmetic_in_use"] = arithmetic.in_use
         for folder in (weights, outcome):  # what made the weights made the predictions
             (folder / "run.json").write_text(json.dumps(made, indent=2) + "\n")
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +12,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 import torch
+
+with warnings.catch_warnings():  # of pytest's plugins one has imported NumPy already
+    warnings.simplefilter("ignore", RuntimeWarning)
+    import msabench  # noqa: F401
 
 from msabench import training
 from msabench.utterances import Ragged, Utterances
@@ -36,7 +41,7 @@ def pytest_collection_modifyitems(items):
 def unsettled():
     """Let no stage that runs in this process change how all of it computes (denormals flushed)."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "settle", lambda _: None)
+        patch.setattr(training, "settle", lambda *_: None)
         yield
 
 

@@ -15,13 +15,13 @@ PACKAGE = ROOT / "src" / "msabench"
 # Low to high: a module imports from lower lines and its own, never from higher ones.
 LAYERS = [
     ["errors"],
-    ["program"],
+    ["arithmetic", "program"],
     ["clusters", "hashes", "labels", "utterances"],
     [
         *("params", "predictions", "pickle_reader", "download", "scratch", "times", "batches"),
         *("devices", "robustness"),
     ],
-    ["checkpoints", "encoders", "interruption"],
+    ["checkpoints", "encoders", "interruption", "products"],
     ["metrics", "statistics", "data_report"],
     ["tables", "layers"],
     ["figures", "markdown", "plot_data"],

@@ -202,7 +202,7 @@ def test_help_tells_what_a_stage_does_and_waits_for_no_torch(stage):
     assert f"usage: python -m stages.{stage} " in made.stdout
     docstring = ast.get_docstring(ast.parse((ROOT / "stages" / f"{stage}.py").read_text("utf-8")))
     assert docstring in made.stdout
-    assert re.search(r"\| +json$", made.stderr, re.MULTILINE)
+    assert re.search(r"\| +argparse$", made.stderr, re.MULTILINE)
     assert not re.search(r"\| +(torch|transformers|sklearn)$", made.stderr, re.MULTILINE)
 
 

@@ -339,15 +339,15 @@ def test_onednn_multiplies_where_it_is_exact_and_faster(monkeypatch, able, expec
     [({"cpu_name": "AMD EPYC 9R14"}, "cpu AMD EPYC 9R14 AVX512"), ({}, "cpu AVX512")],
 )
 def test_a_machine_is_its_processor_and_instructions(monkeypatch, able, words):
-    """Each decides the last digits, so none goes on with a checkpoint of another."""
+    """Each decides the last digits, so none goes on with a native checkpoint of another."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert training.machine("cpu") == words
+    assert training.machine("cpu") == training.identity("cpu") == words
 
 
 def run_apart(program):
     """Run a program in a process of its own, all of which `settle` changes."""
-    lines = f"import torch\nfrom msabench import training\n{program}"
+    lines = f"from msabench import training\nimport torch\n{program}"
     environment = os.environ | {"PYTHONPATH": "src"}
     subprocess.run([sys.executable, "-c", lines], cwd=ROOT, env=environment, check=True)
 
@@ -356,16 +356,17 @@ def run_apart(program):
 def test_with_onednn_attention_is_no_many_small_products(by_onednn):
     run_apart(f"""
 training._onednn_multiplies = lambda: {by_onednn}
-training.settle(1)
+training.settle({{"arithmetic": "native", "device": "cpu", "threads": 1}})
 assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") is {by_onednn}
 assert torch.backends.cuda.flash_sdp_enabled() is not {by_onednn}
 """)
 
 
-def test_products_are_those_of_float32():
+@pytest.mark.parametrize("setting", ["auto", "native"])
+def test_products_are_those_of_float32(setting):
     """Whatever the processor: on some, the fastest product rounds its factors to bfloat16."""
-    run_apart("""
-training.settle(1)
+    run_apart(f"""
+training.settle({{"arithmetic": "{setting}", "device": "cpu", "threads": 1}})
 left, right = torch.randn(2, 300, 400)
 exact = left.double() @ right.double().T
 assert (left @ right.T - exact).abs().max() < 1e-4 * exact.abs().max()

@@ -4,6 +4,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from msabench import arithmetic
+
+arithmetic.set_numpy()
+
 
 def load(run: str | Path, **options: Any) -> Any:
     """Return a saved run, which predicts: `load("runs/ours").predict(["I loved it"])`.

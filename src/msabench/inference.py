@@ -17,6 +17,7 @@ spread of seeds where it does not (self_mm):
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,7 @@ SHARED = (
     *("model", "settings", "modalities", "labels", "text_encoder", "not_finite", "text", "data"),
     "widths",
 )
+NEEDED = {"arithmetic", "labels", "not_finite"}  # in run.json, beside what all versions have
 NOTHING = "no utterance is given; at least 1 is needed"
 CHUNK = 1000  # utterances: bounds the memory of a text's hidden states
 
@@ -81,6 +83,11 @@ def load(run: str | Path, device: Device = "auto") -> "Predictor":
     Raises DataError where there is no whole run, or where its seeds do not belong together.
     """
     return Predictor(folders(Path(run)), device)
+
+
+def config(run: Path) -> dict[str, Any]:
+    """Return run.json of a saved run; of several seeds, that of the first. Raises as `load`."""
+    return _config(folders(run)[0])
 
 
 def folders(run: Path) -> list[Path]:
@@ -129,7 +136,9 @@ class Predictor:
         self.device = choose_device(device)
         self.regressors: list[Regressor] = []
         for folder in self.folders:
-            config, regressor = _restore(folder, device)
+            config = _config(folder)
+            with _whole(folder):
+                regressor = runs.restore(folder, config, device)
             if not self.regressors:
                 self.config = config
             if different := [key for key in SHARED if config[key] != self.config[key]]:
@@ -317,13 +326,19 @@ def _or_raise(one: Read | DataError) -> Read:
     return one
 
 
-def _restore(folder: Path, device: Device) -> tuple[dict[str, Any], Regressor]:
+def _config(folder: Path) -> dict[str, Any]:
+    with _whole(folder):
+        config = runs.config(folder)
+        complete = "max_tokens" in config["text"] and config.keys() >= NEEDED
+    if not complete or not (folder / runs.MEAN_FRAMES).is_file():
+        raise DataError(f"{folder}: made by an earlier version; train it again: `dvc repro`")
+    return config
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[None]:
     try:
-        config, regressor = runs.restore(folder, device)
-        complete = "max_tokens" in config["text"] and {"labels", "not_finite"} <= config.keys()
-        if not complete or not (folder / runs.MEAN_FRAMES).is_file():
-            raise DataError(f"{folder}: made by an earlier version; train it again: `dvc repro`")
-        return config, regressor
+        yield
     except (KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{folder}: damaged, or of another version ({reason})") from error

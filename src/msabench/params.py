@@ -19,6 +19,7 @@ from pydantic import (
 from ruamel.yaml import YAML, YAMLError
 
 from msabench import errors
+from msabench.arithmetic import Setting
 from msabench.errors import ParamsError
 from msabench.labels import SIMS, LabelScale
 
@@ -114,6 +115,7 @@ class Params(Strict):
     lr: PositiveFloat
     bert_lr: PositiveFloat
     transformer_dim: PositiveInt
+    arithmetic: Setting
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: PositiveInt
     sweep_seeds: list[Seed]

@@ -84,6 +84,7 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
         "labels": _labels(params),
         "text_encoder": text_encoder(params),
         "not_finite": sources.not_finite(dataset.source, dataset.settings),
+        "arithmetic": params.arithmetic,
         "device": params.device,
         "threads": params.threads,
     }
@@ -201,6 +202,7 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
         "features": {
             "text_encoder": text_encoder(params),
             "max_tokens": params.max_tokens,
+            "arithmetic": params.arithmetic,
             "device": params.device,
             "threads": params.threads,
             "runs": {run: _text(runs[config.get("same_as", run)]) for run, config in runs.items()},

@@ -63,14 +63,18 @@ def mean_frames(train: Utterances) -> dict[str, list[float]]:
     return means
 
 
-def restore(folder: Path, device: Device = "auto") -> tuple[dict[str, Any], Regressor]:
-    """Return what run.json of a saved run says, and its trained model.
+def config(folder: Path) -> dict[str, Any]:
+    """Return what run.json of a saved run says.
 
     Raises DataError for a folder that holds no whole run.
     """
     if not all((folder / name).is_file() for name in ("run.json", "weights.safetensors")):
         raise DataError(f"{folder}: holds no trained run (run.json and weights.safetensors)")
-    config = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+
+
+def restore(folder: Path, config: Mapping[str, Any], device: Device) -> Regressor:
+    """Return the trained model of a saved run, of which config is run.json."""
     regressor = models.build(
         config["model"],
         config["settings"],
@@ -79,4 +83,4 @@ def restore(folder: Path, device: Device = "auto") -> tuple[dict[str, Any], Regr
         device=device,
     )
     regressor.load(folder)
-    return config, regressor
+    return regressor

@@ -6,7 +6,7 @@ accumulation, early stopping, the best weights, resume) is here, once, for all o
 
 import csv
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveInt
 from safetensors.torch import load_file
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from msabench import checkpoints, devices, errors, interruption
+from msabench import arithmetic, checkpoints, devices, errors, interruption, products
 from msabench.batches import Batch, cost, in_order_of_length, shuffled
 from msabench.checkpoints import Checkpoints, History, Progress
 from msabench.errors import DeviceError
@@ -109,39 +110,59 @@ def choose_device(device: Device) -> torch.device:
     Each of several processes has a GPU of its own. Raises DeviceError for one that this machine, or
     this build of PyTorch, does not have.
     """
+    return devices.join(_kind(device))
+
+
+def _kind(device: Device) -> str:
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if device == "auto":
-        return devices.join(next(name for name, there in present.items() if there))
+        return next(name for name, there in present.items() if there)
     if not present[device]:
         there = ", ".join(name for name in present if present[name])
         raise DeviceError(f"device: {device!r} is not available here; there are: auto, {there}")
-    return devices.join(device)
+    return device
+
+
+def identity(device: Device) -> str:
+    """Return what of this machine decides the numbers: if they are portable, nothing else."""
+    return "portable" if arithmetic.in_use == "portable" else machine(device)
 
 
 def machine(device: Device) -> str:
-    """Return in words what will compute: equal numbers are promised on the same alone."""
+    """Return in words what computes."""
     kind = choose_device(device).type
     names = {"cuda": torch.cuda.get_device_name, "cpu": _processor}
     return f"{kind} {names.get(kind, str)()}"
 
 
 def _processor() -> str:
-    """Return its name, if known, and instructions; both tell what multiplies (see `settle`)."""
+    """Return its name, if known, and the instructions that ATen uses."""
     name = torch.cpu.get_capabilities().get("cpu_name", "")
     return f"{name} {torch.backends.cpu.get_cpu_capability()}".strip()
 
 
-def settle(threads: int) -> None:
-    """Make this process deterministic and keep it to its share of the machine."""
+@errors.section("Systems")
+def settle(config: Mapping[str, Any], device: Device | None = None) -> None:
+    """Make this process deterministic and keep it to its share of the machine.
+
+    To be called before PyTorch computes anything. config: of a run or of the features stage, whose
+    arithmetic, threads and device count; device: another one. Raises DeviceError for a device or an
+    arithmetic that this machine does not have.
+    """
+    arithmetic.in_use = arithmetic.choose(config["arithmetic"], _kind(device or config["device"]))
+    threads = config["threads"]
     torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")
     # LSTM states decay into denormal numbers, with which a CPU is several times slower.
     torch.set_flush_denormal(True)
     torch.backends.cuda.matmul.fp32_precision = "tf32"  # products by the tensor cores
-    if _onednn_multiplies():
+    if arithmetic.in_use == "portable":
+        _compute_portably()
+    elif _onednn_multiplies():
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
         # oneDNN takes microseconds to begin a product, and flash attention makes two for each head
         # of each text. (On CUDA nothing changes: with a mask, as here, it is not flash anyway.)
@@ -154,6 +175,17 @@ def settle(threads: int) -> None:
     # Nothing here reads memory before writing it; to fill it first costs a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+
+
+def _compute_portably() -> None:
+    """Raises DeviceError where PyTorch has computed before, with other kernels."""
+    os.environ.update(arithmetic.PYTORCH)
+    if torch.backends.cpu.get_cpu_capability() != "AVX2":
+        raise DeviceError("arithmetic: PyTorch has computed already, with this processor's kernels")
+    products.replace()
+    # Both call MKL past the products that are replaced.
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.mha.set_fastpath_enabled(False)
 
 
 def _onednn_multiplies() -> bool:

@@ -54,8 +54,8 @@ def main(options: argparse.Namespace) -> None:
     if id is None:
         ids = explanation.read_predictions(folders).by_error().ids
         id = ids[-1 if options.best else 0]
+    training.settle(inference.config(options.run), "auto")
     predictor = inference.load(options.run)
-    training.settle(predictor.config["threads"])
     splits = explanation.read_splits(folders[0], predictor.config)
     found = explanation.explain(predictor, splits, id)
     scale = predictor.scale

@@ -63,8 +63,8 @@ def main(options: argparse.Namespace) -> None:
     from msabench.commands._table import note_no_class
     from msabench.statistics import mean_and_std
 
+    training.settle(inference.config(options.run), "auto")
     predictor = inference.load(options.run)
-    training.settle(predictor.config["threads"])
     readable = [one for _, one in utterances if not isinstance(one, DataError)]
     attempts = iter(predictor.attempt(readable))
     outcomes = [one if isinstance(one, DataError) else next(attempts) for _, one in utterances]
