@@ -1,6 +1,5 @@
 """The SVM's own kernel sum against scikit-learn's."""
 
-import importlib
 import sys
 from dataclasses import replace
 
@@ -11,7 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
-from msabench.models import svm as module
+from msabench import arithmetic
+from msabench.models import svm
 from msabench.models.svm import SVM
 from msabench.utterances import Ragged
 from tests.conftest import random_utterances
@@ -30,43 +30,46 @@ def features(data, frame_std):
     return np.array(rows)
 
 
-@pytest.fixture(params=["intelex", "plain"])
+@pytest.fixture(params=["portable", "portable, large", "native", "native, plain"])
 def solver(request, monkeypatch):
-    """The module with each of the two solvers, of which a machine without x86 has one."""
-    if request.param == "plain":
+    """Each way to solve the problem; of the native ones a machine without x86 has the plain one."""
+    kind, _, how = request.param.partition(", ")
+    monkeypatch.setattr(arithmetic, "in_use", kind)
+    if how == "large":
+        monkeypatch.setattr(svm, "MOST_IN_A_KERNEL", 10)
+    elif how == "plain":
         monkeypatch.setitem(sys.modules, "sklearnex.svm", None)  # an import of it fails
-    else:
+    elif kind == "native":
         pytest.importorskip("sklearnex")
-    yield importlib.reload(module)
-    monkeypatch.undo()
-    importlib.reload(module)
+    return request.param
 
 
 @pytest.mark.parametrize("frame_std", [False, True])
 def test_the_saved_kernel_sum_is_the_prediction_of_scikit_learn(solver, frame_std, tmp_path):
     train, test = random_utterances(seed=1, n=80), random_utterances(seed=2, n=30)
-    model = solver.SVM(C=2.0, epsilon=0.05, frame_std=frame_std)
+    model = SVM(C=2.0, epsilon=0.05, frame_std=frame_std)
     assert model.fit(train, test, seed=1, scratch=tmp_path) == []
     model.save(tmp_path)
-    loaded = solver.SVM()
+    loaded = SVM()
     loaded.frame_std = frame_std
     loaded.load(tmp_path)
     reference = make_pipeline(StandardScaler(), SVR(C=2.0, epsilon=0.05))
     reference.fit(features(train, frame_std), train.labels)
     expected = reference.predict(features(test, frame_std))
-    plain = solver.SVR is SVR
-    # Both solvers stop at a tolerance of 1e-3, at other points of it.
-    np.testing.assert_allclose(loaded.predict(test), expected, rtol=0, atol=1e-6 if plain else 1e-3)
+    # Each solver stops at a tolerance of 1e-3, at a point of its own.
+    atol = 1e-3 if solver == "native" else 1e-6
+    np.testing.assert_allclose(loaded.predict(test), expected, rtol=0, atol=atol)
 
 
-def test_without_support_vectors_it_predicts_its_intercept(solver, tmp_path):
+@pytest.mark.usefixtures("solver")
+def test_without_support_vectors_it_predicts_its_intercept(tmp_path):
     """All labels lie in the tube, whose middle is that of the lowest and the highest label."""
     train, test = random_utterances(seed=1, n=40), random_utterances(seed=2, n=7)
-    model = solver.SVM(epsilon=5.0)
+    model = SVM(epsilon=5.0)
     model.fit(train, test, seed=1, scratch=tmp_path)
     assert model.size() == {"support vectors": 0, "features of each": 17}
     model.save(tmp_path)
-    loaded = solver.SVM()
+    loaded = SVM()
     loaded.load(tmp_path)
     assert loaded.size() == model.size()
     expected = np.float32(
@@ -78,12 +81,13 @@ def test_without_support_vectors_it_predicts_its_intercept(solver, tmp_path):
 
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("value", [0.0, 0.1])
-def test_where_nothing_varies_gamma_is_1(solver, standardize, value, tmp_path):
+@pytest.mark.usefixtures("solver")
+def test_where_nothing_varies_gamma_is_1(standardize, value, tmp_path):
     """As of scikit-learn's `scale`; the variance of features that are all 0.1 is of rounding."""
     data = random_utterances(seed=1, n=40)
     for ragged in data.sequences.values():
         ragged.values[:] = value
-    model = solver.SVM(standardize=standardize)
+    model = SVM(standardize=standardize)
     model.fit(data, data, seed=1, scratch=tmp_path)
     assert model.fitted["gamma"] == [1.0]
     assert np.ptp(model.predict(data)) == 0
@@ -103,6 +107,15 @@ def test_the_spread_of_single_frames_is_0(tmp_path):
     assert np.ptp(predictions) > 0
 
 
+def test_portable_arithmetic_solves_with_nothing_of_the_processor(tmp_path, monkeypatch):
+    """oneDAL chooses its kernels by AVX-512, and no setting keeps it from that."""
+    monkeypatch.setattr(arithmetic, "in_use", "portable")
+    monkeypatch.setitem(sys.modules, "sklearnex.svm", None)
+    monkeypatch.setitem(sys.modules, "daal4py", None)
+    train = random_utterances(seed=1, n=20)
+    SVM().fit(train, train, seed=1, scratch=tmp_path)
+
+
 def test_the_faster_solver_keeps_to_its_threads(tmp_path, monkeypatch):
     """Of itself it would take all cores, beside other runs."""
     intelex = pytest.importorskip("sklearnex.svm").SVR
@@ -114,7 +127,7 @@ def test_the_faster_solver_keeps_to_its_threads(tmp_path, monkeypatch):
 
     monkeypatch.setattr(intelex, "fit", noted)
     train = random_utterances(seed=1, n=20)
-    module.SVM().fit(train, train, seed=1, scratch=tmp_path)
+    SVM().fit(train, train, seed=1, scratch=tmp_path)
     assert asked == [torch.get_num_threads()]
 
 
@@ -125,8 +138,8 @@ def test_an_almost_constant_feature_is_only_centred(tmp_path):
     for data in (train, test):
         values = data.sequences["vision"].values
         values[:, 3] = 1e4 + 2.0**-10 * rng.integers(2, size=len(values))
-    svm = SVM()
-    svm.fit(train, test, seed=1, scratch=tmp_path)
-    expected = svm.predict(test)
+    model = SVM()
+    model.fit(train, test, seed=1, scratch=tmp_path)
+    expected = model.predict(test)
     test.sequences["vision"].values[:, 3] += 2.0**-6
-    np.testing.assert_allclose(svm.predict(test), expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(model.predict(test), expected, rtol=0, atol=1e-3)

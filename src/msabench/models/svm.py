@@ -1,5 +1,6 @@
 """Support vector regression on the mean of each modality (report 4.3, Table 2)."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,16 @@ import torch
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat
 from safetensors.numpy import load_file, save_file
+from sklearn import svm
 from sklearn.metrics.pairwise import rbf_kernel
 
-try:  # scikit-learn-intelex, on x86 alone: the same solution, several times faster
-    from sklearnex.svm import SVR
-except ImportError:
-    from sklearn.svm import SVR
-
+from msabench import arithmetic
 from msabench.checkpoints import errors_of_the_disk
 from msabench.layers import varies
 from msabench.training import History
 from msabench.utterances import Ragged, Utterances
+
+MOST_IN_A_KERNEL = 25_000  # utterances: 5 GB of float64
 
 
 class SVM:
@@ -55,11 +55,8 @@ class SVM:
         standardized = (features - mean) / std
         # scikit-learn's gamma="scale", for which a variance of rounding alone is none
         gamma = 1.0 / (standardized.shape[1] * standardized.var()) if varying.any() else 1.0
-        regression = SVR(C=self.C, epsilon=self.epsilon, gamma=gamma, cache_size=1000)
-        if "n_jobs" in regression.get_params():  # scikit-learn's own has one thread
-            regression.set_params(n_jobs=torch.get_num_threads())
-        regression.fit(standardized, train.labels)
-        vectors, coefficients = regression.support_vectors_, regression.dual_coef_
+        regression = self._solved(standardized, train.labels, gamma)
+        vectors, coefficients = standardized[regression.support_], regression.dual_coef_
         intercept = regression.intercept_
         if not len(vectors):  # all labels within epsilon of their middle, which sklearnex omits
             vectors, coefficients = np.empty((0, len(mean))), np.empty((1, 0))
@@ -69,11 +66,29 @@ class SVM:
             "mean": mean,
             "std": std,
             "gamma": np.array([gamma]),
-            "support_vectors": np.ascontiguousarray(vectors),
+            "support_vectors": vectors,
             "dual_coef": coefficients[0].copy(),
             "intercept": intercept.copy(),
         }
         return []
+
+    def _solved(
+        self, features: Float[np.ndarray, "n d"], labels: Float[np.ndarray, " n"], gamma: float
+    ) -> svm.SVR:
+        """Return the fitted regression, of one and the same problem whatever solves it."""
+        settings = {"C": self.C, "epsilon": self.epsilon, "cache_size": 1000}
+        if arithmetic.in_use == "native":
+            with suppress(ImportError):  # on x86 alone; its kernels are those of the processor
+                from sklearnex.svm import SVR
+
+                threads = torch.get_num_threads()
+                return SVR(**settings, gamma=gamma, n_jobs=threads).fit(features, labels)
+        if len(features) > MOST_IN_A_KERNEL:
+            return svm.SVR(**settings, gamma=gamma).fit(features, labels)
+        # One product for all pairs of utterances, where the solver would make one for each. Single
+        # precision is what the solver keeps of the kernel in either case.
+        kernel = rbf_kernel(features.astype(np.float32), gamma=gamma)
+        return svm.SVR(**settings, kernel="precomputed").fit(kernel, labels)
 
     def predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
         """Sum the kernel over the support vectors; without any it is the intercept."""
