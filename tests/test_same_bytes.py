@@ -1,0 +1,232 @@
+"""Portable arithmetic: the recorded bytes on this machine, whatever its processor."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msabench import arithmetic, training
+from msabench.checkpoints import SECONDS
+from msabench.errors import DeviceError
+from tests import trained_tree
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests/golden"
+# What a user may have exported; portable arithmetic sets its own.
+EXPORTED = {
+    "OMP_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "2",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "",
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "AUTO",
+}
+LEAST_QEMU = 10  # 7.2 computes oneDNN's LSTM for AVX2 wrongly; 8 and 9 have not been tried
+
+needs_avx2 = pytest.mark.skipif(
+    not arithmetic.able(), reason="portable arithmetic needs Linux on x86-64 with AVX2"
+)
+
+
+def assert_recorded(what, *emulator):
+    """Compare line by line, so that what fails names the first kernel, or model and step."""
+    command = [*emulator, sys.executable, "-W", "error::RuntimeWarning", "-m", "tests.same_bytes"]
+    made = subprocess.run(
+        [*command, what], cwd=ROOT, env=os.environ | EXPORTED, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    expected = (GOLDEN / f"same_bytes_{what}.txt").read_text(encoding="utf-8").splitlines()
+    lines = made.stdout.splitlines()
+    assert [line.rpartition(": ")[0] for line in lines] == [
+        line.rpartition(": ")[0] for line in expected
+    ]
+    for line, recorded in zip(lines, expected, strict=True):
+        assert line == recorded
+
+
+@needs_avx2
+@pytest.mark.parametrize("what", ["kernels", "pipeline"])
+def test_this_processor_gives_the_recorded_bytes(what):
+    assert_recorded(what)
+
+
+def emulator():
+    """Return the path of qemu's emulator of x86-64, if there is one that is new enough."""
+    for name in ("qemu-x86_64", "qemu-x86_64-static"):
+        if path := shutil.which(name):
+            told = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+            found = re.search(r"version (\d+)", told)
+            if found and int(found[1]) >= LEAST_QEMU:
+                return path
+    return None
+
+
+@needs_avx2
+@pytest.mark.skipif(emulator() is None, reason=f"needs qemu-user {LEAST_QEMU} or newer")
+@pytest.mark.parametrize("processor", ["Haswell", "EPYC-Milan"])
+@pytest.mark.parametrize("what", ["kernels", "pipeline"])
+def test_an_emulated_processor_gives_the_recorded_bytes(what, processor):
+    """Its arithmetic is exact also where AMD and Intel approximate, each in its own way."""
+    assert_recorded(what, emulator(), "-cpu", processor)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    monkeypatch.setattr(arithmetic, "able", lambda: False)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    monkeypatch.setattr(arithmetic, "able", lambda: True)
+    monkeypatch.setattr(arithmetic, "numpy_is_portable", lambda: True)
+
+
+@pytest.mark.usefixtures("here")
+def test_auto_is_portable_on_a_cpu_and_native_on_a_gpu():
+    assert arithmetic.choose("auto", "cpu") == arithmetic.choose("portable", "cpu") == "portable"
+    assert arithmetic.choose("native", "cpu") == "native"
+    for kind in ("cuda", "mps"):
+        assert arithmetic.choose("auto", kind) == arithmetic.choose("native", kind) == "native"
+
+
+@pytest.mark.usefixtures("here")
+def test_portable_arithmetic_is_refused_on_a_gpu():
+    with pytest.raises(DeviceError, match="'portable' is for a CPU, not for the device cuda; perm"):
+        arithmetic.choose("portable", "cuda")
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_without_avx2_auto_is_native_and_portable_is_refused():
+    assert arithmetic.choose("auto", "cpu") == "native"
+    with pytest.raises(DeviceError, match="needs Linux on x86-64 with AVX2 and FMA; perm"):
+        arithmetic.choose("portable", "cpu")
+
+
+def python(program, **environment):
+    """Run a program without the settings that this process has made for its own."""
+    own = arithmetic.NUMPY.keys() | arithmetic.PYTORCH.keys()
+    kept = {name: value for name, value in os.environ.items() if name not in own}
+    command = [sys.executable, "-c", program]
+    variables = kept | {"PYTHONPATH": "src"} | environment
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+
+
+FIRST = "import numpy; import msabench; from msabench import arithmetic"
+
+
+@needs_avx2
+def test_numpy_imported_before_the_package_is_warned_of():
+    """By the core type, which some Intel processors have of themselves: here none has."""
+    made = python(FIRST, OPENBLAS_CORETYPE="Nehalem")
+    assert made.returncode == 0
+    assert "RuntimeWarning: NumPy was imported before msabench" in made.stderr
+    made = python(f"{FIRST}; print(arithmetic.choose('auto', 'cpu'))", OPENBLAS_CORETYPE="Nehalem")
+    assert made.stdout == "native\n"
+    made = python(f"{FIRST}; arithmetic.choose('portable', 'cpu')", OPENBLAS_CORETYPE="Nehalem")
+    assert "'portable' needs NumPy imported after msabench" in made.stderr
+
+
+@needs_avx2
+def test_numpy_imported_before_with_the_same_kernels_is_not_warned_of():
+    made = python(f"{FIRST}; print(arithmetic.choose('auto', 'cpu'))", **arithmetic.NUMPY)
+    assert (made.stdout, made.stderr) == ("portable\n", "")
+
+
+SETTLE = "training.settle({'arithmetic': 'portable', 'device': 'cpu', 'threads': 1})"
+
+
+@needs_avx2
+def test_what_pytorch_has_computed_before_is_refused():
+    """Its kernels are chosen once in a process."""
+    program = f"from msabench import training; import torch; torch.ones(9).softmax(0); {SETTLE}"
+    made = python(program, ATEN_CPU_CAPABILITY="default")
+    assert "DeviceError: arithmetic: PyTorch has computed already" in made.stderr
+
+
+@needs_avx2
+def test_products_that_are_not_replaced_are_those_of_pytorch():
+    """Other types of numbers, errors of shapes, and a beta of 0, by which nothing is multiplied."""
+    made = python(f"""
+from msabench import training; import torch; {SETTLE}
+assert torch.equal(torch.ones(2, 3).long() @ torch.ones(3, 2).long(), torch.full((2, 2), 3))
+half = torch.ones(2, 3).bfloat16() @ torch.ones(3, 2).bfloat16()
+assert torch.equal(half, torch.full((2, 2), 3).bfloat16())
+assert torch.equal(torch.mm(torch.ones(2, 0), torch.ones(0, 3)), torch.zeros(2, 3))
+nan = torch.full((2, 2), torch.nan)
+assert torch.equal(torch.addmm(nan, torch.eye(2), torch.eye(2), beta=0), torch.eye(2))
+for wrong in (
+    lambda: torch.mm(torch.ones(3, 4), torch.ones(5, 4)),
+    lambda: torch.bmm(torch.ones(1, 3, 4), torch.ones(5, 4, 3)),
+    lambda: torch.mm(torch.ones(3, 4), torch.ones(4, 3).double()),
+):
+    try:
+        wrong()
+    except RuntimeError:
+        continue
+    raise AssertionError("no error")
+""")
+    assert made.returncode == 0, made.stderr
+
+
+TRAIN = """
+import sys
+
+from stages import train
+import torch
+from msabench import interruption
+
+processor, interrupted = sys.argv[1:]
+torch.cpu.get_capabilities = lambda: {"cpu_name": processor}
+if interrupted == "yes":
+    interruption.asked = lambda: True
+train.main("ours", 1)
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory, tiny_bert):
+    place = tmp_path_factory.mktemp("tree")
+    trained_tree.make(place, tiny_bert, 1)
+    return place
+
+
+def train(tree, processor, interrupted="no"):
+    """Train ours in the tree as on that processor, or its first step; return what it says."""
+    command = [sys.executable, "-c", TRAIN, processor, interrupted]
+    environment = os.environ | {SECONDS: "0", "PYTHONPATH": str(ROOT)}
+    made = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    assert ("KeyboardInterrupt" in made.stderr) == (interrupted == "yes"), made.stderr
+    assert (made.returncode == 0) == (interrupted == "no"), made.stderr
+    return made.stderr
+
+
+def result(tree):
+    folders = (tree / "runs/ours-1", tree / "predictions/ours-1")
+    return {file.name: file.read_bytes() for folder in folders for file in folder.iterdir()}
+
+
+@needs_avx2
+@pytest.mark.parametrize("setting", ["auto", "native"])
+def test_a_checkpoint_of_another_processor_goes_on_if_it_is_portable(tree, setting):
+    plan = tree / "runs/plan/ours.json"
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"arithmetic": setting}))
+    train(tree, "Intel Xeon")
+    expected = result(tree)
+    used = json.loads(expected["run.json"])["arithmetic_in_use"]
+    assert used == {"auto": "portable", "native": "native"}[setting]
+    train(tree, "AMD EPYC 9R14", interrupted="yes")
+    told = train(tree, "Intel Xeon")
+    assert ("goes on from " in told) == (setting == "auto")
+    assert ("not continued" in told) == (setting == "native")
+    assert result(tree) == expected
+
+
+def test_the_machine_is_no_part_of_portable_numbers(monkeypatch):
+    monkeypatch.setattr(arithmetic, "in_use", "portable")
+    assert training.identity("cpu") == "portable"
