@@ -26,11 +26,18 @@ def record(name: str, figures: dict[str, Any], **headlines: float) -> None:
 
 
 def machine() -> str:
-    """Return processor, cores, memory and system in words."""
+    """Return processor, cores, memory and system in words.
+
+    Of a processor family, model and instructions too: two generations may have one name.
+    """
     processor = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].partition(": ")[2] if names else processor
+        lines = (line.partition(":") for line in info.read_text().splitlines())
+        told = {name.strip(): value.strip() for name, _, value in lines}
+        if "model name" in told:
+            kind = f"family {told['cpu family']}, model {told['model']}"
+            wide = [name for name in ("avx2", "avx512f", "amx_tile") if name in told["flags"]]
+            processor = f"{told['model name']} ({kind}, {', '.join(wide)})"
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GB, {platform.system()}"
 

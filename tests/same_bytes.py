@@ -90,8 +90,8 @@ def _settings() -> Lines:
     yield "OpenBLAS", ", ".join(f"{core} x {threads}" for core, threads in sorted(libraries))
     yield "NumPy", " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
     yield "ATen", torch.backends.cpu.get_cpu_capability()
-    yield "oneDNN", os.environ["ONEDNN_MAX_CPU_ISA"]
-    yield "MKL", os.environ["MKL_CBWR"]
+    yield "oneDNN", os.environ.get("ONEDNN_MAX_CPU_ISA", "-")
+    yield "MKL", os.environ.get("MKL_CBWR", "-")
     yield "flash attention", str(torch.backends.cuda.flash_sdp_enabled())
     yield "fused encoder layer", str(torch.backends.mha.get_fastpath_enabled())
 
@@ -202,13 +202,13 @@ def pipeline() -> Lines:
     training.settle(SETTINGS)
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
-    params |= {"arithmetic": "portable", "seeds": [1], "sweep_seeds": [], "batch_size": 8}
-    params["datasets"]["simulated"]["settings"] |= {"train": 16, "valid": 8, "test": 8}
-    params["max_tokens"] = 20
+    params |= {"arithmetic": "portable", "seeds": [1], "sweep_seeds": [], "batch_size": 4}
+    params["datasets"]["simulated"]["settings"] |= {"train": 8, "valid": 4, "test": 4}
+    params["max_tokens"] = 12
     models = params["models"]
     for block in models.values():
-        block |= {key: value for key, value in (("epochs", 1), ("batch_size", 8)) if key in block}
-    models["self_mm"] |= {"batch_size": 4, "accumulate": 2}
+        block |= {key: value for key, value in (("epochs", 1), ("batch_size", 4)) if key in block}
+    models["self_mm"] |= {"batch_size": 2, "accumulate": 2}
     with TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("src").symlink_to(ROOT / "src")

@@ -21,7 +21,7 @@ LAYERS = [
         *("params", "predictions", "pickle_reader", "download", "scratch", "times", "batches"),
         *("devices", "robustness"),
     ],
-    ["checkpoints", "encoders", "interruption", "products"],
+    ["checkpoints", "encoders", "interruption", "kernels"],
     ["metrics", "statistics", "data_report"],
     ["tables", "layers"],
     ["figures", "markdown", "plot_data"],

@@ -108,6 +108,25 @@ def test_without_avx2_auto_is_native_and_portable_is_refused():
         arithmetic.choose("portable", "cpu")
 
 
+SHOWN = """
+from threadpoolctl import threadpool_info
+blas = [one for one in threadpool_info() if one["user_api"] == "blas"]
+print([f"{one['architecture']} x {one['num_threads']}" for one in blas])
+"""
+
+
+@needs_avx2
+def test_data_and_statistics_have_numpys_settings_without_those_of_training():
+    made = python(f"import msabench, numpy{SHOWN}", **EXPORTED)
+    assert made.stdout == "['Haswell x 1']\n"
+
+
+@needs_avx2
+def test_products_have_as_many_threads_as_the_params_say():
+    made = python(f"from msabench import training; {SETTLE.replace('1}', '2}')}{SHOWN}", **EXPORTED)
+    assert made.stdout == "['Haswell x 2']\n"
+
+
 def python(program, **environment):
     """Run a program without the settings that this process has made for its own."""
     own = arithmetic.NUMPY.keys() | arithmetic.PYTORCH.keys()
@@ -150,14 +169,17 @@ def test_what_pytorch_has_computed_before_is_refused():
 
 
 @needs_avx2
-def test_products_that_are_not_replaced_are_those_of_pytorch():
-    """Other types of numbers, errors of shapes, and a beta of 0, by which nothing is multiplied."""
+def test_what_is_not_replaced_is_pytorchs():
+    """Other types of numbers, errors of shapes; and what no product shows: NaN, a beta of 0."""
     made = python(f"""
 from msabench import training; import torch; {SETTLE}
 assert torch.equal(torch.ones(2, 3).long() @ torch.ones(3, 2).long(), torch.full((2, 2), 3))
 half = torch.ones(2, 3).bfloat16() @ torch.ones(3, 2).bfloat16()
 assert torch.equal(half, torch.full((2, 2), 3).bfloat16())
 assert torch.equal(torch.mm(torch.ones(2, 0), torch.ones(0, 3)), torch.zeros(2, 3))
+assert torch.sqrt(torch.tensor([4, 9])).tolist() == [2.0, 3.0]
+assert torch.sqrt(torch.tensor(-1 + 0j)) == 1j
+assert torch.sqrt(torch.tensor([4.0, -1.0])).isnan().tolist() == [False, True]
 nan = torch.full((2, 2), torch.nan)
 assert torch.equal(torch.addmm(nan, torch.eye(2), torch.eye(2), beta=0), torch.eye(2))
 for wrong in (

@@ -40,7 +40,7 @@ PYTORCH = {
     "ATEN_CPU_CAPABILITY": "avx2",
     # LSTM, GRU, convolutions, GELU: oneDNN compiles them for the instructions.
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    # exp, log, erf, and products that `products` does not replace. MKL has no other mode that is
+    # exp, log, erf, and products that `kernels` does not replace. MKL has no other mode that is
     # the same for all vendors: on AMD it takes any but this one for AUTO.
     "MKL_CBWR": "COMPATIBLE",
 }

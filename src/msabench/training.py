@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from msabench import arithmetic, checkpoints, devices, errors, interruption, products
+from msabench import arithmetic, checkpoints, devices, errors, interruption, kernels
 from msabench.batches import Batch, cost, in_order_of_length, shuffled
 from msabench.checkpoints import Checkpoints, History, Progress
 from msabench.errors import DeviceError
@@ -182,8 +182,8 @@ def _compute_portably() -> None:
     os.environ.update(arithmetic.PYTORCH)
     if torch.backends.cpu.get_cpu_capability() != "AVX2":
         raise DeviceError("arithmetic: PyTorch has computed already, with this processor's kernels")
-    products.replace()
-    # Both call MKL past the products that are replaced.
+    kernels.replace()
+    # Both call MKL's products past those that are replaced.
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.mha.set_fastpath_enabled(False)
 
