@@ -36,6 +36,7 @@ def made(run, seed, config, **changes):
     return {
         **{"run": run, "seed": seed, **config, "text": text, "data": DATA},
         **{"about": "A model of the report.", "versions": {"torch": "2.13.0"}, "weights": WEIGHTS},
+        **{"arithmetic_in_use": "portable"},
         **{"size": {"parameters of the text encoder": 1234567, "other parameters": 89}},
         **changes,
     }
@@ -241,3 +242,17 @@ def test_a_run_without_a_card_or_with_that_of_other_weights_is_refused(capsys):
     Path("runs/ours-1/run.json").write_text("{")
     with pytest.raises(errors.DataError, match=r"run\.json: damaged"):
         told("runs/ours-1", capsys)
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "where"),
+    [
+        ("portable", "gives the same bytes on every x86-64 processor with AVX2 and FMA, on Linux."),
+        ("native", "gives the same bytes on the same kind of processor."),
+    ],
+)
+def test_a_card_says_where_its_numbers_come_out_again(tree, arithmetic, where):
+    path = tree / "predictions/ours-1/run.json"
+    write(path, json.loads(path.read_text()) | {"arithmetic_in_use": arithmetic})
+    stage.main()
+    assert where in (tree / "runs/cards/ours-1.md").read_text()

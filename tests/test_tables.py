@@ -107,7 +107,8 @@ class Tree:
         return {
             **{"run": run, "seed": int(seed), "model": model, "settings": settings},
             **{"modalities": ["text"], "text_encoder": "bert-base-uncased", "text": text},
-            **{"device": "auto", "threads": 1, "versions": {"numpy": "2.0"}},
+            **{"arithmetic_in_use": "portable", "device": "auto", "threads": 1},
+            **{"versions": {"numpy": "2.0"}},
         }
 
     def save_plan(self) -> None:

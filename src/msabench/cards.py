@@ -19,6 +19,11 @@ from msabench.tables import PUBLISHED, Row, Table
 
 HASHED = "data/prepared/sha256.json"  # its own SHA-256 stands for all prepared data
 SHOWN = ("utterances", "videos", "tokens", "audio_frames", "vision_frames")
+# Where the same settings, data and packages give the same bytes, by the arithmetic of a run.
+SAME_BYTES = {
+    "portable": "on every x86-64 processor with AVX2 and FMA, on Linux",
+    "native": "on the same kind of processor",
+}
 
 
 def model_card(
@@ -63,7 +68,7 @@ def model_card(
     text += ["## Make it again", f"    dvc repro {stage}@{run}"]
     text.append(
         "with the params.yaml, dvc.lock and packages of this version of the project gives the same "
-        f"bytes on the same kind of processor. SHA-256 of `weights.safetensors`: "
+        f"bytes {SAME_BYTES[made['arithmetic_in_use']]}. SHA-256 of `weights.safetensors`: "
         f"`{made['weights']}`. Made with {_versions(made['versions'])}. How long it took, and on "
         f"what, differs from time to time: `python -m msabench card runs/{run}` tells it where "
         "it was trained."

@@ -14,7 +14,7 @@ VERIFY_PREPARED = (
     "cd data/prepared && python -c \"import json; [print(h, f, sep='  ') for f, h in "
     "json.load(open('sha256.json')).items()]\" | sha256sum --check"
 )
-ALIKE = ("text_encoder", "modalities", "device", "threads", "max_tokens")
+ALIKE = ("text_encoder", "modalities", "arithmetic_in_use", "device", "threads", "max_tokens")
 
 
 def read_runs(folders: Iterable[str], predictions: Path) -> dict[str, Made]:
