@@ -13,9 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
 
-import numpy as np
-
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("src", "")]
+
+import msabench  # noqa: E402, F401  before NumPy
+
+# isort: split
+import numpy as np  # noqa: E402
 
 from bench import mosei  # noqa: E402
 from bench.processes import run, wait_until_idle  # noqa: E402

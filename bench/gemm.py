@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+import msabench  # noqa: F401  before NumPy
+
+# isort: split
 import numpy as np
 import torch
 from transformers import BertConfig, BertModel

@@ -17,9 +17,12 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("src", "")]
+
+import msabench  # noqa: E402, F401  before NumPy
+
+# isort: split
+import torch  # noqa: E402
 
 from bench import mosei  # noqa: E402
 from bench.processes import ROOT, run  # noqa: E402

@@ -8,6 +8,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import msabench  # noqa: F401  before NumPy
+
+# isort: split
 import numpy as np
 from ruamel.yaml import YAML
 

@@ -12,9 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("src", "")]
+
+import msabench  # noqa: E402, F401  before NumPy
+
+# isort: split
+import numpy as np  # noqa: E402
 
 from bench import mosei  # noqa: E402
 from bench.processes import ROOT, run, wait_until_idle  # noqa: E402

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from torch.optim import optimizer as optimizers
 
 from msabench import statistics, training
-from stages import download, features, modalities, plan, prepare, tables, train
+from stages import download, features, modalities, plan, prepare, train
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {"arithmetic": "portable", "device": "cpu", "threads": 1}
@@ -58,14 +58,14 @@ def kernels() -> Lines:
     training.settle(SETTINGS)
     yield from _settings()
     torch.manual_seed(1)
-    yield "torch.randn", digest(torch.randn(5), torch.randn(1000))
+    yield "torch.randn", digest(torch.randn(1000))
     yield "torch.bernoulli", digest(F.dropout(torch.ones(1000), 0.1))
     yield "torch.randperm", digest(torch.randperm(1000))
     for name, function, shapes in _of_pytorch():
         for kind in ("float32", "float64"):
             inputs = [torch.from_numpy(given(*s, kind=kind)).requires_grad_() for s in shapes]
             out = function(*inputs)
-            out.backward(torch.from_numpy(given(*out.shape, kind=kind)))
+            out.backward(torch.from_numpy(given(*out.shape)).to(out.dtype))
             shown = " ".join("x".join(map(str, shape)) for shape in shapes)
             yield f"{name} {kind} {shown}", digest(out, *(i.grad for i in inputs))
     for name, module, shape in _modules():
@@ -117,11 +117,12 @@ def _of_pytorch() -> Iterator[tuple[str, Callable[..., Tensor], tuple[tuple[int,
     yield "dot", torch.dot, ((1000,), (1000,))
     for function in (
         *(torch.exp, torch.erf, torch.tanh, torch.sigmoid, torch.sin, torch.logsumexp),
-        *(F.gelu, F.silu, F.elu, F.relu, F.softmax, F.log_softmax, torch.sum, torch.mean),
+        *(F.silu, F.relu, F.softmax, F.log_softmax, torch.sum, torch.mean),
         *(torch.std, torch.cumsum, F.layer_norm, F.normalize),
     ):
         yield function.__name__, _last_axis(function), ((4, 7),)
         yield function.__name__, _last_axis(function), ((33, 130),)
+    yield "gelu", lambda x: F.gelu(x.float()), ((33, 130),)  # that of float64 is the C library's
     yield "log", lambda x: torch.log(x.abs() + 0.125), ((33, 130),)
     yield "sqrt", lambda x: torch.sqrt(x.abs() + 0.125), ((33, 130),)
     yield "pow", lambda x: torch.pow(x.abs() + 0.125, 1.7), ((33, 130),)
@@ -167,10 +168,10 @@ def _adam() -> list[Tensor]:
 
 
 def _of_numpy() -> Lines:
-    """Yield what the C library has no part in, and exp, log and power, which glibc 2.28 settled."""
+    """Yield what NumPy computes itself, and exp, log and power, of which glibc's are of 2018."""
     for kind in ("float32", "float64"):
         values, positive = given(1001, kind=kind), given(1001, kind=kind, low=0.125)
-        for name in ("exp", "tanh", "sin", "cos"):
+        for name in ("exp", "tanh"):
             yield f"np.{name} {kind}", digest(getattr(np, name)(values))
         for name in ("log", "sqrt", "reciprocal"):
             yield f"np.{name} {kind}", digest(getattr(np, name)(positive))
@@ -202,7 +203,7 @@ def pipeline() -> Lines:
     training.settle(SETTINGS)
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
-    params |= {"arithmetic": "portable", "seeds": [1], "sweep_seeds": [], "batch_size": 4}
+    params |= SETTINGS | {"seeds": [1], "sweep_seeds": [], "batch_size": 4}
     params["datasets"]["simulated"]["settings"] |= {"train": 8, "valid": 4, "test": 4}
     params["max_tokens"] = 12
     models = params["models"]
@@ -216,7 +217,7 @@ def pipeline() -> Lines:
         plan.main()
         download.main()
         prepare.main()
-        yield from _files("data/raw/*.pkl", "data/prepared/*/*.npy")
+        yield from _files("data/prepared/*/*.npy")
         features.main()
         yield from _files("data/features/*/*.npy")
         modalities.main()
@@ -228,8 +229,6 @@ def pipeline() -> Lines:
             train.main(name, 1)
             yield from ((f"{name}, {what}", made) for what, made in steps)
             yield from _files(f"predictions/{name}-1/*.csv")
-        tables.main()
-        yield from _files("metrics/comparison.json", "metrics/table6.json")
 
 
 def _files(*patterns: str) -> Lines:

@@ -245,14 +245,16 @@ def test_a_run_without_a_card_or_with_that_of_other_weights_is_refused(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arithmetic", "where"),
+    ("arithmetic", "threads", "where"),
     [
-        ("portable", "gives the same bytes on every x86-64 processor with AVX2 and FMA, on Linux."),
-        ("native", "gives the same bytes on the same kind of processor."),
+        ("portable", 1, "the same bytes on every x86-64 processor with AVX2 and FMA, on Linux."),
+        ("portable", 2, "the same bytes on the same kind of processor."),
+        ("native", 1, "the same bytes on the same kind of processor."),
     ],
 )
-def test_a_card_says_where_its_numbers_come_out_again(tree, arithmetic, where):
+def test_a_card_says_where_its_numbers_come_out_again(tree, arithmetic, threads, where):
     path = tree / "predictions/ours-1/run.json"
-    write(path, json.loads(path.read_text()) | {"arithmetic_in_use": arithmetic})
+    changes = {"arithmetic_in_use": arithmetic, "threads": threads}
+    write(path, json.loads(path.read_text()) | changes)
     stage.main()
     assert where in (tree / "runs/cards/ours-1.md").read_text()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from msabench import arithmetic, training
 from msabench.checkpoints import SECONDS
@@ -23,6 +24,7 @@ EXPORTED = {
     "OPENBLAS_NUM_THREADS": "2",
     "OPENBLAS_CORETYPE": "Nehalem",
     "NPY_DISABLE_CPU_FEATURES": "",
+    "NPY_ENABLE_CPU_FEATURES": "X86_V3",
     "ATEN_CPU_CAPABILITY": "default",
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "MKL_CBWR": "AUTO",
@@ -111,27 +113,27 @@ def test_without_avx2_auto_is_native_and_portable_is_refused():
 SHOWN = """
 from threadpoolctl import threadpool_info
 blas = [one for one in threadpool_info() if one["user_api"] == "blas"]
-print([f"{one['architecture']} x {one['num_threads']}" for one in blas])
+print({f"{one['architecture']} x {one['num_threads']}" for one in blas})
 """
 
 
 @needs_avx2
 def test_data_and_statistics_have_numpys_settings_without_those_of_training():
     made = python(f"import msabench, numpy{SHOWN}", **EXPORTED)
-    assert made.stdout == "['Haswell x 1']\n"
+    assert made.stdout == "{'Haswell x 1'}\n"
 
 
 @needs_avx2
 def test_products_have_as_many_threads_as_the_params_say():
     made = python(f"from msabench import training; {SETTLE.replace('1}', '2}')}{SHOWN}", **EXPORTED)
-    assert made.stdout == "['Haswell x 2']\n"
+    assert made.stdout == "{'Haswell x 2'}\n"
 
 
 def python(program, **environment):
     """Run a program without the settings that this process has made for its own."""
     own = arithmetic.NUMPY.keys() | arithmetic.PYTORCH.keys()
     kept = {name: value for name, value in os.environ.items() if name not in own}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-c", program]
     variables = kept | {"PYTHONPATH": "src"} | environment
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
 
@@ -143,12 +145,19 @@ FIRST = "import numpy; import msabench; from msabench import arithmetic"
 def test_numpy_imported_before_the_package_is_warned_of():
     """By the core type, which some Intel processors have of themselves: here none has."""
     made = python(FIRST, OPENBLAS_CORETYPE="Nehalem")
-    assert made.returncode == 0
     assert "RuntimeWarning: NumPy was imported before msabench" in made.stderr
-    made = python(f"{FIRST}; print(arithmetic.choose('auto', 'cpu'))", OPENBLAS_CORETYPE="Nehalem")
+    quiet = f"import warnings; warnings.simplefilter('ignore'); {FIRST}"
+    made = python(f"{quiet}; print(arithmetic.choose('auto', 'cpu'))", OPENBLAS_CORETYPE="Nehalem")
     assert made.stdout == "native\n"
-    made = python(f"{FIRST}; arithmetic.choose('portable', 'cpu')", OPENBLAS_CORETYPE="Nehalem")
+    made = python(f"{quiet}; arithmetic.choose('portable', 'cpu')", OPENBLAS_CORETYPE="Nehalem")
     assert "'portable' needs NumPy imported after msabench" in made.stderr
+
+
+@needs_avx2
+def test_a_numpy_without_the_kernels_of_avx2_is_warned_of_too():
+    """It names nothing that it found where it uses the baseline alone."""
+    made = python(FIRST, NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR")
+    assert "RuntimeWarning: NumPy was imported before msabench" in made.stderr
 
 
 @needs_avx2
@@ -161,11 +170,37 @@ SETTLE = "training.settle({'arithmetic': 'portable', 'device': 'cpu', 'threads':
 
 
 @needs_avx2
-def test_what_pytorch_has_computed_before_is_refused():
-    """Its kernels are chosen once in a process."""
-    program = f"from msabench import training; import torch; torch.ones(9).softmax(0); {SETTLE}"
-    made = python(program, ATEN_CPU_CAPABILITY="default")
-    assert "DeviceError: arithmetic: PyTorch has computed already" in made.stderr
+@pytest.mark.parametrize(
+    ("computed", "capability"),
+    [("torch.ones(9).softmax(0)", "default"), ("torch.ones(9).dot(torch.ones(9))", "avx2")],
+)
+def test_what_pytorch_has_computed_before_is_noticed(computed, capability):
+    """ATen and MKL choose their kernels once in a process."""
+    program = f"from msabench import training; import torch; {computed}; {SETTLE}"
+    made = python(program, ATEN_CPU_CAPABILITY=capability)
+    assert "RuntimeError: settle comes too late" in made.stderr
+
+
+@needs_avx2
+def test_a_process_that_computes_portably_is_not_settled_otherwise():
+    made = python(
+        f"from msabench import training; {SETTLE}; {SETTLE}; {SETTLE.replace('portable', 'native')}"
+    )
+    assert "RuntimeError: this process computes portably" in made.stderr
+
+
+def test_a_prediction_is_native_where_portable_cannot_be():
+    """The run may have been trained on another machine."""
+    config = "{'arithmetic': 'portable', 'device': 'cpu', 'threads': 1}"
+    made = python(f"""
+from msabench import arithmetic, training
+arithmetic.able = lambda: False
+training.settle({config}, "cpu")
+print(arithmetic.in_use)
+training.settle({config})
+""")
+    assert made.stdout == "native\n"
+    assert "DeviceError: arithmetic: 'portable' needs Linux" in made.stderr
 
 
 @needs_avx2
@@ -180,12 +215,21 @@ assert torch.equal(torch.mm(torch.ones(2, 0), torch.ones(0, 3)), torch.zeros(2, 
 assert torch.sqrt(torch.tensor([4, 9])).tolist() == [2.0, 3.0]
 assert torch.sqrt(torch.tensor(-1 + 0j)) == 1j
 assert torch.sqrt(torch.tensor([4.0, -1.0])).isnan().tolist() == [False, True]
+assert torch.sqrt(torch.tensor([4.0, -0.0]).half()).tolist() == [2.0, -0.0]
+large = torch.full((2, 2), 1e30)
+assert (large @ large).isinf().all()
 nan = torch.full((2, 2), torch.nan)
 assert torch.equal(torch.addmm(nan, torch.eye(2), torch.eye(2), beta=0), torch.eye(2))
 for wrong in (
     lambda: torch.mm(torch.ones(3, 4), torch.ones(5, 4)),
     lambda: torch.bmm(torch.ones(1, 3, 4), torch.ones(5, 4, 3)),
     lambda: torch.mm(torch.ones(3, 4), torch.ones(4, 3).double()),
+    lambda: torch.mm(torch.ones(2, 3, 4), torch.ones(2, 4, 3)),
+    lambda: torch.mm(torch.ones(3, 4), torch.tensor(1.0)),
+    lambda: torch.bmm(torch.ones(3, 4), torch.ones(4, 3)),
+    lambda: torch.addmm(torch.ones(3).double(), torch.ones(3, 4), torch.ones(4, 3)),
+    lambda: torch.addmm(torch.ones(7), torch.ones(3, 4), torch.ones(4, 3), beta=0),
+    lambda: torch.baddbmm(torch.ones(7), torch.ones(2, 3, 4), torch.ones(2, 4, 3)),
 ):
     try:
         wrong()
@@ -249,6 +293,8 @@ def test_a_checkpoint_of_another_processor_goes_on_if_it_is_portable(tree, setti
     assert result(tree) == expected
 
 
-def test_the_machine_is_no_part_of_portable_numbers(monkeypatch):
+def test_the_machine_is_no_part_of_portable_numbers_of_one_thread(monkeypatch):
     monkeypatch.setattr(arithmetic, "in_use", "portable")
     assert training.identity("cpu") == "portable"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert training.identity("cpu") == f"{training.machine('cpu')}, portable"

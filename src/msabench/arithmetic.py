@@ -45,12 +45,16 @@ PYTORCH = {
     "MKL_CBWR": "COMPATIBLE",
 }
 
+# What NumPy calls X86_V3, as Linux names it: AVX2, FMA, and what came with them.
+X86_V3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"}
+
 
 def set_numpy() -> None:
     """Set what NumPy reads when it is imported; warn where it has been, with other kernels."""
     if not able():
         return
     os.environ.update(NUMPY)
+    os.environ.pop("NPY_ENABLE_CPU_FEATURES", None)  # NumPy refuses both
     if "numpy" in sys.modules and not numpy_is_portable():
         warnings.warn(
             "NumPy was imported before msabench, so that its last digits are those of this kind of "
@@ -65,9 +69,12 @@ def able() -> bool:
     """Tell whether this machine can compute portably: Linux on x86-64 with AVX2 and FMA."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return False
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
     flags = next((line.split() for line in info.splitlines() if line.startswith("flags")), [])
-    return {"avx2", "fma"} <= set(flags)
+    return set(flags) >= X86_V3
 
 
 def numpy_is_portable() -> bool:
@@ -75,8 +82,8 @@ def numpy_is_portable() -> bool:
     import numpy as np
     from threadpoolctl import threadpool_info
 
-    found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]
-    cores = {one["architecture"] for one in threadpool_info() if one["user_api"] == "blas"}
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found")
+    cores = {one.get("architecture") for one in threadpool_info() if one["user_api"] == "blas"}
     return found == ["X86_V3"] and cores <= {"Haswell"}
 
 

@@ -19,11 +19,6 @@ from msabench.tables import PUBLISHED, Row, Table
 
 HASHED = "data/prepared/sha256.json"  # its own SHA-256 stands for all prepared data
 SHOWN = ("utterances", "videos", "tokens", "audio_frames", "vision_frames")
-# Where the same settings, data and packages give the same bytes, by the arithmetic of a run.
-SAME_BYTES = {
-    "portable": "on every x86-64 processor with AVX2 and FMA, on Linux",
-    "native": "on the same kind of processor",
-}
 
 
 def model_card(
@@ -68,7 +63,7 @@ def model_card(
     text += ["## Make it again", f"    dvc repro {stage}@{run}"]
     text.append(
         "with the params.yaml, dvc.lock and packages of this version of the project gives the same "
-        f"bytes {SAME_BYTES[made['arithmetic_in_use']]}. SHA-256 of `weights.safetensors`: "
+        f"bytes on {_same_bytes(made)}. SHA-256 of `weights.safetensors`: "
         f"`{made['weights']}`. Made with {_versions(made['versions'])}. How long it took, and on "
         f"what, differs from time to time: `python -m msabench card runs/{run}` tells it where "
         "it was trained."
@@ -267,6 +262,13 @@ def _listed(facts: Mapping[str, str]) -> str:
 
 def _bullets(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _same_bytes(made: Mapping[str, Any]) -> str:
+    """Say where the same settings, data and packages give the same bytes."""
+    if made["arithmetic_in_use"] == "portable" and made["threads"] == 1:
+        return "every x86-64 processor with AVX2 and FMA, on Linux"
+    return "the same kind of processor"
 
 
 def _versions(versions: Mapping[str, str]) -> str:

@@ -128,8 +128,13 @@ def _kind(device: Device) -> str:
 
 
 def identity(device: Device) -> str:
-    """Return what of this machine decides the numbers: if they are portable, nothing else."""
-    return "portable" if arithmetic.in_use == "portable" else machine(device)
+    """Return what of this machine decides a run's numbers, for what is to be continued on it.
+
+    In portable arithmetic nothing does; that is shown for one thread alone.
+    """
+    if arithmetic.in_use == "portable" and torch.get_num_threads() == 1:
+        return "portable"
+    return f"{machine(device)}, {arithmetic.in_use}"
 
 
 def machine(device: Device) -> str:
@@ -149,11 +154,17 @@ def _processor() -> str:
 def settle(config: Mapping[str, Any], device: Device | None = None) -> None:
     """Make this process deterministic and keep it to its share of the machine.
 
-    To be called before PyTorch computes anything. config: of a run or of the features stage, whose
-    arithmetic, threads and device count; device: another one. Raises DeviceError for a device or an
-    arithmetic that this machine does not have.
+    Call it before PyTorch computes anything. config: its `arithmetic`, `threads` and `device` are
+    used. device: instead of that of config, for a prediction: it may be on another machine than the
+    training, so where this one cannot compute portably, it is native.
+    Raises DeviceError for a device or an arithmetic that this machine does not have.
     """
-    arithmetic.in_use = arithmetic.choose(config["arithmetic"], _kind(device or config["device"]))
+    before, setting = arithmetic.in_use, config["arithmetic"]
+    if device is not None and setting == "portable":
+        setting = "auto"
+    arithmetic.in_use = arithmetic.choose(setting, _kind(device or config["device"]))
+    if before == "portable" != arithmetic.in_use:
+        raise RuntimeError("this process computes portably, which cannot be undone")
     threads = config["threads"]
     torch.set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
@@ -178,14 +189,20 @@ def settle(config: Mapping[str, Any], device: Device | None = None) -> None:
 
 
 def _compute_portably() -> None:
-    """Raises DeviceError where PyTorch has computed before, with other kernels."""
     os.environ.update(arithmetic.PYTORCH)
-    if torch.backends.cpu.get_cpu_capability() != "AVX2":
-        raise DeviceError("arithmetic: PyTorch has computed already, with this processor's kernels")
+    if torch.backends.cpu.get_cpu_capability() != "AVX2" or _mkl_fuses():
+        raise RuntimeError("settle comes too late: PyTorch has computed, with other kernels")
     kernels.replace()
     # Both call MKL's products past those that are replaced.
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.mha.set_fastpath_enabled(False)
+
+
+def _mkl_fuses() -> bool:
+    """Tell whether MKL rounds a product and a sum once, which its compatible mode never does."""
+    x, y = 1 + 2**-12, 1 + 2**-11  # x * x is y + 2**-24, which is y in single precision
+    left, right = torch.tensor([-1.0] * 64 + [x] * 64), torch.tensor([y] * 64 + [x] * 64)
+    return bool(torch.dot(left, right) != 0)
 
 
 def _onednn_multiplies() -> bool:
