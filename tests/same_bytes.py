@@ -204,8 +204,8 @@ def pipeline() -> Lines:
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
     params |= SETTINGS | {"seeds": [1], "sweep_seeds": [], "batch_size": 4}
-    params["datasets"]["simulated"]["settings"] |= {"train": 8, "valid": 4, "test": 4}
-    params["max_tokens"] = 12
+    params["datasets"]["simulated"]["settings"] |= {"train": 8, "valid": 2, "test": 2}
+    params["max_tokens"] = 6
     models = params["models"]
     for block in models.values():
         block |= {key: value for key, value in (("epochs", 1), ("batch_size", 4)) if key in block}
