@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import optimizer as optimizers
 
-from msabench import statistics, training
+from msabench import arithmetic, statistics, training
 from stages import download, features, modalities, plan, prepare, train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,6 +82,8 @@ def kernels() -> Lines:
 
 
 def _settings() -> Lines:
+    for name in (*arithmetic.NUMPY, *arithmetic.PYTORCH):
+        yield name, os.environ[name]
     libraries = {
         (one["architecture"], one["num_threads"])
         for one in threadpool_info()
@@ -90,8 +92,6 @@ def _settings() -> Lines:
     yield "OpenBLAS", ", ".join(f"{core} x {threads}" for core, threads in sorted(libraries))
     yield "NumPy", " ".join(np.show_config(mode="dicts")["SIMD Extensions"]["found"])
     yield "ATen", torch.backends.cpu.get_cpu_capability()
-    yield "oneDNN", os.environ.get("ONEDNN_MAX_CPU_ISA", "-")
-    yield "MKL", os.environ.get("MKL_CBWR", "-")
     yield "flash attention", str(torch.backends.cuda.flash_sdp_enabled())
     yield "fused encoder layer", str(torch.backends.mha.get_fastpath_enabled())
 
