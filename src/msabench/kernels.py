@@ -3,9 +3,9 @@
 Of PyTorch's both are MKL's. Its one mode that gives the same bytes on processors of all vendors
 takes twice the time for products; OpenBLAS, which NumPy calls, has kernels for AVX2 that all of
 them run, as fast as MKL's. In that mode roots begin with an instruction that approximates, of each
-vendor in its own way; NumPy's are rounded correctly. What else the models
-use is the same by `arithmetic.PYTORCH` alone (tests/golden/same_bytes_kernels.txt). MKL's other
-roots, sqrt_ and pow(0.5), and atan are not: no model should use them.
+vendor in its own way; NumPy's are rounded correctly. What else the models use is the same by
+`arithmetic.PYTORCH` alone (tests/golden/same_bytes_kernels.txt). MKL's other roots, sqrt_ and
+pow(0.5), and atan are not: no model should use them.
 """
 
 import warnings

@@ -199,10 +199,14 @@ def _compute_portably() -> None:
 
 
 def _mkl_fuses() -> bool:
-    """Tell whether MKL rounds a product and a sum once, which its compatible mode never does."""
+    """Tell whether MKL rounds a product and a sum once, which its compatible mode never does.
+
+    By a product of matrices: on AMD, MKL's vector functions are those of that mode in any case.
+    """
     x, y = 1 + 2**-12, 1 + 2**-11  # x * x is y + 2**-24, which is y in single precision
-    left, right = torch.tensor([-1.0] * 64 + [x] * 64), torch.tensor([y] * 64 + [x] * 64)
-    return bool(torch.dot(left, right) != 0)
+    left, right = torch.tensor([[-1.0, -1.0, x, x]] * 16), torch.tensor([[y], [y], [x], [x]])
+    out = torch.empty(16, 16)  # given, it is MKL that multiplies, also after `kernels.replace`
+    return bool(torch.mm(left, right.expand(4, 16).contiguous(), out=out).any())
 
 
 def _onednn_multiplies() -> bool:
