@@ -4,12 +4,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+
+import msabench  # noqa: E402, F401  before NumPy
+
+# isort: split
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import NullLocator  # noqa: E402
 
 from bench import results  # noqa: E402
 from msabench.figures import COLOURS, GREY, save, styled  # noqa: E402

@@ -28,6 +28,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
+import msabench  # noqa: E402, F401  before NumPy
+
+# isort: split
 import numpy as np  # noqa: E402
 
 from bench.results import record  # noqa: E402
