@@ -137,7 +137,7 @@ class Predictor:
         self.regressors: list[Regressor] = []
         for folder in self.folders:
             config = _config(folder)
-            with _whole(folder):
+            with _damage_named(folder):
                 regressor = runs.restore(folder, config, device)
             if not self.regressors:
                 self.config = config
@@ -327,7 +327,7 @@ def _or_raise(one: Read | DataError) -> Read:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    with _whole(folder):
+    with _damage_named(folder):
         config = runs.config(folder)
         complete = "max_tokens" in config["text"] and config.keys() >= NEEDED
     if not complete or not (folder / runs.MEAN_FRAMES).is_file():
@@ -336,7 +336,8 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[None]:
+def _damage_named(folder: Path) -> Iterator[None]:
+    """Raise DataError that names the folder for what cannot be read as a run."""
     try:
         yield
     except (KeyError, TypeError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
