@@ -40,11 +40,12 @@ BERT = """
 import json, sys, time
 from statistics import median
 import stages
-from msabench import training
+from msabench.networks import torch_settings
+from msabench.networks import torch_settings
 import torch
 from transformers import BertConfig, BertModel
 
-training.settle({"arithmetic": sys.argv[1], "device": "cpu", "threads": 1})
+torch_settings.configure({"arithmetic": sys.argv[1], "device": "cpu", "threads": 1})
 torch.manual_seed(1)
 bert = BertModel(BertConfig(), add_pooling_layer=False)
 tokens = torch.randint(1000, (32, 25))

@@ -23,13 +23,13 @@ import numpy as np  # noqa: E402
 from bench import mosei  # noqa: E402
 from bench.processes import run, wait_until_idle  # noqa: E402
 from bench.results import record  # noqa: E402
-from msabench.batches import POOL  # noqa: E402
+from msabench.networks.batches import POOL  # noqa: E402
 from msabench.predictions import Predictions  # noqa: E402
 
 MODELS, SEEDS = ("self_mm", "ours"), (1, 2, 3)
 WAYS = {"by_length": POOL, "by_chance": 1}
 TRAIN = """
-from msabench import batches
+from msabench.networks import batches
 from stages import train
 batches.POOL = {pool}
 train.main("{model}", {seed})

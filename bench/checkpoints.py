@@ -18,11 +18,11 @@ from bench import mosei  # noqa: E402
 from bench.processes import run, wait_until_idle  # noqa: E402
 from bench.results import record  # noqa: E402
 from msabench import models, params  # noqa: E402
-from msabench.training import Schedule  # noqa: E402
+from msabench.training.schedule import Schedule  # noqa: E402
 
 TRAIN = """
 import json, sys, time
-from msabench.checkpoints import Checkpoints, Progress
+from msabench.training.checkpoints import Checkpoints, Progress
 from stages import train
 
 spent, last = [], []

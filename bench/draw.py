@@ -15,7 +15,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import NullLocator  # noqa: E402
 
 from bench import results  # noqa: E402
-from msabench.figures import COLOURS, GREY, save, styled  # noqa: E402
+from msabench.reporting.figures import COLOURS, GREY, save, styled  # noqa: E402
 
 OURS, MMSA = COLOURS[0], GREY
 

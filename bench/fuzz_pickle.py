@@ -34,9 +34,9 @@ import msabench  # noqa: E402, F401  before NumPy
 import numpy as np  # noqa: E402
 
 from bench.results import record  # noqa: E402
+from msabench.data.pickle_reader import PROTOCOLS  # noqa: E402
+from msabench.data.sources import mmsa_pickle  # noqa: E402
 from msabench.errors import DataError  # noqa: E402
-from msabench.pickle_reader import PROTOCOLS  # noqa: E402
-from msabench.sources import mmsa_pickle  # noqa: E402
 from msabench.utterances import SPLITS, check_splits  # noqa: E402
 
 DTYPES = ("f8", "f4", ">f8", "f2", "i4", "u1")

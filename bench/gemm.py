@@ -16,15 +16,16 @@ from pathlib import Path
 from statistics import median
 
 import msabench  # noqa: F401  before NumPy
+from msabench.networks import torch_settings
 
 # isort: split
 import numpy as np
 import torch
 from transformers import BertConfig, BertModel
 
-from msabench import batches, training
-from msabench.batches import Padded
-from msabench.text import TextEncoder
+from msabench.networks import batches
+from msabench.networks.batches import Padded
+from msabench.networks.text import TextEncoder
 from msabench.utterances import Ragged
 
 BATCH_SIZE, REPEATS, WIDTH, INNER = 32, 16, 768, 3072
@@ -40,10 +41,10 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def main(tree: str, threads: int = 2, name: training.Device = "cpu") -> None:
-    training.settle({"arithmetic": "auto", "threads": threads, "device": name})
+def main(tree: str, threads: int = 2, name: torch_settings.Device = "cpu") -> None:
+    torch_settings.configure({"arithmetic": "auto", "threads": threads, "device": name})
     torch.manual_seed(1)
-    device = training.choose_device(name)
+    device = torch_settings.choose_device(name)
     bert = BertModel(BertConfig(), add_pooling_layer=False)
     layers, embeddings = bert.encoder.layer, bert.embeddings
     encoder = TextEncoder(WIDTH, layers=layers, embeddings=embeddings, pooling="cls")

@@ -31,11 +31,11 @@ from bench.results import record  # noqa: E402
 PROFILE = """
 import torch
 from torch.profiler import ProfilerActivity, profile
-from msabench import training
+from msabench.training import loop
 from stages import train
 
-shuffled = training.shuffled
-training.shuffled = lambda *arguments: shuffled(*arguments)[:30]
+shuffled = loop.shuffled
+loop.shuffled = lambda *arguments: shuffled(*arguments)[:30]
 used = [ProfilerActivity.CPU]
 if torch.cuda.is_available():
     used.append(ProfilerActivity.CUDA)

@@ -15,8 +15,8 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from bench.processes import ROOT, Took, run
-from msabench import encoders, text
-from msabench.sources import simulated
+from msabench.data.sources import simulated
+from msabench.networks import encoders, text
 from msabench.utterances import SPLITS
 
 SIZES = {"train": 16326, "valid": 1871, "test": 4659}

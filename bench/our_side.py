@@ -13,15 +13,15 @@ from typing import Any
 
 import psutil
 
-from msabench import training
-from msabench.training import NetworkRegressor
+from msabench.training import loop
+from msabench.training.loop import NetworkRegressor
 from stages import train
 
 
 def main(run: str, batches: int) -> None:
     epochs: list[float] = []
     first: list[float] = []
-    train_epoch, shuffled = NetworkRegressor._train_epoch, training.shuffled
+    train_epoch, shuffled = NetworkRegressor._train_epoch, loop.shuffled
 
     def timed(self: NetworkRegressor, *arguments: Any) -> float:
         loss = self.network.training_loss  # type: ignore[union-attr]
@@ -41,7 +41,7 @@ def main(run: str, batches: int) -> None:
         return result
 
     NetworkRegressor._train_epoch = timed  # type: ignore[method-assign,assignment]
-    training.shuffled = lambda *arguments: shuffled(*arguments)[: batches or None]
+    loop.shuffled = lambda *arguments: shuffled(*arguments)[: batches or None]
     train.main(run, 1)
     print(json.dumps({"first_batch": first[0], "epochs": epochs}))
 

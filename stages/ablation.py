@@ -23,14 +23,16 @@ def main(name: str) -> None:
     if not config["enabled"]:
         return
     # Here, because torch takes seconds to import, which a stage switched off does not need.
-    from msabench import interruption, runs, scratch, training
+    from msabench import runs
+    from msabench.networks import torch_settings
+    from msabench.training import interruption, scratch
     from msabench.utterances import load_splits
 
-    training.settle(config)
+    torch_settings.configure(config)
     reads = Path(f"data/features/runs/{name}.json")
     decisive = (plan, reads, Path("data/prepared/sha256.json"), Path("src/msabench"))
     array = json.loads(reads.read_text())["array"]
-    machine = training.identity(config["device"])
+    machine = torch_settings.identity(config["device"])
     with (
         scratch.folder(Path("runs/scratch"), out.name, *decisive, machine=machine) as place,
         interruption.after_step(PARENT),

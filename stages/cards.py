@@ -8,8 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from msabench import cards
-from msabench.tables import SWEEPS, rows_of
+from msabench.evaluation.tables import SWEEPS, rows_of
+from msabench.reporting import cards
 from stages import run
 
 SECTION = "Cards"  # of the README

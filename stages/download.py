@@ -5,7 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from msabench import download, params, sources
+from msabench import params
+from msabench.data import download, sources
 from stages import run
 
 SECTION = "Data"  # of the README

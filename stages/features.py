@@ -16,10 +16,10 @@ OUT = Path("data/features")
 
 def main() -> None:
     # Here, because torch takes seconds to import, which `--help` does not need.
-    from msabench import text, training
+    from msabench.networks import text, torch_settings
 
     config = json.loads(Path("runs/plan/stages/features.json").read_text())
-    training.settle(config)
+    torch_settings.configure(config)
     shutil.rmtree(OUT, ignore_errors=True)
     tokenizer = text.load_tokenizer(config["text_encoder"])
     bert = text.load_bert(config["text_encoder"])
@@ -43,7 +43,7 @@ def main() -> None:
             print(f"{split}: texts {losses}", file=sys.stderr)
         if differ := counts.get("tokens_differ"):
             print(f"{split}: {differ} of {len(data)} texts came with other token ids: made anew")
-        device = training.choose_device(config["device"])
+        device = torch_settings.choose_device(config["device"])
         text.encode(bert, tokens, wanted, folder, device=device)
     # A run depends on what it reads alone: a small file that names its arrays and their hashes.
     (OUT / "runs").mkdir()

@@ -14,12 +14,14 @@ OUT = Path("predictions/modalities")
 
 def main() -> None:
     # Here, because torch takes seconds to import, which `--help` does not need.
-    from msabench import interruption, runs, training
+    from msabench import runs
+    from msabench.networks import torch_settings
+    from msabench.training import interruption
 
     stage = json.loads(Path("runs/plan/stages/modalities.json").read_text())
     config = json.loads(Path(f"runs/plan/{stage['run']}.json").read_text())
     array = json.loads(Path(f"data/features/runs/{stage['run']}.json").read_text())["array"]
-    training.settle(config)
+    torch_settings.configure(config)
     shutil.rmtree(OUT, ignore_errors=True)
     with interruption.after_step(PARENT):
         for subset, modalities in stage["subsets"].items():

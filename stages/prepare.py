@@ -5,7 +5,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from msabench import clusters, errors, hashes, sources
+from msabench import errors, hashes
+from msabench.data import sources
+from msabench.evaluation import clusters
 from msabench.utterances import check_splits
 from stages import run
 

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from msabench import exhibits, figures, markdown, page, plot_data, provenance, tables
+from msabench.evaluation import tables
+from msabench.reporting import exhibits, figures, markdown, page, plot_data, provenance
 from stages import run
 
 SECTION = "Experiments"  # of the README

@@ -20,13 +20,15 @@ PREPARED = Path("data/prepared")
 def main(name: str, seed: int) -> None:
     import numpy as np  # here, as `--help` needs none of these
 
-    from msabench import layers, robustness, runs, text, training
+    from msabench import runs
+    from msabench.evaluation import robustness
+    from msabench.networks import layers, text, torch_settings
     from msabench.predictions import Predictions
     from msabench.utterances import Utterances
 
     weights, out = Path(f"runs/{name}-{seed}"), Path(f"predictions/robustness-{name}-{seed}")
     config = runs.config(weights)
-    training.settle(config)
+    torch_settings.configure(config)
     regressor = runs.restore(weights, config, config["device"])
     train, test = (Utterances.load(PREPARED / split) for split in ("train", "test"))
     test = test.select(config["widths"])
@@ -36,7 +38,7 @@ def main(name: str, seed: int) -> None:
         corrupt[f"{modality}_missing"] = partial(robustness.lose_frames, frames)
         corrupt[f"{modality}_noise"] = partial(robustness.add_noise, frames, std)
     if "text" in config["widths"]:
-        device = training.choose_device(config["device"])
+        device = torch_settings.choose_device(config["device"])
         reader = text.Reader(config["text_encoder"], config["text"], device)
         tokens = reader.tokens(test.texts)
         unknown = reader.tokenizer.unk_token_id

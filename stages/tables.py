@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from msabench import data_report, tables
-from msabench.markdown import markdown, sections
+from msabench.evaluation import data_report, tables
+from msabench.reporting.markdown import markdown, sections
 from stages import run
 
 SECTION = "Experiments"  # of the README

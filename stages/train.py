@@ -24,18 +24,22 @@ def main(name: str, seed: int) -> None:
             (folder / "same_as.json").write_text(json.dumps(config) + "\n")
         return
     # Here, because torch takes seconds to import, which a row trained elsewhere does not need.
-    from msabench import devices, hashes, interruption, models, runs, scratch, times, training
+    from msabench import hashes, models, runs
+    from msabench.networks import parallel, torch_settings
+    from msabench.training import interruption, scratch, times
     from msabench.utterances import load_splits
 
-    training.settle(config)
+    torch_settings.configure(config)
     text = json.loads(reads.read_text())
     splits = load_splits(
         Path("data/prepared"), Path("data/features"), text["array"], config["modalities"]
     )
     decisive = (plan, reads, data, Path("src/msabench"))
-    machine = training.identity(config["device"])
-    first = devices.first()  # of several processes, the first writes
-    used = f"{training.machine(config['device'])}, {config['threads']} of {os.cpu_count()} cores"
+    machine = torch_settings.identity(config["device"])
+    first = parallel.is_rank_zero()  # of several processes, the first writes
+    used = (
+        f"{torch_settings.machine(config['device'])}, {config['threads']} of {os.cpu_count()} cores"
+    )
     with (
         scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=machine) as place,
         interruption.after_step(PARENT),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from msabench.checkpoints import SECONDS
+from msabench.training.checkpoints import SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 SHELLS = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]  # of make and DVC

@@ -17,7 +17,7 @@ with warnings.catch_warnings():  # of pytest's plugins one has imported NumPy al
     warnings.simplefilter("ignore", RuntimeWarning)
     import msabench  # noqa: F401
 
-from msabench import training
+from msabench.networks import torch_settings
 from msabench.utterances import Ragged, Utterances
 
 torch.set_num_threads(1)
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items):
 def unsettled():
     """Let no stage that runs in this process change how all of it computes (denormals flushed)."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "settle", lambda *_: None)
+        patch.setattr(torch_settings, "configure", lambda *_: None)
         yield
 
 

@@ -29,7 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import optimizer as optimizers
 
-from msabench import arithmetic, statistics, training
+from msabench import arithmetic
+from msabench.evaluation import statistics
+from msabench.networks import torch_settings
 from stages import download, features, modalities, plan, prepare, train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +57,7 @@ def given(*shape: int, kind: str = "float32", low: float = -4.0) -> np.ndarray:
 
 def kernels() -> Lines:
     """Yield the settings, then the hash of what each kernel returns, gradients included."""
-    training.settle(SETTINGS)
+    torch_settings.configure(SETTINGS)
     yield from _settings()
     torch.manual_seed(1)
     yield "torch.randn", digest(torch.randn(1000))
@@ -200,7 +202,7 @@ def _of_numpy() -> Lines:
 
 def pipeline() -> Lines:
     """Yield the hash of gradients and weights in each step, then of each file that has numbers."""
-    training.settle(SETTINGS)
+    torch_settings.configure(SETTINGS)
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
     params |= SETTINGS | {"seeds": [1], "sweep_seeds": [], "batch_size": 4}

@@ -27,8 +27,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from msabench import models
-from msabench.checkpoints import SECONDS
-from msabench.training import Schedule
+from msabench.training.checkpoints import SECONDS
+from msabench.training.schedule import Schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"train": 320, "valid": 24, "test": 24}

@@ -14,25 +14,16 @@ PACKAGE = ROOT / "src" / "msabench"
 
 # Low to high: a module imports from lower lines and its own, never from higher ones.
 LAYERS = [
-    ["errors"],
-    ["arithmetic", "program"],
-    ["clusters", "hashes", "labels", "utterances"],
-    [
-        *("params", "predictions", "pickle_reader", "download", "scratch", "times", "batches"),
-        *("devices", "robustness"),
-    ],
-    ["checkpoints", "encoders", "interruption", "kernels"],
-    ["metrics", "statistics", "data_report"],
-    ["tables", "layers"],
-    ["figures", "markdown", "plot_data"],
-    ["cards", "exhibits", "provenance", "review"],
-    ["page"],
-    ["sources", "text"],
+    ["errors", "arithmetic"],
+    ["program", "hashes", "labels"],
+    ["params", "utterances"],
+    ["predictions"],
+    ["data", "networks"],
     ["training"],
     ["models"],
     ["plan", "runs"],
-    ["inference"],
-    ["explanation"],
+    ["evaluation"],
+    ["reporting", "inference"],
     ["commands", "dvc"],
     ["__main__"],
 ]
@@ -100,17 +91,17 @@ def test_imports_point_down(file):
 
 # What a stage imports by its configuration or reads as data: import statements do not show it.
 BY_NAME = {
-    "plan": {"src/msabench/corpora.json", "src/msabench/models", "src/msabench/sources"},
-    "download": {"src/msabench/sources"},
-    "prepare": {"src/msabench/sources"},
+    "plan": {"src/msabench/data/corpora.json", "src/msabench/models", "src/msabench/data/sources"},
+    "download": {"src/msabench/data/sources"},
+    "prepare": {"src/msabench/data/sources"},
     "train": {"src/msabench/models/${item.run}.py"},
     "sweep": {"src/msabench/models/ours.py"},
     "ablation": {"src/msabench/models/${item.run}.py"},
     "modalities": {"src/msabench/models/svm.py"},
     "robustness": {"src/msabench/models/${item.run}.py"},
-    "tables": {"src/msabench/published.json"},
-    "report": {"src/msabench/published.json", "src/msabench/page.html"},
-    "cards": {"src/msabench/published.json"},
+    "tables": {"src/msabench/evaluation/published.json"},
+    "report": {"src/msabench/evaluation/published.json", "src/msabench/reporting/page.html"},
+    "cards": {"src/msabench/evaluation/published.json"},
 }
 
 EACH_MODEL = ("train", "ablation", "robustness")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from msabench.batches import POOL, Batch, Padded, cost, in_order_of_length, shuffled
+from msabench.networks.batches import POOL, Batch, Padded, cost, in_order_of_length, shuffled
 from msabench.utterances import Ragged, Utterances
 from tests.conftest import random_utterances
 

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 import stages
-from msabench import cards, clusters, encoders, errors, metrics, params, plan, tables
+from msabench import errors, params, plan
 from msabench.commands import card
+from msabench.evaluation import clusters, metrics, tables
+from msabench.networks import encoders
 from msabench.predictions import Predictions
+from msabench.reporting import cards
 from stages import cards as stage
 
 ROOT = Path(__file__).resolve().parents[1]

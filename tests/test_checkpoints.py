@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from msabench import checkpoints
-from msabench.checkpoints import NAME, SECONDS, Checkpoints, Progress
 from msabench.errors import ParamsError
+from msabench.training import checkpoints
+from msabench.training.checkpoints import NAME, SECONDS, Checkpoints, Progress
 from tests.test_training import LABELS, Line, fit, utterances
 
 DATA = utterances(LABELS)  # eight batches of four

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msabench import clusters, statistics
+from msabench.evaluation import clusters, statistics
 
 ROOT = Path(__file__).resolve().parents[1]
 

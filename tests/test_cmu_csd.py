@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from msabench import sources
+from msabench.data import sources
+from msabench.data.sources import cmu_csd, simulated
 from msabench.errors import DataError, ParamsError
-from msabench.sources import cmu_csd, simulated
 from msabench.utterances import SPLITS, Utterances, check_splits
 from tests.conftest import anonymous_megabytes, assert_same
 

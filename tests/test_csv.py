@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from msabench.data.sources import _csv
 from msabench.errors import DataError
-from msabench.sources import _csv
 
 HEADER = "id,split,text,label\n"
 ROWS = HEADER + "".join(f"a{i},train,I give it {i} points,{i}\n" for i in range(5))

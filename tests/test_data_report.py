@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msabench import data_report, sources
+from msabench.data import sources
+from msabench.evaluation import data_report
 from msabench.labels import MOSEI, LabelScale, classes_of
 from msabench.utterances import Ragged, Utterances
 

@@ -19,9 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from msabench import checkpoints, devices, errors, interruption, scratch, training
+from msabench import errors
 from msabench.errors import DeviceError, ParamsError
-from msabench.training import Network
+from msabench.networks import parallel, torch_settings
+from msabench.training import checkpoints, interruption, scratch
+from msabench.training.loop import Network
 from stages import PARENT
 from tests.conftest import until
 from tests.test_training import LABELS, Line, fit, utterances
@@ -80,7 +82,7 @@ def test_the_parts_of_a_batch(n, processes, chance):
     for rank in range(processes):
         place = {"WORLD_SIZE": str(processes), "RANK": str(rank)}
         with patch.dict(os.environ, place), torch.random.fork_rng(devices=[]):
-            rows, weight = devices.part(index, chance)
+            rows, weight = parallel.shard(index, chance)
             drawn[tuple(rows.tolist())] = torch.rand(1).item()
         weights[rows - 7] += weight / len(rows)
     np.testing.assert_allclose(weights, 1 / n, rtol=1e-12)
@@ -121,12 +123,12 @@ def linger(folder):
 
 def exchange():
     """Tell each other sums, flags, rows and gradients."""
-    training.choose_device("cpu")
+    torch_settings.choose_device("cpu")
     rank = int(os.environ["RANK"])
-    assert devices.total(torch.tensor([1.0, rank])).tolist() == [2.0, 1.0]
-    assert devices.told(False, rank == 1, True) == [False, True, True]
-    assert devices.of_the_first(rank) == 0
-    index, rows = devices.gathered(
+    assert parallel.all_reduce(torch.tensor([1.0, rank])).tolist() == [2.0, 1.0]
+    assert parallel.any_rank(False, rank == 1, True) == [False, True, True]
+    assert parallel.broadcast(rank) == 0
+    index, rows = parallel.all_gather(
         torch.arange(3 - rank),
         {"a": torch.full((3 - rank, 2), float(rank)), "b": torch.ones(3 - rank)},
     )
@@ -139,22 +141,22 @@ def exchange():
     weights[0].grad = torch.tensor([[1.0, 2.0]])
     if rank == 1:
         weights[1].grad = torch.tensor([[3.0, 4.0]])
-    devices.sum_gradients(network)
+    parallel.all_reduce_gradients(network)
     gradients = [None if w.grad is None else w.grad.tolist() for w in weights]
     assert gradients == [[[2.0, 4.0]], [[3.0, 4.0]], None, None]
 
 
 def hold(root):
     """Hold the scratch folder of a run, for a moment."""
-    training.choose_device("cpu")
+    torch_settings.choose_device("cpu")
     with (
         patch.object(scratch, "WAIT", 0.1),
         scratch.folder(Path(root), "run", machine=os.environ["RANK"]) as place,
     ):
-        devices.wait()
+        parallel.barrier()
         (place.parent / os.environ["RANK"]).write_text(str(place))
         place.mkdir(exist_ok=True)
-        devices.wait()
+        parallel.barrier()
 
 
 needs_accelerate = pytest.mark.skipif(
@@ -227,7 +229,7 @@ def test_a_device_that_several_cannot_have(device, told, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(DeviceError, match=told):
-        devices.join(device)
+        parallel.init(device)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,7 @@ def test_what_the_environment_says_amiss_of_several_processes_is_one_line(
     for name, value in {"WORLD_SIZE": "2", **launch, **variables}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises((ParamsError, DeviceError), match=message) as caught:
-        training.choose_device("cpu")
+        torch_settings.choose_device("cpu")
     assert errors.told(caught.value).endswith(' (README: "Systems")')
 
 
@@ -261,4 +263,4 @@ def test_without_accelerate_it_is_one_line(monkeypatch):
     with pytest.raises(
         DeviceError, match=r"^2 processes need accelerate: pip install \.\[cluster\]"
     ):
-        training.choose_device("cpu")
+        torch_settings.choose_device("cpu")

@@ -15,7 +15,8 @@ import fsspec
 import pytest
 from ruamel.yaml import YAML
 
-from msabench import download, hashes
+from msabench import hashes
+from msabench.data import download
 from msabench.errors import DataError, ParamsError
 from msabench.params import Dataset
 from tests.hub_server import Server
@@ -27,7 +28,7 @@ HASH = hashlib.sha256(CONTENT).hexdigest()
 # The stage with short waits: in a process of its own, since the hub reads its environment once.
 STAGE = """
 import os
-from msabench import download
+from msabench.data import download
 download.WAIT, download.TIMEOUT = 0.01, float(os.environ.get("TIMEOUT", "300"))
 import stages.download
 stages.run(stages.download.main)

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from msabench import encoders
-from msabench.encoders import MINILM, PUBLISHED
 from msabench.errors import DataError
+from msabench.networks import encoders
+from msabench.networks.encoders import MINILM, PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMIT = "a" * 40
 PROGRAM = """
 import json, sys
-from msabench import encoders, text
+from msabench.networks import encoders, text
 from stages import run
 
 def main():

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msabench import errors, params, sources, training
-from msabench.text import load_bert
+from msabench import errors, params
+from msabench.data import sources
+from msabench.networks import torch_settings
+from msabench.networks.text import load_bert
 from msabench.utterances import save_array
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -186,13 +188,13 @@ def test_a_missing_package_tells_what_installs_it_wherever_it_is_imported():
 
 def test_errors_say_themselves_which_section_is_theirs(tmp_path, monkeypatch):
     """Those of devices and text encoders are about data no more than about settings."""
-    monkeypatch.setattr(training.torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch_settings.torch.backends.mps, "is_available", lambda: False)
     (tmp_path / "params.yaml").write_text("lr: abc", encoding="utf-8")
     (tmp_path / "mine").mkdir()
     for raises, section in (
         (lambda: load_bert("bert-huge"), "The report's own setting"),
         (lambda: params.load(tmp_path / "params.yaml"), "Try one setting"),
-        (lambda: training.choose_device("mps"), "Systems"),
+        (lambda: torch_settings.choose_device("mps"), "Systems"),
         (lambda: sources.read("folder", tmp_path / "mine", {}), "Your own recordings"),
         (lambda: sources.read("label_csv", tmp_path / "label.csv", {}), "Data"),
     ):
@@ -202,9 +204,9 @@ def test_errors_say_themselves_which_section_is_theirs(tmp_path, monkeypatch):
 
 
 def test_a_device_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(training.torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch_settings.torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(errors.DeviceError, match="device: 'mps' is not available here"):
-        training.choose_device("mps")
+        torch_settings.choose_device("mps")
 
 
 def test_an_array_that_the_disk_has_no_room_for_is_mendable(tmp_path, monkeypatch):

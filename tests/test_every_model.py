@@ -16,9 +16,12 @@ from safetensors.numpy import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from tqdm import tqdm
 
-from msabench import checkpoints, models, params, plan, text, training
-from msabench.batches import Batch
-from msabench.training import NetworkRegressor, Schedule
+from msabench import models, params, plan
+from msabench.networks import text
+from msabench.networks.batches import Batch
+from msabench.training import checkpoints, loop
+from msabench.training.loop import NetworkRegressor
+from msabench.training.schedule import Schedule
 from msabench.utterances import MODALITIES, Ragged
 from tests.conftest import random_ragged, random_utterances
 
@@ -350,7 +353,7 @@ def test_resumed_equals_uninterrupted(name, done, tmp_path, monkeypatch):
             yield batch
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_progress", lambda *of: tqdm(broken_off(*of), disable=True))
+        patch.setattr(loop, "_progress", lambda *of: tqdm(broken_off(*of), disable=True))
         with pytest.raises(InterruptedError):
             build(name, TRAIN, accumulate=2, decay="linear").fit(
                 TRAIN, VALID, seed=1, scratch=tmp_path / "broken"

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from msabench import explanation, inference
+from msabench import inference
 from msabench.errors import DataError
+from msabench.inference import explanation
 from msabench.utterances import Ragged, Utterances
 from tests import trained_tree
 from tests.conftest import random_utterances

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from msabench import figures
+from msabench.evaluation.metrics import confusion
+from msabench.evaluation.robustness import LEVELS
 from msabench.labels import MOSEI, LabelScale, classes_of
-from msabench.metrics import confusion
-from msabench.robustness import LEVELS
+from msabench.reporting import figures
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.choice(np.arange(-9, 10) / 3, 80)

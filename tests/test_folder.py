@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from msabench import hashes, sources
+from msabench import hashes
+from msabench.data import sources
+from msabench.data.sources import folder, mmsa_pickle, simulated
 from msabench.errors import DataError
-from msabench.sources import folder, mmsa_pickle, simulated
 from msabench.utterances import SPLITS, Utterances, check_splits
 from stages import download, plan, prepare
 from tests.conftest import assert_same

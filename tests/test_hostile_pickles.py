@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bench.fuzz_pickle import data_set, operations, outcome, prepare
-from msabench import pickle_reader
+from msabench.data import pickle_reader
 from msabench.errors import DataError
 from msabench.utterances import SPLITS
 

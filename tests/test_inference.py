@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import msabench
-from msabench import inference, runs, text
+from msabench import inference, runs
+from msabench.data.sources._frames import Frames
 from msabench.errors import DataError
+from msabench.networks import text
 from msabench.predictions import Predictions
-from msabench.sources._frames import Frames
 from msabench.utterances import Ragged, Utterances
 from tests import trained_tree
 from tests.conftest import random_utterances

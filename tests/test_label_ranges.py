@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from msabench import inference, metrics
+from msabench import inference
 from msabench.__main__ import main as command
 from msabench.errors import DataError
+from msabench.evaluation import metrics
 from stages import cards, modalities, report, tables
 from tests import trained_tree
 

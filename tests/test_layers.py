@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from msabench.batches import Padded
-from msabench.layers import EndState, Standardize, pool, segment_means
+from msabench.networks.batches import Padded
+from msabench.networks.layers import EndState, Standardize, pool, segment_means
 from msabench.utterances import Ragged
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, f1_score
 
-from msabench import metrics
+from msabench.evaluation import metrics
+from msabench.evaluation.metrics import evaluate
 from msabench.labels import MOSEI, SIMS, LabelScale, classes_of
-from msabench.metrics import evaluate
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "c_metrics.npz")
 CASES = sorted({key.split("/")[0] for key in GOLDEN.files} - {"classification", "nan_pred"})

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from msabench import clusters, encoders, figures, page
-from msabench.exhibits import Exhibit
-from msabench.markdown import Grid, Section
-from msabench.metrics import HEADLINE
-from msabench.tables import PUBLISHED
+from msabench.evaluation import clusters
+from msabench.evaluation.metrics import HEADLINE
+from msabench.evaluation.tables import PUBLISHED
+from msabench.networks import encoders
+from msabench.reporting import figures, page
+from msabench.reporting.exhibits import Exhibit
+from msabench.reporting.markdown import Grid, Section
 from stages import report as report_stage
 from stages import tables as tables_stage
 from tests.chromium import PROGRAM, Chromium

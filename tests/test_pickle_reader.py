@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from msabench import pickle_reader
+from msabench.data import pickle_reader
 from msabench.errors import DataError
 from tests.conftest import anonymous_megabytes
 

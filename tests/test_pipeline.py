@@ -20,8 +20,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from msabench import errors
+from msabench.evaluation.robustness import LEVELS
 from msabench.predictions import Predictions
-from msabench.robustness import LEVELS
 from tests import clones
 from tests.clones import ROOT, SHELLS, SMALL, run, start
 from tests.conftest import until

@@ -14,9 +14,9 @@ from dvc.repo import Repo
 from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
-from msabench import review
 from msabench.__main__ import main
-from msabench.markdown import Grid, Section, markdown
+from msabench.reporting import review
+from msabench.reporting.markdown import Grid, Section, markdown
 
 # DVC asks its trie in a way that is to be given up.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")

@@ -12,9 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msabench import layers, robustness, runs, text
+from msabench import runs
+from msabench.evaluation import robustness
+from msabench.evaluation.robustness import LEVELS, SHARES
+from msabench.networks import layers, text
 from msabench.predictions import Predictions
-from msabench.robustness import LEVELS, SHARES
 from msabench.utterances import SPLITS, Ragged
 from stages import robustness as stage
 from tests.conftest import random_ragged, random_utterances

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from msabench import arithmetic, training
-from msabench.checkpoints import SECONDS
+from msabench import arithmetic
 from msabench.errors import DeviceError
+from msabench.networks import torch_settings
+from msabench.training.checkpoints import SECONDS
 from tests import trained_tree
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +126,10 @@ def test_data_and_statistics_have_numpys_settings_without_those_of_training():
 
 @needs_avx2
 def test_products_have_as_many_threads_as_the_params_say():
-    made = python(f"from msabench import training; {SETTLE.replace('1}', '2}')}{SHOWN}", **EXPORTED)
+    made = python(
+        f"from msabench.networks import torch_settings; {SETTLE.replace('1}', '2}')}{SHOWN}",
+        **EXPORTED,
+    )
     assert made.stdout == "{'Haswell x 2'}\n"
 
 
@@ -166,7 +170,8 @@ def test_numpy_imported_before_with_the_same_kernels_is_not_warned_of():
     assert (made.stdout, made.stderr) == ("portable\n", "")
 
 
-SETTLE = "training.settle({'arithmetic': 'portable', 'device': 'cpu', 'threads': 1})"
+IMPORT = "from msabench.networks import torch_settings"
+SETTLE = "torch_settings.configure({'arithmetic': 'portable', 'device': 'cpu', 'threads': 1})"
 
 
 @needs_avx2
@@ -176,16 +181,14 @@ SETTLE = "training.settle({'arithmetic': 'portable', 'device': 'cpu', 'threads':
 )
 def test_what_pytorch_has_computed_before_is_noticed(computed, capability):
     """ATen and MKL choose their kernels once in a process."""
-    program = f"from msabench import training; import torch; {computed}; {SETTLE}"
+    program = f"from msabench.networks import torch_settings; import torch; {computed}; {SETTLE}"
     made = python(program, ATEN_CPU_CAPABILITY=capability)
     assert "RuntimeError: settle comes too late" in made.stderr
 
 
 @needs_avx2
 def test_a_process_that_computes_portably_is_not_settled_otherwise():
-    made = python(
-        f"from msabench import training; {SETTLE}; {SETTLE}; {SETTLE.replace('portable', 'native')}"
-    )
+    made = python(f"{IMPORT}; {SETTLE}; {SETTLE}; {SETTLE.replace('portable', 'native')}")
     assert "RuntimeError: this process computes portably" in made.stderr
 
 
@@ -195,9 +198,9 @@ def test_a_prediction_is_native_where_portable_cannot_be():
     made = python(f"""
 from msabench import arithmetic, training
 arithmetic.able = lambda: False
-training.settle({config}, "cpu")
+torch_settings.configure({config}, "cpu")
 print(arithmetic.in_use)
-training.settle({config})
+torch_settings.configure({config})
 """)
     assert made.stdout == "native\n"
     assert "DeviceError: arithmetic: 'portable' needs Linux" in made.stderr
@@ -207,7 +210,7 @@ training.settle({config})
 def test_what_is_not_replaced_is_pytorchs():
     """Other types of numbers, errors of shapes; and what no product shows: NaN, a beta of 0."""
     made = python(f"""
-from msabench import training; import torch; {SETTLE}
+from msabench.networks import torch_settings; import torch; {SETTLE}
 assert torch.equal(torch.ones(2, 3).long() @ torch.ones(3, 2).long(), torch.full((2, 2), 3))
 half = torch.ones(2, 3).bfloat16() @ torch.ones(3, 2).bfloat16()
 assert torch.equal(half, torch.full((2, 2), 3).bfloat16())
@@ -245,7 +248,7 @@ import sys
 
 from stages import train
 import torch
-from msabench import interruption
+from msabench.training import interruption
 
 processor, interrupted = sys.argv[1:]
 torch.cpu.get_capabilities = lambda: {"cpu_name": processor}
@@ -295,6 +298,6 @@ def test_a_checkpoint_of_another_processor_goes_on_if_it_is_portable(tree, setti
 
 def test_the_machine_is_no_part_of_portable_numbers_of_one_thread(monkeypatch):
     monkeypatch.setattr(arithmetic, "in_use", "portable")
-    assert training.identity("cpu") == "portable"
+    assert torch_settings.identity("cpu") == "portable"
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert training.identity("cpu") == f"{training.machine('cpu')}, portable"
+    assert torch_settings.identity("cpu") == f"{torch_settings.machine('cpu')}, portable"

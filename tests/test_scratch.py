@@ -5,8 +5,8 @@ import multiprocessing
 
 import pytest
 
-from msabench import scratch
 from msabench.errors import ParamsError, ProcessError
+from msabench.training import scratch
 
 
 @pytest.fixture

@@ -102,4 +102,4 @@ def test_only_the_simulator_writes_a_pickle():
         for file in FILES
         if re.search(r"^\s*(import|from) _?pickle\b", file.read_text(encoding="utf-8"), re.M)
     }
-    assert importing == {"src/msabench/sources/simulated.py"}
+    assert importing == {"src/msabench/data/sources/simulated.py"}

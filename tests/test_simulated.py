@@ -11,8 +11,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from msabench.data.sources import simulated
 from msabench.errors import DataError
-from msabench.sources import simulated
 from msabench.utterances import SPLITS, check_splits, video_of
 
 FEW: dict[str, Any] = {
@@ -85,7 +85,7 @@ def test_same_settings_same_bytes_in_a_new_process(tmp_path):
     here, there = tmp_path / "here.pkl", tmp_path / "there.pkl"
     simulated.write(here, **FEW)
     program = (
-        "from pathlib import Path; from msabench.sources import simulated\n"
+        "from pathlib import Path; from msabench.data.sources import simulated\n"
         f"simulated.write(Path({str(there)!r}), **{FEW})"
     )
     source = str(Path(simulated.__file__).parents[2])

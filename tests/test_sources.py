@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msabench import sources
+from msabench.data import sources
+from msabench.data.sources import label_csv, mmsa_pickle, simulated
 from msabench.errors import DataError, ParamsError
-from msabench.sources import label_csv, mmsa_pickle, simulated
 from msabench.utterances import SPLITS, Utterances, check_splits
 from tests.conftest import assert_same
 

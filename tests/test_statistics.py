@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msabench import statistics
-from msabench.statistics import bootstrap_means, compare, holm, two_sided_p
+from msabench.evaluation import statistics
+from msabench.evaluation.statistics import bootstrap_means, compare, holm, two_sided_p
 
 
 def test_mean_and_std():

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msabench import figures, hashes, metrics, tables
+from msabench import hashes
 from msabench.errors import DataError
+from msabench.evaluation import metrics, tables
+from msabench.evaluation.robustness import LEVELS
+from msabench.evaluation.tables import PUBLISHED
 from msabench.predictions import Predictions
-from msabench.robustness import LEVELS
-from msabench.tables import PUBLISHED
+from msabench.reporting import figures
 from msabench.utterances import Ragged, Utterances
 from stages import report as report_stage
 from stages import tables as tables_stage
@@ -421,7 +423,10 @@ def test_published_figures_are_complete():
 
 
 def test_tables_start_without_heavy_imports():
-    code = "import sys, msabench.tables; print({'torch', 'sklearn', 'matplotlib'} & {*sys.modules})"
+    code = (
+        "import sys, msabench.evaluation.tables; "
+        "print({'torch', 'sklearn', 'matplotlib'} & {*sys.modules})"
+    )
     environment = os.environ | {"PYTHONPATH": str(Path(tables.__file__).parents[1])}
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

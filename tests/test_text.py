@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import BertModel
 
-from msabench import encoders, text
-from msabench.batches import Padded
 from msabench.errors import DataError
+from msabench.networks import encoders, text
+from msabench.networks.batches import Padded
 from msabench.utterances import Ragged
 from stages import features
 from tests.conftest import random_utterances

@@ -5,7 +5,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from msabench import times
+from msabench.training import times
 
 
 @pytest.fixture

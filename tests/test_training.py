@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from msabench import checkpoints, training
-from msabench.training import Network, NetworkRegressor, Schedule, write_history
+from msabench.networks import torch_settings
+from msabench.training import checkpoints, loop
+from msabench.training.loop import Network, NetworkRegressor, write_history
+from msabench.training.schedule import Schedule
 from msabench.utterances import Ragged, Utterances
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,7 +88,7 @@ def in_order(monkeypatch):
         rows = np.arange(len(lengths))
         return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
-    monkeypatch.setattr(training, "shuffled", cut)
+    monkeypatch.setattr(loop, "shuffled", cut)
 
 
 LABELS = np.linspace(-3, 3, 32)
@@ -331,7 +333,7 @@ def test_write_history(tmp_path):
 )
 def test_onednn_multiplies_where_it_is_exact_and_faster(monkeypatch, able, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    assert training._onednn_multiplies() is expected
+    assert torch_settings._onednn_multiplies() is expected
 
 
 @pytest.mark.parametrize(
@@ -342,13 +344,13 @@ def test_a_machine_is_its_processor_and_instructions(monkeypatch, able, words):
     """Each decides the last digits, so none goes on with a native checkpoint of another."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert training.machine("cpu") == words
-    assert training.identity("cpu") == f"{words}, native"
+    assert torch_settings.machine("cpu") == words
+    assert torch_settings.identity("cpu") == f"{words}, native"
 
 
 def run_apart(program):
     """Run a program in a process of its own, all of which `settle` changes."""
-    lines = f"from msabench import training\nimport torch\n{program}"
+    lines = f"from msabench.networks import torch_settings\nimport torch\n{program}"
     environment = os.environ | {"PYTHONPATH": "src"}
     subprocess.run([sys.executable, "-c", lines], cwd=ROOT, env=environment, check=True)
 
@@ -356,8 +358,8 @@ def run_apart(program):
 @pytest.mark.parametrize("by_onednn", [True, False])
 def test_with_onednn_attention_is_no_many_small_products(by_onednn):
     run_apart(f"""
-training._onednn_multiplies = lambda: {by_onednn}
-training.settle({{"arithmetic": "native", "device": "cpu", "threads": 1}})
+torch_settings._onednn_multiplies = lambda: {by_onednn}
+torch_settings.configure({{"arithmetic": "native", "device": "cpu", "threads": 1}})
 assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") is {by_onednn}
 assert torch.backends.cuda.flash_sdp_enabled() is not {by_onednn}
 """)
@@ -367,7 +369,7 @@ assert torch.backends.cuda.flash_sdp_enabled() is not {by_onednn}
 def test_products_are_those_of_float32(setting):
     """Whatever the processor: on some, the fastest product rounds its factors to bfloat16."""
     run_apart(f"""
-training.settle({{"arithmetic": "{setting}", "device": "cpu", "threads": 1}})
+torch_settings.configure({{"arithmetic": "{setting}", "device": "cpu", "threads": 1}})
 left, right = torch.randn(2, 300, 400)
 exact = left.double() @ right.double().T
 assert (left @ right.T - exact).abs().max() < 1e-4 * exact.abs().max()

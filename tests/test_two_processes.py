@@ -13,7 +13,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from msabench import checkpoints, training
+from msabench.training import checkpoints, loop
 from msabench.utterances import Ragged
 from tests.test_devices import ends, needs_accelerate, started
 from tests.test_every_model import BLOCKS, NETWORKS, TEST, TRAIN, VALID, build, with_text
@@ -62,7 +62,7 @@ def broken_off(batches):
                 raise InterruptedError
             yield batch
 
-    patched = patch.object(training, "_progress", lambda *of: tqdm(some(*of), disable=True))
+    patched = patch.object(loop, "_progress", lambda *of: tqdm(some(*of), disable=True))
     with patched, pytest.raises(InterruptedError):
         yield
 

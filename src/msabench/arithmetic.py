@@ -3,7 +3,7 @@
 NumPy, PyTorch and their libraries choose kernels by the processor's vendor and instructions. Each
 kernel adds in an order of its own, and training amplifies the last digits in which they differ.
 `portable` keeps each library to kernels that every processor with AVX2 and FMA runs alike; `native`
-leaves PyTorch the choice. This module holds the settings; `training.settle` applies them.
+leaves PyTorch the choice. This module holds the settings; `torch_settings.configure` applies them.
 
 NumPy reads its own when it is imported, so `msabench/__init__.py` sets them first, whatever is
 exported, and they hold in both arithmetics: data, tables and statistics are the same in both.
@@ -23,12 +23,12 @@ from msabench.errors import DeviceError
 Setting = Literal["auto", "portable", "native"]
 Arithmetic = Literal["portable", "native"]
 
-in_use: Arithmetic = "native"  # in this process: what `training.settle` has chosen
+in_use: Arithmetic = "native"  # in this process: what `torch_settings.configure` has chosen
 
 NUMPY = {
     # Products and decompositions: else by the vendor and by AVX-512.
     "OPENBLAS_CORETYPE": "Haswell",
-    # Several threads sum in other parts than one. `training.settle` sets the number anew.
+    # Several threads sum in other parts than one. `torch_settings.configure` sets the number anew.
     "OPENBLAS_NUM_THREADS": "1",
     # exp, log, power and others have kernels of their own for AVX-512. These are the names of NumPy
     # 2.4; a feature that the processor lacks may be named.

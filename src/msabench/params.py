@@ -40,7 +40,7 @@ class Strict(BaseModel):
 class Dataset(Strict):
     """A data set: which source reads it, which file it is, and where that lies.
 
-    source: file in src/msabench/sources. title: its name in tables and figures. file, sha256:
+    source: file in src/msabench/data/sources. title: its name in tables and figures. file, sha256:
     identity of the file, or of the folder (`make hash DATA=...`); both null where the source makes
     the data. path: absolute path of it on this machine, or else the environment variable
     path_variable names it, or else it is fetched from url: hf://datasets/<owner>/<name>/<file> on

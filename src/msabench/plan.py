@@ -9,16 +9,17 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from msabench import errors, models, sources
+from msabench import errors, models
+from msabench.data import sources
 from msabench.errors import ParamsError
+from msabench.networks.text import cache_name
 from msabench.params import Params
-from msabench.text import cache_name
 from msabench.utterances import MODALITIES
 
 Config = dict[str, Any]
 
 CORPORA: dict[str, Config] = json.loads(
-    Path(__file__).with_name("corpora.json").read_text(encoding="utf-8")
+    Path(__file__).with_name("data").joinpath("corpora.json").read_text(encoding="utf-8")
 )
 
 # Table 2: one model on each subset of the modalities, named by their first letters.

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msabench import devices, errors, models
+from msabench import errors, models
 from msabench.errors import DataError
-from msabench.layers import Standardize
 from msabench.models import Regressor
+from msabench.networks import parallel
+from msabench.networks.layers import Standardize
+from msabench.networks.torch_settings import Device
 from msabench.predictions import Predictions
-from msabench.training import Device, write_history
+from msabench.training.loop import write_history
 from msabench.utterances import Utterances
 
 MEAN_FRAMES = "mean_frames.json"  # beside the weights
@@ -40,7 +42,7 @@ def fit_and_predict(
     with errors.section("Try one setting"):
         history = regressor.fit(train, splits["valid"], seed=seed, scratch=scratch)
         found = {split: regressor.predict(splits[split]) for split in ("valid", "test")}
-    if devices.first():
+    if parallel.is_rank_zero():
         outcome.mkdir(parents=True, exist_ok=True)
         for split, predictions in found.items():
             data = splits[split]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from msabench.batches import Batch
 from msabench.models.ours import Ours
-from msabench.text import TextEncoder
+from msabench.networks.batches import Batch
+from msabench.networks.text import TextEncoder
 from tests.conftest import random_utterances
 
 DATA = random_utterances(n=6)

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from msabench import training
-from msabench.batches import Batch, Padded
-from msabench.checkpoints import Checkpoints, Progress
 from msabench.models.self_mm import Outputs, SelfMM, UnimodalLabels
-from msabench.text import TextEncoder, build_encoder
-from msabench.training import NetworkRegressor, Schedule
+from msabench.networks.batches import Batch, Padded
+from msabench.networks.text import TextEncoder, build_encoder
+from msabench.training import loop
+from msabench.training.checkpoints import Checkpoints, Progress
+from msabench.training.loop import NetworkRegressor
+from msabench.training.schedule import Schedule
 from msabench.utterances import Utterances
 from tests.conftest import random_utterances
 from tests.models.published_self_mm import TASKS, Published
@@ -202,7 +203,7 @@ def test_training_equals_the_published_method(
     regressor = NetworkRegressor(lambda: network, schedule)
     regressor.network = network
     monkeypatch.setattr(
-        training,
+        loop,
         "Batch",
         SimpleNamespace(of=lambda data, index, device: noisy_batch(utterances, labels, index, rng)),  # noqa: ARG005
     )

@@ -21,6 +21,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Print the card."""
     # Here, because NumPy takes a while to import, which `--help` does not need.
-    from msabench import cards
+    from msabench.reporting import cards
 
     print(cards.with_time(options.run), end="")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # only its types: it imports PyTorch
-    from msabench.explanation import Explanation
+    from msabench.inference.explanation import Explanation
     from msabench.labels import LabelScale
     from msabench.predictions import Predictions
 
@@ -42,9 +42,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Print the explanation of one utterance, or the list of those there are."""
-    from msabench import explanation, inference, training
+    from msabench import inference
     from msabench.commands._notes import print_notes
     from msabench.commands._table import note_no_class
+    from msabench.inference import explanation
+    from msabench.networks import torch_settings
 
     folders = inference.folders(options.run)
     if options.list:
@@ -54,7 +56,7 @@ def main(options: argparse.Namespace) -> None:
     if id is None:
         ids = explanation.read_predictions(folders).by_error().ids
         id = ids[-1 if options.best else 0]
-    training.settle(inference.config(options.run), "auto")
+    torch_settings.configure(inference.config(options.run), "auto")
     predictor = inference.load(options.run)
     splits = explanation.read_splits(folders[0], predictor.config)
     found = explanation.explain(predictor, splits, id)
@@ -83,7 +85,7 @@ def _print_list(predictions: "Predictions", as_json: bool) -> None:
 
 def _as_text(found: "Explanation", scale: "LabelScale") -> str:
     from msabench.commands._table import one_line, polarity, sentiment, signed, table
-    from msabench.statistics import mean_and_std
+    from msabench.evaluation.statistics import mean_and_std
 
     values = {"label": (found.label, None), "prediction": mean_and_std(found.predictions.tolist())}
     facts = [
@@ -112,7 +114,7 @@ def _as_text(found: "Explanation", scale: "LabelScale") -> str:
 
 def _as_json(found: "Explanation", scale: "LabelScale") -> dict[str, Any]:
     from msabench.commands._table import polarity
-    from msabench.statistics import mean_and_std
+    from msabench.evaluation.statistics import mean_and_std
 
     def over_seeds(values: list[float]) -> dict[str, float | None]:
         return dict(zip(("mean", "spread"), mean_and_std(values), strict=True))

@@ -58,12 +58,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Print a table of predictions, or json lines."""
     utterances = _given(options)
-    from msabench import inference, training
+    from msabench import inference
     from msabench.commands._notes import first_few, notable, print_notes
     from msabench.commands._table import note_no_class
-    from msabench.statistics import mean_and_std
+    from msabench.evaluation.statistics import mean_and_std
+    from msabench.networks import torch_settings
 
-    training.settle(inference.config(options.run), "auto")
+    torch_settings.configure(inference.config(options.run), "auto")
     predictor = inference.load(options.run)
     readable = [one for _, one in utterances if not isinstance(one, DataError)]
     attempts = iter(predictor.attempt(readable))
@@ -152,7 +153,7 @@ def _of_line(number: int, line: bytes) -> Row:
 
 
 def _from_csv(file: Path) -> list[Row]:
-    from msabench.sources._csv import each_row
+    from msabench.data.sources._csv import each_row
 
     rows = list(each_row(file, ["text"]))
     if not rows:

@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    from msabench import review
+    from msabench.reporting import review
 
     try:
         root = Path(Repo.find_root())

@@ -20,11 +20,13 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ValidationError
 
-from msabench.encoders import MINILM
 from msabench.errors import DataError, ParamsError
+from msabench.networks.encoders import MINILM
+from msabench.networks.text import build_encoder
+from msabench.networks.torch_settings import Device
 from msabench.params import Pooling, Strict, TextSettings, describe, settings_of
-from msabench.text import build_encoder
-from msabench.training import Device, History, Network, NetworkRegressor, Schedule
+from msabench.training.loop import History, Network, NetworkRegressor
+from msabench.training.schedule import Schedule
 from msabench.utterances import Utterances
 
 

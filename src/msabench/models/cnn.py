@@ -8,10 +8,10 @@ from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from msabench.batches import Batch
-from msabench.layers import DropoutRate, StandardizeEach, segment_means
-from msabench.text import TextEncoder, untrained
-from msabench.training import Network
+from msabench.networks.batches import Batch
+from msabench.networks.layers import DropoutRate, StandardizeEach, segment_means
+from msabench.networks.text import TextEncoder, untrained
+from msabench.training.loop import Network
 from msabench.utterances import Utterances
 
 

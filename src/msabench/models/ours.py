@@ -7,10 +7,10 @@ from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from msabench.batches import Batch
-from msabench.layers import DropoutRate, EndState, StandardizeEach
-from msabench.text import TextEncoder, untrained
-from msabench.training import Network
+from msabench.networks.batches import Batch
+from msabench.networks.layers import DropoutRate, EndState, StandardizeEach
+from msabench.networks.text import TextEncoder, untrained
+from msabench.training.loop import Network
 from msabench.utterances import Utterances
 
 

@@ -20,12 +20,12 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from msabench import devices
-from msabench.batches import Batch
 from msabench.labels import LabelScale
-from msabench.layers import DropoutRate, EndState, varies
-from msabench.text import TextEncoder
-from msabench.training import Network
+from msabench.networks import parallel
+from msabench.networks.batches import Batch
+from msabench.networks.layers import DropoutRate, EndState, varies
+from msabench.networks.text import TextEncoder
+from msabench.training.loop import Network
 from msabench.utterances import MODALITIES, Utterances
 
 FUSION = "fusion"
@@ -340,7 +340,7 @@ class SelfMM(Network):
                 error = error * (labels[task] - labels[FUSION]).abs().tanh()
             loss = loss + error.mean()
         features = {task: values.detach() for task, values in outputs.features.items()}
-        self.unimodal.update(*devices.gathered(batch.index, features), epoch)
+        self.unimodal.update(*parallel.all_gather(batch.index, features), epoch)
         return loss
 
     def parameter_groups(self) -> list[dict[str, Any]]:

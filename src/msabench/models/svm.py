@@ -11,9 +11,9 @@ from sklearn import svm
 from sklearn.metrics.pairwise import rbf_kernel
 
 from msabench import arithmetic
-from msabench.checkpoints import errors_of_the_disk
-from msabench.layers import varies
-from msabench.training import History
+from msabench.networks.layers import varies
+from msabench.training.checkpoints import errors_of_the_disk
+from msabench.training.loop import History
 from msabench.utterances import Ragged, Utterances
 
 MOST_IN_A_KERNEL = 20_000  # utterances: 3.2 GB, and 1.6 more while it is made

@@ -25,24 +25,24 @@ from msabench.errors import DeviceError, ProcessError
 T = TypeVar("T")
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Tell whether this process trains together with others."""
     return _count() > 1
 
 
-def first() -> bool:
+def is_rank_zero() -> bool:
     """Tell whether this is the one process that writes."""
     return _rank() == 0
 
 
 @errors.section("Systems")
-def join(kind: str) -> torch.device:
+def init(kind: str) -> torch.device:
     """Meet the other processes and return the device of this one, of that kind.
 
     Raises DeviceError without accelerate, for a kind that several processes cannot use, and for
     more processes than GPUs, ParamsError for what the environment says amiss.
     """
-    if not several():
+    if not is_distributed():
         return torch.device(kind)
     try:
         from accelerate import PartialState
@@ -84,14 +84,14 @@ def _check_launch(here: int) -> None:
     program.whole("MASTER_PORT", 0, 0, 65535)
 
 
-def part(index: Integer[np.ndarray, " b"], chance: int) -> tuple[Integer[np.ndarray, " p"], float]:
+def shard(index: Integer[np.ndarray, " b"], chance: int) -> tuple[Integer[np.ndarray, " p"], float]:
     """Return this process's rows of a batch, and the weight of their mean in that of the batch.
 
     In an order of length the parts are of similar length. A batch of fewer rows than processes is
     computed whole by each: no part is empty. chance: of the epoch; each part has random numbers of
     its own, a function of it and of the rows, so that no generator's state needs to be kept.
     """
-    if not several():
+    if not is_distributed():
         return index, 1.0
     rows, computed = index[_rank() :: _count()], len(index)
     if len(index) < _count():
@@ -100,14 +100,14 @@ def part(index: Integer[np.ndarray, " b"], chance: int) -> tuple[Integer[np.ndar
     return rows, len(rows) / computed
 
 
-def in_turn(batches: Iterable[T]) -> Iterator[T]:
+def shard_batches(batches: Iterable[T]) -> Iterator[T]:
     """Yield this process's share of what each can do by itself."""
     return islice(batches, _rank(), None, _count())
 
 
-def total(values: Num[Tensor, "*d"]) -> Num[Tensor, "*d"]:
+def all_reduce(values: Num[Tensor, "*d"]) -> Num[Tensor, "*d"]:
     """Return the sum over all processes, the same bits in each."""
-    if not several():
+    if not is_distributed():
         return values
     from accelerate.utils import reduce
 
@@ -115,12 +115,12 @@ def total(values: Num[Tensor, "*d"]) -> Num[Tensor, "*d"]:
         return reduce(values.to(_device()), reduction="sum").to(values.device)
 
 
-def told(*flags: bool) -> list[bool]:
+def any_rank(*flags: bool) -> list[bool]:
     """Tell for each flag whether any process has raised it."""
-    return [count > 0 for count in total(torch.tensor(flags, dtype=torch.float32)).tolist()]
+    return [count > 0 for count in all_reduce(torch.tensor(flags, dtype=torch.float32)).tolist()]
 
 
-def gathered(
+def all_gather(
     index: Integer[Tensor, " p"], rows: Mapping[str, Shaped[Tensor, "p *_"]]
 ) -> tuple[Integer[Tensor, " b"], dict[str, Shaped[Tensor, "b *_"]]]:
     """Return what all processes have of a batch, end to end: its rows in the split, and tensors.
@@ -128,7 +128,7 @@ def gathered(
     What a network keeps of the utterances that it was trained on goes through here, so that it is
     the same in every process. A row occurs more than once only where each has computed it alike.
     """
-    if not several():
+    if not is_distributed():
         return index, dict(rows)
     from accelerate.utils import gather, pad_across_processes
 
@@ -139,22 +139,22 @@ def gathered(
 
 
 @torch.no_grad()
-def sum_gradients(network: nn.Module) -> None:
+def all_reduce_gradients(network: nn.Module) -> None:
     """Add up the gradients of all processes; what none of them has reached keeps none."""
-    if not several():
+    if not is_distributed():
         return
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     reached = torch.tensor([float(weight.grad is not None) for weight in weights])
     gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
-    summed = total(torch.cat([g.flatten() for g in gradients] + [reached.to(_device())]))
+    summed = all_reduce(torch.cat([g.flatten() for g in gradients] + [reached.to(_device())]))
     *gradients, reached = summed.split([w.numel() for w in weights] + [len(weights)])
     for weight, gradient, processes in zip(weights, gradients, reached.tolist(), strict=True):
         weight.grad = gradient.view_as(weight) if processes else None
 
 
-def of_the_first(value: T) -> T:
+def broadcast(value: T) -> T:
     """Return what the first process has in the place of this value."""
-    if not several():
+    if not is_distributed():
         return value
     from accelerate.utils import broadcast_object_list
 
@@ -162,23 +162,23 @@ def of_the_first(value: T) -> T:
         return broadcast_object_list([value])[0]
 
 
-def first_before_others() -> AbstractContextManager[Any]:
+def rank_zero_first() -> AbstractContextManager[Any]:
     """Let the first process run what is inside, and then the others."""
-    return _heard_first() if several() else nullcontext()
+    return _heard_first() if is_distributed() else nullcontext()
 
 
 @contextmanager
 def _heard_first() -> Iterator[None]:
-    if not first():
-        wait()
+    if not is_rank_zero():
+        barrier()
     yield
-    if first():
-        wait()
+    if is_rank_zero():
+        barrier()
 
 
-def wait() -> None:
+def barrier() -> None:
     """Wait until all processes are here."""
-    if several():
+    if is_distributed():
         from accelerate import PartialState
 
         with _heard():
@@ -190,7 +190,7 @@ def _count() -> int:
 
 
 def _rank() -> int:
-    return program.whole("RANK", 0, 0, _count() - 1) if several() else 0
+    return program.whole("RANK", 0, 0, _count() - 1) if is_distributed() else 0
 
 
 def _device() -> torch.device:

@@ -47,9 +47,9 @@ from jaxtyping import Float, Integer
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 
+from msabench.data.sources import mmsa_pickle
 from msabench.errors import DataError
 from msabench.params import describe, settings_of
-from msabench.sources import mmsa_pickle
 from msabench.utterances import SPLITS, Utterances
 
 FULL_LENGTH = 500  # frames of MMSA's unaligned files
@@ -370,7 +370,7 @@ class Writer:
 
 @cache
 def _grammar() -> dict[str, Any]:
-    file = resources.files("msabench.sources").joinpath("grammar.yaml")
+    file = resources.files("msabench.data.sources").joinpath("grammar.yaml")
     return YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
 
 

@@ -22,10 +22,11 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from msabench import encoders, errors
-from msabench.batches import Padded, in_order_of_length
+from msabench import errors
 from msabench.errors import EncoderError
-from msabench.layers import pool
+from msabench.networks import encoders
+from msabench.networks.batches import Padded, in_order_of_length
+from msabench.networks.layers import pool
 from msabench.params import Pooling, TrainableLayers
 from msabench.utterances import Ragged, save_array
 

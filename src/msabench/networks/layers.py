@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from msabench.batches import Padded
+from msabench.networks.batches import Padded
 from msabench.params import Pooling
 from msabench.utterances import Ragged, Utterances
 

@@ -25,8 +25,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from msabench import devices, errors, hashes, program
+from msabench import errors, hashes, program
 from msabench.errors import StorageError
+from msabench.networks import parallel
 
 History = list[dict[str, int | float]]
 
@@ -72,7 +73,7 @@ class Checkpoints:
 
     def due(self) -> bool:
         """Tell whether the training has gone on for long enough since the last checkpoint."""
-        return devices.first() and time.monotonic() >= self.next
+        return parallel.is_rank_zero() and time.monotonic() >= self.next
 
     @errors.section(SECTION)
     def write(self, progress: Progress) -> None:
@@ -83,7 +84,7 @@ class Checkpoints:
         start = time.monotonic()
         epoch = len(progress.history) + 1
         self._check(f"epoch {epoch}, after {progress.batches} batches")
-        if not devices.first():
+        if not parallel.is_rank_zero():
             return
         tensors = {f"network/{name}": value for name, value in _changing(self.network).items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
@@ -119,7 +120,7 @@ class Checkpoints:
         """Keep the weights of this epoch: on disk, not in memory. Raises as write does."""
         self._check(f"epoch {epoch}")
         before, self.best = self.best, self.folder / f"best-{epoch}.safetensors"
-        if not devices.first():
+        if not parallel.is_rank_zero():
             return
         write(self.best, self.network.state_dict())
         if before is not None and before not in (self.best, self.counted_on):
@@ -129,7 +130,7 @@ class Checkpoints:
         """Give the network the weights of the best epoch."""
         assert self.best is not None
         self.network.load_state_dict(load_file(self.best))
-        devices.wait()  # the first process may remove the file from here on
+        parallel.barrier()  # the first process may remove the file from here on
 
     @errors.section(SECTION)
     def resume(self) -> Progress:
@@ -151,7 +152,7 @@ class Checkpoints:
         self.best = self.counted_on = self.folder / made["best"] if made["best"] else None
         progress = Progress(made["history"], made["batches"], made["loss"])
         where = f"epoch {len(progress.history) + 1}, after {progress.batches} batches"
-        if devices.first():
+        if parallel.is_rank_zero():
             print(f"goes on from {path}: {where}", file=sys.stderr)
         return progress
 
@@ -190,7 +191,7 @@ class Checkpoints:
         self.next = time.monotonic() + pause
 
     def _set_aside(self, reason: str) -> None:
-        if not devices.first():
+        if not parallel.is_rank_zero():
             raise StorageError(f"{reason}; the first process could read it")
         aside = self.folder / "damaged"
         shutil.rmtree(aside, ignore_errors=True)

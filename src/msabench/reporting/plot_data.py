@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from msabench.evaluation.metrics import HEADLINE
+from msabench.evaluation.statistics import mean_history
+from msabench.evaluation.tables import Runs, Table
 from msabench.labels import Classes
-from msabench.metrics import HEADLINE
-from msabench.statistics import mean_history
-from msabench.tables import Runs, Table
 
 
 def write(folder: Path, runs: Mapping[str, Runs], table6: Table, classes: Classes) -> None:

@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from msabench import clusters, figures, statistics
-from msabench.exhibits import Exhibit
-from msabench.markdown import Grid, Section
-from msabench.tables import Row, printed_name
+from msabench.evaluation import clusters, statistics
+from msabench.evaluation.tables import Row, printed_name
+from msabench.reporting import figures
+from msabench.reporting.exhibits import Exhibit
+from msabench.reporting.markdown import Grid, Section
 
 # The order of the page. A figure stands in the section of its name, or is one.
 PARTS = {

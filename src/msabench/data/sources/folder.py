@@ -33,9 +33,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
+from msabench.data.sources import _csv
+from msabench.data.sources._frames import Frames, NotFinite, map_array, map_frames
 from msabench.errors import DataError
-from msabench.sources import _csv
-from msabench.sources._frames import Frames, NotFinite, map_array, map_frames
 from msabench.utterances import SPLITS, Utterances, split_meant
 
 FOLDER = True

@@ -21,8 +21,8 @@ from urllib.parse import quote
 from dvc.repo import Repo
 
 from msabench.errors import DataError
-from msabench.markdown import Grid, Section, markdown
-from msabench.metrics import HEADLINE
+from msabench.evaluation.metrics import HEADLINE
+from msabench.reporting.markdown import Grid, Section, markdown
 
 SUMMARY, SPREAD = "metrics/summary.json", "metrics/table6.json"
 FIGURES = ("plots/*.svg", "plots/report.html")

@@ -5,30 +5,26 @@ accumulation, early stopping, the best weights, resume) is here, once, for all o
 """
 
 import csv
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import NonNegativeFloat, PositiveInt
 from safetensors.torch import load_file
-from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from msabench import arithmetic, checkpoints, devices, errors, interruption, kernels
-from msabench.batches import Batch, cost, in_order_of_length, shuffled
-from msabench.checkpoints import Checkpoints, History, Progress
-from msabench.errors import DeviceError
-from msabench.params import Strict
+from msabench.networks import parallel
+from msabench.networks.batches import Batch, cost, in_order_of_length, shuffled
+from msabench.networks.torch_settings import Device, choose_device
+from msabench.training import checkpoints, interruption
+from msabench.training.checkpoints import Checkpoints, History, Progress
+from msabench.training.schedule import Schedule
 from msabench.utterances import Utterances
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 class Network(nn.Module):
@@ -53,7 +49,7 @@ class Network(nn.Module):
         """Return the loss of a training batch, a mean over its utterances; epochs count from 1.
 
         With several processes the batch is a part of the one that makes the step. What a network
-        keeps of it (label tables, running means) goes through `devices.gathered`.
+        keeps of it (label tables, running means) goes through `parallel.all_gather`.
         """
         return l1_loss(self(batch), batch.labels)
 
@@ -79,145 +75,6 @@ class Network(nn.Module):
             {"params": encoder, "lr": self.bert_lr, **shared},
         ]
         return [group for group in groups if group["params"]]
-
-
-class Schedule(Strict):
-    """The settings of the loop.
-
-    batch_size: utterances per batch. accumulate: batches per optimizer step; their gradients are
-    summed. drop_incomplete: throw the gradients of an incomplete last group away, as the published
-    Self-MM does. epochs: at most so many. patience: stop after so many epochs without an
-    improvement of the validation loss by at least minimum_improvement. validation_loss: "mae"
-    over all utterances, or "mean_of_batches", the mean of each batch's MAE, which weighs a short
-    last batch too much, as the published Self-MM does. decay: "linear" lets every learning rate
-    fall from its value to zero over `epochs`, batch by batch; "none" keeps it.
-    """
-
-    batch_size: PositiveInt
-    accumulate: PositiveInt = 1
-    drop_incomplete: bool = False
-    epochs: PositiveInt
-    patience: PositiveInt
-    minimum_improvement: NonNegativeFloat = 0.0
-    validation_loss: Literal["mae", "mean_of_batches"] = "mae"
-    decay: Literal["none", "linear"] = "none"
-
-
-@errors.section("Systems")
-def choose_device(device: Device) -> torch.device:
-    """Return the device asked for; auto takes CUDA, then Apple's MPS, then the CPU.
-
-    Each of several processes has a GPU of its own. Raises DeviceError for one that this machine, or
-    this build of PyTorch, does not have.
-    """
-    return devices.join(_kind(device))
-
-
-def _kind(device: Device) -> str:
-    present = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if device == "auto":
-        return next(name for name, there in present.items() if there)
-    if not present[device]:
-        there = ", ".join(name for name in present if present[name])
-        raise DeviceError(f"device: {device!r} is not available here; there are: auto, {there}")
-    return device
-
-
-def identity(device: Device) -> str:
-    """Return what of this machine decides a run's numbers, for what is to be continued on it.
-
-    In portable arithmetic nothing does; that is shown for one thread alone.
-    """
-    if arithmetic.in_use == "portable" and torch.get_num_threads() == 1:
-        return "portable"
-    return f"{machine(device)}, {arithmetic.in_use}"
-
-
-def machine(device: Device) -> str:
-    """Return in words what computes."""
-    kind = choose_device(device).type
-    names = {"cuda": torch.cuda.get_device_name, "cpu": _processor}
-    return f"{kind} {names.get(kind, str)()}"
-
-
-def _processor() -> str:
-    """Return its name, if known, and the instructions that ATen uses."""
-    name = torch.cpu.get_capabilities().get("cpu_name", "")
-    return f"{name} {torch.backends.cpu.get_cpu_capability()}".strip()
-
-
-@errors.section("Systems")
-def settle(config: Mapping[str, Any], device: Device | None = None) -> None:
-    """Make this process deterministic and keep it to its share of the machine.
-
-    Call it before PyTorch computes anything. config: its `arithmetic`, `threads` and `device` are
-    used. device: instead of that of config, for a prediction: it may be on another machine than the
-    training, so where this one cannot compute portably, it is native.
-    Raises DeviceError for a device or an arithmetic that this machine does not have.
-    """
-    before, setting = arithmetic.in_use, config["arithmetic"]
-    if device is not None and setting == "portable":
-        setting = "auto"
-    arithmetic.in_use = arithmetic.choose(setting, _kind(device or config["device"]))
-    if before == "portable" != arithmetic.in_use:
-        raise RuntimeError("this process computes portably, which cannot be undone")
-    threads = config["threads"]
-    torch.set_num_threads(threads)
-    threadpool_limits(threads, user_api="blas")
-    # LSTM states decay into denormal numbers, with which a CPU is several times slower.
-    torch.set_flush_denormal(True)
-    torch.backends.cuda.matmul.fp32_precision = "tf32"  # products by the tensor cores
-    if arithmetic.in_use == "portable":
-        _compute_portably()
-    elif _onednn_multiplies():
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
-        # oneDNN takes microseconds to begin a product, and flash attention makes two for each head
-        # of each text. (On CUDA nothing changes: with a mask, as here, it is not flash anyway.)
-        torch.backends.cuda.enable_flash_sdp(False)
-    # oneDNN keeps compiled code for each shape it has met; every batch has shapes of its own.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
-    # The same as use_deterministic_algorithms(True), which imports torch's compiler: two seconds.
-    torch.set_deterministic_debug_mode("error")
-    # Nothing here reads memory before writing it; to fill it first costs a tenth of the time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
-
-
-def _compute_portably() -> None:
-    os.environ.update(arithmetic.PYTORCH)
-    if torch.backends.cpu.get_cpu_capability() != "AVX2" or _mkl_fuses():
-        raise RuntimeError("settle comes too late: PyTorch has computed, with other kernels")
-    kernels.replace()
-    # Both call MKL's products past those that are replaced.
-    torch.backends.cuda.enable_flash_sdp(False)
-    torch.backends.mha.set_fastpath_enabled(False)
-
-
-def _mkl_fuses() -> bool:
-    """Tell whether MKL rounds a product and a sum once, which its compatible mode never does.
-
-    By a product of matrices: on AMD, MKL's vector functions are those of that mode in any case.
-    """
-    x, y = 1 + 2**-12, 1 + 2**-11  # x * x is y + 2**-24, which is y in single precision
-    left, right = torch.tensor([[-1.0, -1.0, x, x]] * 16), torch.tensor([[y], [y], [x], [x]])
-    out = torch.empty(16, 16)  # given, it is MKL that multiplies, also after `kernels.replace`
-    return bool(torch.mm(left, right.expand(4, 16).contiguous(), out=out).any())
-
-
-def _onednn_multiplies() -> bool:
-    """Tell whether oneDNN is to multiply float32 matrices on the CPU, not MKL.
-
-    On AMD's AVX-512 it is twice as fast and as exact; on Intel MKL is a sixth faster in training.
-    With AMX oneDNN would round them to bfloat16.
-    """
-    able = torch.cpu.get_capabilities()
-    amd = str(able.get("cpu_name", "")).startswith("AMD ")
-    return amd and bool(able.get("avx512_f")) and not able.get("amx_tile")
 
 
 class NetworkRegressor:
@@ -256,7 +113,7 @@ class NetworkRegressor:
         network.to(self.device)
         optimizer = self._optimizer(network)
         kept = Checkpoints(scratch, network, optimizer)
-        with devices.first_before_others():  # it sets a damaged checkpoint aside
+        with parallel.rank_zero_first():  # it sets a damaged checkpoint aside
             progress = kept.resume()
         history = progress.history
         while not self._finished(history):
@@ -265,7 +122,7 @@ class NetworkRegressor:
             rng = np.random.default_rng([seed, epoch])
             torch.manual_seed(int(rng.integers(2**63)))
             batches = shuffled(cost(train), self.schedule.batch_size, rng)
-            if progress.batches and not devices.several():
+            if progress.batches and not parallel.is_distributed():
                 kept.restore_chance()
             row: dict[str, int | float] = {
                 "epoch": epoch,
@@ -290,7 +147,7 @@ class NetworkRegressor:
 
     def _checkpoint(self, kept: Checkpoints, progress: Progress) -> None:
         """Write a checkpoint where one is due; the last one where the training is to end here."""
-        asked, due = devices.told(interruption.asked(), kept.due())
+        asked, due = parallel.any_rank(interruption.asked(), kept.due())
         if asked or due:
             kept.write(progress)
         if asked:
@@ -320,9 +177,9 @@ class NetworkRegressor:
         optimizer.zero_grad()
         bar = _progress(batches[progress.batches :], epoch)
         for number, index in enumerate(bar, start=progress.batches + 1):
-            rows, weight = devices.part(index, chance)
+            rows, weight = parallel.shard(index, chance)
             loss = weight * network.training_loss(Batch.of(train, rows, self.device), epoch)
-            of_all = devices.total(loss.detach()).item()
+            of_all = parallel.all_reduce(loss.detach()).item()
             if not np.isfinite(of_all):
                 raise FloatingPointError(
                     f"epoch {epoch}, batch {number} of {len(batches)}: the loss is {of_all}; "
@@ -336,7 +193,7 @@ class NetworkRegressor:
             last = number == len(batches) and not self.schedule.drop_incomplete
             if number % self.schedule.accumulate == 0 or last:
                 self._decay(optimizer, epoch - 1 + (number - 1) / len(batches))
-                devices.sum_gradients(network)
+                parallel.all_reduce_gradients(network)
                 optimizer.step()
                 optimizer.zero_grad()
                 self._checkpoint(kept, progress)
@@ -404,9 +261,9 @@ class NetworkRegressor:
         network = self._trained().eval()
         predictions = np.zeros(len(data), dtype=np.float32)
         batches = in_order_of_length(cost(data), self.schedule.batch_size)
-        for index in devices.in_turn(batches):
+        for index in parallel.shard_batches(batches):
             predictions[index] = network(Batch.of(data, index, self.device)).cpu().numpy()
-        return devices.total(torch.from_numpy(predictions)).numpy()
+        return parallel.all_reduce(torch.from_numpy(predictions)).numpy()
 
     def size(self) -> dict[str, int]:
         """Count the parameters, all of them trained: those of the text encoder, and the rest."""
@@ -447,7 +304,7 @@ def _out_of_memory_says(batch_size: int) -> Iterator[None]:
 
 def _progress(batches: list[np.ndarray], epoch: int) -> "tqdm[np.ndarray]":
     """Show a bar with loss, rate and remaining time on a terminal, nothing elsewhere."""
-    hidden = None if devices.first() else True
+    hidden = None if parallel.is_rank_zero() else True
     return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=hidden)
 
 

@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Float64, Shaped
 from pydantic import AfterValidator
 
+from msabench.data.sources._csv import not_utf8
+from msabench.data.sources._frames import Frames, NotFinite
 from msabench.errors import DataError
-from msabench.sources._csv import not_utf8
-from msabench.sources._frames import Frames, NotFinite
 from msabench.utterances import SPLITS, Utterances, split_meant
 
 FOLDER = True

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msabench import encoders, hashes
-from msabench.markdown import Grid, Section
+from msabench import hashes
+from msabench.networks import encoders
+from msabench.reporting.markdown import Grid, Section
 
 Made = Mapping[str, Any]  # what run.json says: settings, seed, texts read, versions
 
@@ -175,7 +176,7 @@ def _text_encoder(made: Iterable[Made]) -> list[str | Grid]:
             f"`{name}`, from {origin}. Each file is checked before it is read. Check them now:",
             _commands(
                 "PYTHONPATH=src python - <<'END'",
-                "from msabench.encoders import folder",
+                "from msabench.networks.encoders import folder",
                 f"with folder({name!r}) as files:",
                 "    print('as published:', *sorted(file.name for file in files.iterdir()))",
                 "END",

@@ -26,7 +26,7 @@ def load(source: str) -> Any:
     known = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
     if source not in known:
         raise ParamsError(f"source: {source!r}; there are: {', '.join(known)}")
-    return import_module(f"msabench.sources.{source}")
+    return import_module(f"msabench.data.sources.{source}")
 
 
 def makes_data(source: str) -> bool:

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from msabench.errors import DataError
-from msabench.inference import Losses, Predictor
-from msabench.layers import varies
+from msabench.inference.predictor import Losses, Predictor
+from msabench.networks.layers import varies
+from msabench.networks.text import load_bert
 from msabench.predictions import Predictions
-from msabench.text import load_bert
 from msabench.utterances import Ragged, Utterances, load_splits
 
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Float32, Integer, Shaped
 
-from msabench import pickle_reader
+from msabench.data import pickle_reader
+from msabench.data.sources._frames import Frames, NotFinite
 from msabench.errors import DataError
-from msabench.sources._frames import Frames, NotFinite
 from msabench.utterances import SPLITS, Ragged, Utterances, check_ids, split_meant
 
 FRAMES = ("audio", "vision")

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msabench import clusters, encoders, statistics, tables, times
 from msabench.errors import DataError
+from msabench.evaluation import clusters, statistics, tables
+from msabench.evaluation.tables import PUBLISHED, Row, Table
 from msabench.labels import LabelScale
-from msabench.markdown import Grid, drawn, markdown, printed, report_section, why_dashes
+from msabench.networks import encoders
 from msabench.predictions import Predictions
-from msabench.tables import PUBLISHED, Row, Table
+from msabench.reporting.markdown import Grid, drawn, markdown, printed, report_section, why_dashes
+from msabench.training import times
 
 HASHED = "data/prepared/sha256.json"  # its own SHA-256 stands for all prepared data
 SHOWN = ("utterances", "videos", "tokens", "audio_frames", "vision_frames")
@@ -160,7 +162,7 @@ def _unknown(data: Mapping[str, Any]) -> str:
     return (
         f"Where these data come from, who labelled them and on what terms is not known here: "
         f"`datasets.{data['dataset']}.corpus` in params.yaml names no entry of "
-        "`src/msabench/corpora.json`."
+        "`src/msabench/data/corpora.json`."
     )
 
 
@@ -182,7 +184,7 @@ def _figures_text(interval: Row | None, test: Row) -> str:
     text = (
         f"`test` is this seed's, on {test['utterances']} utterances; `all seeds` the mean of the "
         "runs that differ by their seed alone, ± their standard deviation where there are several. "
-        "What each metric is: `src/msabench/metrics.py`."
+        "What each metric is: `src/msabench/evaluation/metrics.py`."
     )
     if interval is None:
         return text
@@ -247,7 +249,7 @@ def _limits(
 
 
 def _source(data: Mapping[str, Any]) -> dict[str, str]:
-    facts = {"read by": f"`src/msabench/sources/{data['source']}`"}
+    facts = {"read by": f"`src/msabench/data/sources/{data['source']}`"}
     if data["sha256"]:
         facts["file"] = f"`{data['file']}`, SHA-256 `{data['sha256']}`"
     facts |= {name.replace("_", " "): data[name] for name in ("url", "by_hand") if data[name]}

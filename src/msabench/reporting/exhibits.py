@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Integer
 from matplotlib.figure import Figure
 
-from msabench import figures
+from msabench.evaluation.metrics import confusion
+from msabench.evaluation.statistics import mean_history
+from msabench.evaluation.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, Table, printed_name
 from msabench.labels import Classes, about_classes
-from msabench.metrics import confusion
-from msabench.statistics import mean_history
-from msabench.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, Table, printed_name
+from msabench.reporting import figures
 
 
 @dataclass(frozen=True)

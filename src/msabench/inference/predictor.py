@@ -28,12 +28,12 @@ from jaxtyping import Float, Float32
 from safetensors import SafetensorError
 
 from msabench import runs
+from msabench.data.sources._frames import map_frames, repair
 from msabench.errors import DataError
 from msabench.labels import LabelScale
 from msabench.models import Regressor
-from msabench.sources._frames import map_frames, repair
-from msabench.text import Reader
-from msabench.training import Device, choose_device
+from msabench.networks.text import Reader
+from msabench.networks.torch_settings import Device, choose_device
 from msabench.utterances import MODALITIES, Ragged, Utterances, check_layout
 
 Given: TypeAlias = str | Mapping[str, Any] | Sequence[Any] | Utterances  # see Predictor.predict

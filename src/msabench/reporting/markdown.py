@@ -6,11 +6,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msabench import clusters, statistics
+from msabench.evaluation import clusters, statistics
+from msabench.evaluation.metrics import HEADLINE, METRICS, why_undefined
+from msabench.evaluation.robustness import LEVELS
+from msabench.evaluation.tables import FULL, PUBLISHED, SWEEPS, Row, Table, scale_of
 from msabench.labels import about_classes
-from msabench.metrics import HEADLINE, METRICS, why_undefined
-from msabench.robustness import LEVELS
-from msabench.tables import FULL, PUBLISHED, SWEEPS, Row, Table, scale_of
 from msabench.utterances import SPLITS
 
 BOUNDS = ("difference", "low", "high")
@@ -169,7 +169,7 @@ def report_section(table: Table, plan: Mapping[str, Any]) -> Section:
         "the text encoder's (they are made anew). not_finite: values set to 0; missing: utterances "
         "of zeros alone; lengths: utterances whose length contradicted the padding; front: "
         "utterances padded at the front. Other counts are the source's own: see "
-        "src/msabench/sources.",
+        "src/msabench/data/sources.",
         *clusters.notes({split: table[split] for split in SPLITS}),
     ]
     return Section("data", f"Data report, {plan['title']}", blocks, level=3)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from msabench.sources import _csv
+from msabench.data.sources import _csv
 from msabench.utterances import Utterances
 
 UNIMODAL = {"text": "label_T", "audio": "label_A", "vision": "label_V"}

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
-from msabench import clusters
+from msabench.evaluation import clusters
 
 DRAWS = 10_000
 SEED = 20240101

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from msabench import devices, errors, hashes, program
+from msabench import errors, hashes, program
 from msabench.errors import ProcessError
+from msabench.networks import parallel
 
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
 MANIFEST = "sha256.json"
@@ -40,8 +41,8 @@ def folder(root: Path, name: str, *decisive: Path, machine: str) -> Iterator[Pat
         for path in decisive
     ]
     digest = hashlib.sha256(json.dumps([content, versions(), machine]).encode()).hexdigest()
-    place = devices.of_the_first(root / f"{name}-{digest[:16]}")
-    if not devices.first():
+    place = parallel.broadcast(root / f"{name}-{digest[:16]}")
+    if not parallel.is_rank_zero():
         yield place
         return
     root.mkdir(parents=True, exist_ok=True)

@@ -21,9 +21,9 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from msabench.evaluation.statistics import mean_history
+from msabench.evaluation.tables import LABEL_CORR
 from msabench.labels import Classes
-from msabench.statistics import mean_history
-from msabench.tables import LABEL_CORR
 
 Columns = Mapping[str, Sequence[float]]
 Row = Mapping[str, Any]

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from msabench import metrics, statistics
+from msabench.evaluation import metrics, statistics
+from msabench.evaluation.metrics import HEADLINE, METRICS
+from msabench.evaluation.robustness import LEVELS
 from msabench.labels import Classes, LabelScale, classes_of
-from msabench.metrics import HEADLINE, METRICS
 from msabench.predictions import Predictions
-from msabench.robustness import LEVELS
 from msabench.utterances import SPLITS, Utterances
 
 Row = dict[str, Any]

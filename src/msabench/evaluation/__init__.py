@@ -1,0 +1,1 @@
+"""Predictions and data -> numbers: metrics, statistics, tables. Nothing here knows a model."""

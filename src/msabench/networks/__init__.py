@@ -1,0 +1,1 @@
+"""What networks are made of: batches, layers, the text encoder, and how PyTorch computes."""

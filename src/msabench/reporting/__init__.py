@@ -1,0 +1,1 @@
+"""Numbers -> what people read: tables, figures, the page, cards, reviews."""

@@ -1,0 +1,29 @@
+"""The settings of the training loop: batches, epochs, early stopping, learning-rate schedule."""
+
+from typing import Literal
+
+from pydantic import NonNegativeFloat, PositiveInt
+
+from msabench.params import Strict
+
+
+class Schedule(Strict):
+    """The settings of the loop.
+
+    batch_size: utterances per batch. accumulate: batches per optimizer step; their gradients are
+    summed. drop_incomplete: throw the gradients of an incomplete last group away, as the published
+    Self-MM does. epochs: at most so many. patience: stop after so many epochs without an
+    improvement of the validation loss by at least minimum_improvement. validation_loss: "mae"
+    over all utterances, or "mean_of_batches", the mean of each batch's MAE, which weighs a short
+    last batch too much, as the published Self-MM does. decay: "linear" lets every learning rate
+    fall from its value to zero over `epochs`, batch by batch; "none" keeps it.
+    """
+
+    batch_size: PositiveInt
+    accumulate: PositiveInt = 1
+    drop_incomplete: bool = False
+    epochs: PositiveInt
+    patience: PositiveInt
+    minimum_improvement: NonNegativeFloat = 0.0
+    validation_loss: Literal["mae", "mean_of_batches"] = "mae"
+    decay: Literal["none", "linear"] = "none"
