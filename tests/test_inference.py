@@ -88,7 +88,7 @@ def test_neither_order_nor_company_matters(predictor, split, monkeypatch):
     order = np.random.default_rng(0).permutation(len(given))
     same(predictor.predict([given[i] for i in order]), expected[order])
     same([predictor.predict(one).item() for one in given], expected)
-    monkeypatch.setattr(inference, "CHUNK", 5)
+    monkeypatch.setattr(inference.predictor, "CHUNK", 5)
     same(predictor.predict(given), expected)
 
 
@@ -329,7 +329,7 @@ def test_a_text_that_the_run_does_not_read_is_counted(first, monkeypatch):
 
 
 def test_what_cannot_be_read_stops_no_other(predictor, split, monkeypatch):
-    monkeypatch.setattr(inference, "CHUNK", 2)
+    monkeypatch.setattr(inference.predictor, "CHUNK", 2)
     given: list[Any] = one_by_one(split)[:5]
     expected = predictor.predict_each(given)
     given[2:2] = [{"audio": "no.npy"}, {"id": "mine"}]

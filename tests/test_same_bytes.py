@@ -181,9 +181,9 @@ SETTLE = "torch_settings.configure({'arithmetic': 'portable', 'device': 'cpu', '
 )
 def test_what_pytorch_has_computed_before_is_noticed(computed, capability):
     """ATen and MKL choose their kernels once in a process."""
-    program = f"from msabench.networks import torch_settings; import torch; {computed}; {SETTLE}"
+    program = f"{IMPORT}; import torch; {computed}; {SETTLE}"
     made = python(program, ATEN_CPU_CAPABILITY=capability)
-    assert "RuntimeError: settle comes too late" in made.stderr
+    assert "RuntimeError: configure comes too late" in made.stderr
 
 
 @needs_avx2
@@ -196,7 +196,8 @@ def test_a_prediction_is_native_where_portable_cannot_be():
     """The run may have been trained on another machine."""
     config = "{'arithmetic': 'portable', 'device': 'cpu', 'threads': 1}"
     made = python(f"""
-from msabench import arithmetic, training
+from msabench import arithmetic
+from msabench.networks import torch_settings
 arithmetic.able = lambda: False
 torch_settings.configure({config}, "cpu")
 print(arithmetic.in_use)
@@ -210,7 +211,7 @@ torch_settings.configure({config})
 def test_what_is_not_replaced_is_pytorchs():
     """Other types of numbers, errors of shapes; and what no product shows: NaN, a beta of 0."""
     made = python(f"""
-from msabench.networks import torch_settings; import torch; {SETTLE}
+{IMPORT}; import torch; {SETTLE}
 assert torch.equal(torch.ones(2, 3).long() @ torch.ones(3, 2).long(), torch.full((2, 2), 3))
 half = torch.ones(2, 3).bfloat16() @ torch.ones(3, 2).bfloat16()
 assert torch.equal(half, torch.full((2, 2), 3).bfloat16())

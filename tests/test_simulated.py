@@ -88,7 +88,7 @@ def test_same_settings_same_bytes_in_a_new_process(tmp_path):
         "from pathlib import Path; from msabench.data.sources import simulated\n"
         f"simulated.write(Path({str(there)!r}), **{FEW})"
     )
-    source = str(Path(simulated.__file__).parents[2])
+    source = str(Path(simulated.__file__).parents[3])
     environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
     assert here.read_bytes() == there.read_bytes()

@@ -427,7 +427,7 @@ def test_tables_start_without_heavy_imports():
         "import sys, msabench.evaluation.tables; "
         "print({'torch', 'sklearn', 'matplotlib'} & {*sys.modules})"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(tables.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(tables.__file__).parents[2])}
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
