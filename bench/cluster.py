@@ -28,7 +28,7 @@ def clone(folder: Path, seeds: int, changes: list[str]) -> Path:
     settings = [f"seeds={[1000 + seed for seed in range(seeds)]}", "sweep_seeds=[]", *changes]
     options = [part for setting in settings for part in ("--set-param", setting)]
     run(*DVC, "exp", "run", *options, "features", cwd=folder, PYTHONPATH="")
-    run(*DVC, "repro", "--single-item", "ablation", "modalities", cwd=folder, PYTHONPATH="")
+    run(*DVC, "repro", "--single-item", "ablation", cwd=folder, PYTHONPATH="")
     return folder
 
 

@@ -21,7 +21,7 @@ from stages import run
 SECTION = "Experiments"  # of the README
 
 # One round after the other: no stage of a round needs another of it.
-ROUNDS = (("train", "sweep", "ablation", "modalities"), ("robustness",))
+ROUNDS = (("train", "sweep", "ablation"), ("robustness",))
 
 
 def main(*arguments: str) -> None:

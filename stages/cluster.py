@@ -381,7 +381,9 @@ def main(*arguments: str) -> None:
             f"device: {settings.device}, and {options.address} is for CPUs; without CLUSTER "
             "`make repro` runs one training on each GPU"
         )
-    from msabench.training import scratch  # here, as it imports torch, which `--help` does not need
+    from msabench.execution import (
+        scratch,  # here, as it imports torch, which `--help` does not need
+    )
 
     runs = out_of_date()
     record = Record(runs, decisive_files())

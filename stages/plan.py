@@ -15,7 +15,7 @@ from stages import run
 
 SECTION = "Try one setting"  # of the README
 OUT, PREDICTIONS = Path("runs/plan"), Path("predictions")
-OF_A_RUN = re.compile(r"[\w.+-]+-\d+|ablation-[\w.+-]+")
+OF_A_RUN = re.compile(r"[\w.+-]+-\d+")
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         path = OUT / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(config, indent=2) + "\n")
-    _remove_all_but(plan.prediction_folders(settings))
+    _remove_all_but(plan.prediction_folders(settings, configs))
 
 
 def _remove_all_but(named: set[str]) -> None:

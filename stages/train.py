@@ -5,64 +5,71 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from msabench import arithmetic
 from stages import PARENT, run
 
 SECTION = "Interrupted"  # of the README
+PREPARED, FEATURES = Path("data/prepared"), Path("data/features")
 
 
 def main(name: str, seed: int) -> None:
     plan = Path(f"runs/plan/{name}.json")
-    reads = Path(f"data/features/runs/{name}.json")
-    data = Path("data/prepared/sha256.json")
     weights, outcome = Path(f"runs/{name}-{seed}"), Path(f"predictions/{name}-{seed}")
     config = json.loads(plan.read_text())
-    if "same_as" in config:  # a row of the sweep that another run has trained
-        _empty(weights, outcome)
-        for folder in (weights, outcome):
-            (folder / "same_as.json").write_text(json.dumps(config) + "\n")
+    if "same_as" in config:  # another run is trained for this one too
+        _write_all("same_as.json", config, weights, outcome)
         return
-    # Here, because torch takes seconds to import, which a row trained elsewhere does not need.
+    # Here, because torch takes seconds to import, which an equal run does not need.
     from msabench import hashes, models, runs
+    from msabench.execution import interruption, scratch, times
     from msabench.networks import parallel, torch_settings
-    from msabench.training import interruption, scratch, times
     from msabench.utterances import load_splits
 
     torch_settings.configure(config)
+    reads, data = FEATURES / f"runs/{name}.json", PREPARED / "sha256.json"
     text = json.loads(reads.read_text())
-    splits = load_splits(
-        Path("data/prepared"), Path("data/features"), text["array"], config["modalities"]
-    )
-    decisive = (plan, reads, data, Path("src/msabench"))
-    machine = torch_settings.identity(config["device"])
-    first = parallel.is_rank_zero()  # of several processes, the first writes
-    used = (
-        f"{torch_settings.machine(config['device'])}, {config['threads']} of {os.cpu_count()} cores"
-    )
+    splits = load_splits(PREPARED, FEATURES, text["array"], config["modalities"])
+    absent = [name for name in config["modalities"] if name not in splits["train"].sequences]
+    if absent and config.get("modalities_required"):
+        print(f"{name}: not trained, the data set has no {', '.join(absent)}", file=sys.stderr)
+        _write_all("absent.json", {"absent": absent}, weights, outcome)
+        return
+    decisive = (plan, reads, data, *scratch.decisive_code(config["model"]))
+    device = torch_settings.machine(config["device"])
+    record = Path(f"runs/times/{outcome.name}.json")
+    machine = f"{device}, {config['threads']} of {os.cpu_count()} cores"
+    identity = torch_settings.identity(config["device"])
+    writes = parallel.is_rank_zero()
     with (
-        scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=machine) as place,
+        scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=identity) as place,
         interruption.after_step(PARENT),
-        times.counted(
-            Path(f"runs/times/{outcome.name}.json"), place.name, used, kept=first
-        ) as time,
+        times.counted(record, place.name, machine, kept=writes) as time,
     ):
-        if first:
+        if writes:
             _empty(weights, outcome)
         regressor = runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
-        if not first:
+        if not writes:
             return
         regressor.save(weights)
         means = runs.mean_frames(splits["train"])
         (weights / runs.MEAN_FRAMES).write_text(json.dumps(means) + "\n")
-        made = {"run": name, "seed": seed, **config, "text": text}
-        made |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
         time["weights"] = hashes.of_file(weights / "weights.safetensors")
-        made |= {"about": models.about(config["model"]), "size": regressor.size()}
-        made |= {"versions": scratch.versions(), "weights": time["weights"]}
-        made["arithmetic_in_use"] = arithmetic.in_use
+        facts = {"run": name, "seed": seed, **config, "text": text}
+        facts |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
+        facts |= {"about": models.about(config["model"]), "size": regressor.size()}
+        facts |= {"versions": scratch.versions(), "weights": time["weights"]}
+        facts["arithmetic_in_use"] = arithmetic.in_use
         for folder in (weights, outcome):  # what made the weights made the predictions
-            (folder / "run.json").write_text(json.dumps(made, indent=2) + "\n")
+            (folder / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _write_all(file: str, content: dict[str, Any], *folders: Path) -> None:
+    """Write the one file of a run that is not trained."""
+    _empty(*folders)
+    for folder in folders:
+        (folder / file).write_text(json.dumps(content) + "\n")
 
 
 def _empty(*folders: Path) -> None:

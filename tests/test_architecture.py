@@ -1,5 +1,5 @@
-"""The three graphs are one: imports point down, dvc.yaml names what a stage imports, and the
-stages are the runs of params.yaml."""
+"""The graphs are one: imports point down the floors, dvc.yaml names the folders that a stage
+imports, and the stages are the runs of params.yaml."""
 
 import ast
 import subprocess
@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from msabench import plan
+from msabench.execution import scratch
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "msabench"
 
-# Low to high: a module imports from lower lines and its own, never from higher ones.
-LAYERS = [
+# Low to high: a module imports from lower lines and its own floor, never from higher ones.
+FLOORS = [
     ["errors", "arithmetic"],
     ["program", "hashes", "labels"],
     ["params", "utterances"],
     ["predictions"],
     ["data", "networks"],
+    ["execution"],
     ["training"],
     ["models"],
     ["plan", "runs"],
@@ -33,6 +37,9 @@ def _yaml(name):
     return YAML(typ="safe", pure=True).load((ROOT / name).read_text(encoding="utf-8"))
 
 
+STAGES = _yaml("dvc.yaml")["stages"]
+
+
 def _imported(file: Path) -> set[Path]:
     """Return the files of the package that a file imports itself."""
     names = set()
@@ -42,21 +49,21 @@ def _imported(file: Path) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    found = set()
+    files = set()
     for name in names:
         parts = name.split(".")
         if parts[0] != "msabench":
             continue
         path = PACKAGE.joinpath(*parts[1:])
-        found |= {path.with_suffix(".py")} if path.with_suffix(".py").is_file() else set()
+        files |= {path.with_suffix(".py")} if path.with_suffix(".py").is_file() else set()
         # Importing a.b runs a/__init__.py as well.
         packages = [path, *path.parents] if path.is_dir() else path.parents
-        found |= {
+        files |= {
             parent / "__init__.py"
             for parent in packages
             if parent.is_relative_to(PACKAGE) and parent.is_dir()
         }
-    return found
+    return files
 
 
 def _closure(files: set[Path]) -> set[Path]:
@@ -69,13 +76,9 @@ def _closure(files: set[Path]) -> set[Path]:
     return seen
 
 
-def _relative(files: set[Path]) -> set[str]:
-    return {str(file.relative_to(ROOT)) for file in files}
-
-
-def _layer(file: Path) -> int:
+def _floor(file: Path) -> int:
     name = file.relative_to(PACKAGE).with_suffix("").parts[0]
-    return next(i for i, names in enumerate(LAYERS) if name in names)
+    return next(i for i, names in enumerate(FLOORS) if name in names)
 
 
 MODULES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")
@@ -83,66 +86,93 @@ MODULES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_point_down(file):
-    """No module imports from a higher layer, and no two modules import each other."""
+    """No module imports from a higher floor, and no two modules import each other."""
     for other in _imported(file) - {file, PACKAGE / "__init__.py"}:
-        assert _layer(other) <= _layer(file), f"{file.name} imports {other.name}"
+        assert _floor(other) <= _floor(file), f"{file.name} imports {other.name}"
         assert file not in _closure({other}) or other.name == "__init__.py"
 
 
-# What a stage imports by its configuration or reads as data: import statements do not show it.
-BY_NAME = {
-    "plan": {"src/msabench/data/corpora.json", "src/msabench/models", "src/msabench/data/sources"},
-    "download": {"src/msabench/data/sources"},
-    "prepare": {"src/msabench/data/sources"},
-    "train": {"src/msabench/models/${item.run}.py"},
-    "sweep": {"src/msabench/models/ours.py"},
-    "ablation": {"src/msabench/models/${item.run}.py"},
-    "modalities": {"src/msabench/models/svm.py"},
-    "robustness": {"src/msabench/models/${item.run}.py"},
-    "tables": {"src/msabench/evaluation/published.json"},
-    "report": {"src/msabench/evaluation/published.json", "src/msabench/reporting/page.html"},
-    "cards": {"src/msabench/evaluation/published.json"},
+# What decides no output of a stage: error texts, arguments, hashes, signals, locks, durations.
+# Settings are checked by `plan`, whose outputs the other stages read.
+NEVER = {"__init__.py", "errors.py", "program.py", "hashes.py", "execution"}
+UNDECISIVE = {
+    **dict.fromkeys(STAGES, NEVER | {"params.py"}),
+    "plan": NEVER,
+    "download": NEVER | {"params.py"},
+    "prepare": NEVER | {"params.py", "evaluation"},  # a note on stderr about few videos
+    "features": NEVER | {"params.py", "labels.py"},
+    "robustness": NEVER | {"params.py", "evaluation"},  # but for one file of it
+    # The code that computes is among the deps of `train`, whose outputs these read.
+    "report": NEVER | {"params.py", "networks"},
+    "cards": NEVER | {"params.py", "networks"},
 }
+# What a stage imports by its configuration: import statements do not show it.
+TRAINED = ("train", "sweep", "ablation", "robustness")
+BY_NAME = {
+    "plan": ["src/msabench/models/ours.py", "src/msabench/data/sources/folder.py"],
+    "download": ["src/msabench/data/sources/simulated.py"],
+    "prepare": ["src/msabench/data/sources/simulated.py"],
+    **{stage: ["src/msabench/models/ours.py"] for stage in TRAINED},
+}
+EACH_MODEL = "src/msabench/models/${item.run}.py"
 
-EACH_MODEL = ("train", "ablation", "robustness")
 
-
-def _program(definition):
+def _program(stage):
     """Return the name of the program in stages/ that a stage runs."""
-    return definition["cmd"].partition("python -m stages.")[2].split()[0]
+    return STAGES[stage]["cmd"].partition("python -m stages.")[2].split()[0]
 
 
-@pytest.mark.parametrize("stage", sorted(_yaml("dvc.yaml")["stages"]))
+def _code(stage):
+    """Return the code among the deps of a stage, of a stage of each model that of ours."""
+    deps = [dep.replace("${item.run}", "ours") for dep in STAGES[stage]["deps"]]
+    return [ROOT / dep for dep in deps if dep.startswith(("src/", "stages/"))]
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
 def test_no_shell_stands_between_dvc_and_a_training(stage):
     """What ends with the process that started it takes the place of the shell that DVC starts."""
-    definition = _yaml("dvc.yaml")["stages"][stage]
-    program = (ROOT / "stages" / f"{_program(definition)}.py").read_text()
-    assert definition["cmd"].startswith("exec ") == ("PARENT" in program)
+    program = (ROOT / "stages" / f"{_program(stage)}.py").read_text()
+    assert STAGES[stage]["cmd"].startswith("exec ") == ("PARENT" in program)
 
 
-@pytest.mark.parametrize("stage", sorted(_yaml("dvc.yaml")["stages"]))
-def test_a_stage_depends_on_the_code_it_imports(stage):
-    """The code among a stage's deps is the closure of its imports, no more and no less."""
-    definition = _yaml("dvc.yaml")["stages"][stage]
-    program = _program(definition)
-    listed = {dep for dep in definition["deps"] if dep.startswith(("src/", "stages/"))}
-    by_name = BY_NAME.get(stage, set())
-    files = {ROOT / "stages" / f"{program}.py", ROOT / "stages" / "__init__.py"}
-    for name in by_name:
-        named = ROOT / name.replace("${item.run}", "ours")
-        files |= set(named.glob("*.py")) if named.is_dir() else {named}
-    files = {file for file in files if file.suffix == ".py"}
-    folders = {name for name in by_name if (ROOT / name).is_dir()}
-    imported = _relative(_closure(files) - {PACKAGE / "__init__.py"})
-    expected = {name for name in imported if str(Path(name).parent) not in folders}
-    expected -= {"src/msabench/models/ours.py"} if stage in EACH_MODEL else set()
-    assert listed == expected | by_name
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_a_stage_depends_on_the_code_that_decides_its_outputs(stage):
+    """Each imported file lies in a dep, or is known to decide nothing; each dep is imported."""
+    code = _code(stage)
+    program = ROOT / "stages" / f"{_program(stage)}.py"
+    imported = _closure({program, *(ROOT / name for name in BY_NAME.get(stage, []))})
+    missing = {
+        file
+        for file in imported - {program}
+        if not any(file.is_relative_to(dep) for dep in code)
+        and file.relative_to(PACKAGE).parts[0] not in UNDECISIVE[stage]
+    }
+    assert missing == set()
+    assert program in code
+    unused = [dep for dep in code if not any(file.is_relative_to(dep) for file in imported)]
+    assert unused == []
+    decided = [
+        dep
+        for dep in code
+        if dep.is_relative_to(PACKAGE)
+        and dep.relative_to(PACKAGE).parts[0] in UNDECISIVE[stage]
+        and dep != PACKAGE / "evaluation/robustness.py"
+    ]
+    assert decided == []
+
+
+def test_one_list_says_what_decides_a_training():
+    """DVC expands sweep and ablation by other names; the code is that of `train`."""
+    assert EACH_MODEL in STAGES["train"]["deps"]
+    for stage in ("sweep", "ablation"):
+        assert _code(stage) == _code("train")
+    assert scratch.decisive_code("ours") == _code("train")
 
 
 def test_every_model_needs_the_same_code():
     """train@<run> names one list of code for all models, so that none may need more."""
     closures = {
-        file.stem: _relative(_closure({ROOT / "stages" / "train.py", file}) - {file})
+        file.stem: _closure({ROOT / "stages" / "train.py", file}) - {file}
         for file in (PACKAGE / "models").glob("[!_]*.py")
     }
     assert len({frozenset(closure) for closure in closures.values()}) == 1, closures
@@ -153,7 +183,12 @@ def test_the_stages_are_the_runs():
     params = _yaml("params.yaml")
     runs = {f"train@{run}-{seed}" for run in params["models"] for seed in params["seeds"]}
     runs |= {f"sweep@{run}-{seed}" for run in params["sweep"] for seed in params["sweep_seeds"]}
-    runs |= {f"ablation@{run}" for run in params["models"]}
+    runs |= {
+        f"ablation@{plan.subset_run(model, subset)}-{seed}"
+        for model in params["ablation"]["models"]
+        for subset in plan.SUBSETS
+        for seed in params["ablation"]["seeds"]
+    }
     for seed in params["robustness_seeds"]:
         runs |= {f"robustness@{run}-{seed}" for run in params["models"]}
     command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]

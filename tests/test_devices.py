@@ -21,8 +21,9 @@ from torch import nn
 
 from msabench import errors
 from msabench.errors import DeviceError, ParamsError
+from msabench.execution import interruption, scratch
 from msabench.networks import parallel, torch_settings
-from msabench.training import checkpoints, interruption, scratch
+from msabench.training import checkpoints
 from msabench.training.loop import Network
 from stages import PARENT
 from tests.conftest import until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from msabench import errors
-from msabench.training import interruption
+from msabench.execution import interruption
 from msabench.training.checkpoints import NAME
 from tests.conftest import until
 from tests.test_training import LABELS, Line, fit, utterances
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from msabench.training import interruption
+from msabench.execution import interruption
 from stages import PARENT, run
 from tests.test_training import LABELS, Line, fit, utterances
 

@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from msabench import inference
+from msabench import inference, plan
 from msabench.__main__ import main as command
 from msabench.errors import DataError
 from msabench.evaluation import metrics
-from stages import cards, modalities, report, tables
+from stages import cards, report, tables, train
 from tests import trained_tree
 
 NEVER = set(metrics.METRICS["mosei"]) - {"mae", "corr"}
@@ -21,7 +21,9 @@ def finished(place, bert, labels, **dataset):
     trained_tree.make(place, bert, 0, labels, **dataset)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        for stage in (modalities, tables, report, cards):
+        for subset in plan.SUBSETS:
+            train.main(f"svm-{subset}", 1)
+        for stage in (tables, report, cards):
             stage.main()
     return place
 

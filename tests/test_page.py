@@ -23,7 +23,7 @@ from msabench.reporting.markdown import Grid, Section
 from stages import report as report_stage
 from stages import tables as tables_stage
 from tests.chromium import PROGRAM, Chromium
-from tests.test_tables import SUBSETS, Tree, tree, undrawn
+from tests.test_tables import SUBSETS, Tree, subset_runs, tree, undrawn
 
 __all__ = ["tree", "undrawn"]  # fixtures
 
@@ -91,11 +91,9 @@ def full(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(figures, "save", lambda *_: None)
         whole = Tree(folder)
-        whole.plan["ablation"] = {"ours": "t+a+v"}
+        whole.plan["ablation"]["ours"] = subset_runs("ours")
+        whole.plan["ablation_seeds"] = [1, 2]
         whole.write()
-        for subset in SUBSETS[:-1]:
-            for seed in whole.plan["seeds"]:
-                whole.predict(f"ablation-ours/{subset}-{seed}", 0.9)
         history = folder / "predictions/self_mm-1/history.csv"
         history.write_text(
             "epoch,train_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text\n"
@@ -264,13 +262,16 @@ def test_a_data_set_without_frames_says_what_is_absent(tree):
 def test_an_ablation_that_was_not_made_says_how_to(tree):
     tree.write()
     made(tree)
-    assert "<code>dvc exp run -S ablation.enabled=true</code>" in text_of(tree)
+    assert (
+        "<code>dvc exp run -S &#39;ablation.models=[self_mm,svm,cnn,ours]&#39;</code>"
+        in text_of(tree)
+    )
 
 
 def test_an_ablation_is_shown(full):
     _, read, _ = full
     assert {f"ours {subset}" for subset in SUBSETS} <= {row[0] for row in read.cells if row}
-    assert "ablation.enabled" not in "".join(text for _, _, text in read.all("p"))
+    assert "ablation.models" not in "".join(text for _, _, text in read.all("p"))
 
 
 def test_headings_are_in_order(full):
@@ -328,8 +329,8 @@ def test_settings_versions_and_hashes(full):
     stages = {row[0]: row[1] for row in rows if len(row) == 3}
     assert stages["ours-1"] == "train@ours-1"
     assert stages["d_64-1"] == "sweep@d_64-1"
-    assert stages["modalities/t+a"] == "modalities"
-    assert stages["ablation-ours/a-2"] == "ablation@ours"
+    assert stages["svm-t+a-1"] == "ablation@svm-t+a-1"
+    assert stages["ours-a-2"] == "ablation@ours-a-2"
     assert encoders.PUBLISHED["bert-base-uncased"].commit in text_of(tree)
     assert set(encoders.PUBLISHED["bert-base-uncased"].sha256.items()) <= set(rows)
 

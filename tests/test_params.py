@@ -36,7 +36,7 @@ def test_rates_are_numbers():
         ("\nthreads: 1", "\nthreads: 1\nspeed: 1", r"speed: unknown setting"),
         ("\ndevice: auto", "\ndevice: gpu", r"device: 'gpu'; .*'auto', 'cpu', 'cuda' or 'mps'"),
         ("\ndataset: simulated", "\ndataset: mosie", r"dataset: 'mosie'; there are: simulated, "),
-        ("- 3", "- 1", r"seeds: \[1, 2, 1\] names a seed twice"),
+        ("- 3", "- 1", r"seeds: \[1, 2, 1\] names 1 twice"),
         (
             "robustness_seeds: []",
             "robustness_seeds: [3, 4]",
@@ -52,7 +52,7 @@ def test_rates_are_numbers():
             "[1.0, 1.0]",
             r"sims: label_range: \[1, 1\]; permitted: the lowest label, then",
         ),
-        ("  batch_size_64:", "  ours:", r"sweep.ours: a model has this name"),
+        ("  - svm", "  - svn", r"ablation.models: 'svn'; permitted: some of self_mm, svm"),
         ("\nlr: 0.0002", "\nlr: [", r"not valid YAML"),
         (
             "    corpus: simulated\n",

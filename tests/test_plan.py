@@ -24,7 +24,8 @@ def with_model(model, **settings):
 
 
 def trained(configs):
-    return {run for run, config in configs.items() if "model" in config}
+    """Name the runs that train, those on subsets apart."""
+    return {run for run, config in configs.items() if "model" in config and "svm-" not in run}
 
 
 def test_the_sweep_trains_seven_runs_beside_ours():
@@ -138,18 +139,52 @@ def test_a_cnn_without_kernels_is_refused():
         planned(models=with_model("cnn", kernel_widths=[]))
 
 
-def test_the_ablation_is_off_and_then_changes_with_nothing():
-    assert planned()["ablation/ours"] == {"enabled": False} == planned(lr=1e-4)["ablation/ours"]
+def test_by_default_the_svm_alone_is_trained_on_subsets():
+    """All modalities are its run of Table 6, and no change of ours retrains any."""
+    configs = planned()
+    assert [run for run in configs if run.startswith("svm-")] == [f"svm-{s}" for s in plan.SUBSETS]
+    assert configs["svm-t+a+v"] == {"same_as": "svm"}
+    assert configs["svm-t+a"] == {
+        **configs["svm"],
+        "modalities": ["text", "audio"],
+        "modalities_required": True,
+    }
+    assert not any(run.startswith("ours-") for run in configs)
 
 
-def test_the_ablation_trains_the_smaller_subsets_of_every_model():
-    ablation = params.Ablation(enabled=True)
-    configs = planned(ablation=ablation)
-    for model in BASE.models:
-        config = configs[f"ablation/{model}"]
-        assert list(config["subsets"]) == ["t", "a", "v", "t+a", "t+v", "a+v"]
-        assert config["settings"] == configs[model]["settings"]
-        assert config["seeds"] == BASE.seeds
+def test_without_models_or_seeds_nothing_is_trained_on_subsets():
+    for models, seeds in (([], [1]), (["svm"], [])):
+        configs = planned(ablation=params.Ablation(models=models, seeds=seeds))
+        assert not any(run.startswith("svm-") for run in configs)
+        assert configs["stages/tables"]["ablation"] == {}
+
+
+def test_the_ablation_of_all_models_trains_no_run_of_table_6_again():
+    models = list(BASE.models)
+    configs = planned(ablation=params.Ablation(models=models, seeds=BASE.seeds))
+    for model in models:
+        assert configs[f"{model}-t+a+v"] == {"same_as": model}
+        assert configs["stages/tables"]["ablation"][model]["t+a+v"] == model
+        assert configs["stages/tables"]["stages"][f"{model}-a"] == "ablation"
+
+
+def test_other_seeds_than_those_of_table_6_train_all_modalities_too():
+    configs = planned(ablation=params.Ablation(models=["svm"], seeds=[7]))
+    assert configs["svm-t+a+v"]["modalities"] == ["text", "audio", "vision"]
+
+
+def test_a_model_of_one_modality_is_its_own_row_of_the_ablation():
+    text = with_model("svm", modalities=["text"])
+    configs = planned(models=text)
+    assert configs["svm-t"] == {"same_as": "svm"}
+    assert "same_as" not in configs["svm-t+a+v"]
+
+
+def test_two_runs_of_one_name_are_refused():
+    for name in ("cnn", "svm-t"):
+        changes = {name: {"table": 3, "batch_size": 8}}
+        with pytest.raises(ParamsError, match=f"'{name}' is the name of two runs"):
+            planned(sweep=changes)
 
 
 def test_the_base_value_changes_nothing():
@@ -280,7 +315,7 @@ def test_encoders_without_an_entry_need_a_default():
         ({"sweep": {"x": {"table": 6}}}, r"sweep.x.table: 6; permitted: 3, 4 or 5"),
         ({"sweep": {"x": {"table": [3]}}}, r"sweep.x.table: \[3\]; permitted: 3, 4 or 5"),
         ({"sweep": {"x": {"table": 3, "speed": 1}}}, r"sweep.x.speed: unknown setting"),
-        ({"models": {"cnn": BASE.models["cnn"]}}, r"models: svm is missing"),
+        ({"models": {"svm": BASE.models["svm"]}}, r"models: ours is missing"),
     ],
 )
 def test_wrong_settings_are_named(changes, message):

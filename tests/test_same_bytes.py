@@ -249,7 +249,7 @@ import sys
 
 from stages import train
 import torch
-from msabench.training import interruption
+from msabench.execution import interruption
 
 processor, interrupted = sys.argv[1:]
 torch.cpu.get_capabilities = lambda: {"cpu_name": processor}

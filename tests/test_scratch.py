@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from msabench.errors import ParamsError, ProcessError
-from msabench.training import scratch
+from msabench.execution import scratch
 
 
 @pytest.fixture
@@ -107,35 +107,3 @@ def test_a_senseless_wait_is_refused(value, tmp_path, decisive, monkeypatch):
     monkeypatch.setenv(scratch.SECONDS, value)
     with pytest.raises(ParamsError, match=f"{scratch.SECONDS}: '{value}'; permitted: seconds"):
         place(tmp_path, decisive)
-
-
-def test_what_is_made_once_is_made_again_when_damaged(tmp_path, capsys):
-    made = []
-
-    def make(outcome):
-        made.append(outcome)
-        outcome.mkdir()
-        (outcome / "test.csv").write_text("content")
-        if len(made) == 1:
-            raise InterruptedError
-
-    place = tmp_path / "t-1"
-    with pytest.raises(InterruptedError):
-        scratch.once(place, make)
-    assert not place.exists()
-    scratch.once(place, make)
-    scratch.once(place, make)
-    assert len(made) == 2
-    assert capsys.readouterr().err == ""
-    for damage in (
-        lambda: (place / "test.csv").write_text(""),
-        lambda: (place / "test.csv").unlink(),
-        lambda: (place / scratch.MANIFEST).write_text("{"),
-        lambda: (place / scratch.MANIFEST).unlink(),
-    ):
-        before = len(made)
-        damage()
-        scratch.once(place, make)
-        assert len(made) == before + 1
-        assert (place / "test.csv").read_text() == "content"
-        assert capsys.readouterr().err == f"{place}: damaged, made again\n"

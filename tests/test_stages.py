@@ -18,8 +18,8 @@ from stages import __main__ as side_by_side
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["plan", "features", "robustness@svm-1", "train@ours-1", "train@svm-1", "sweep@a-1"]
-NAMES += ["ablation@svm", "tables"]
-FIRST = ["train@ours-1", "train@svm-1", "sweep@a-1", "ablation@svm"]
+NAMES += ["ablation@svm-t-1", "tables"]
+FIRST = ["train@ours-1", "train@svm-1", "sweep@a-1", "ablation@svm-t-1"]
 
 
 @pytest.fixture

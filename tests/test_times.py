@@ -5,7 +5,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from msabench.training import times
+from msabench.execution import times
 
 
 @pytest.fixture

@@ -87,9 +87,10 @@ class Dataset(Strict):
 
 
 class Ablation(Strict):
-    """Whether every model is trained on every subset of the modalities, which takes long."""
+    """Models that are trained on every subset of the modalities too, and with which seeds."""
 
-    enabled: bool
+    models: list[str]
+    seeds: list[Seed]
 
 
 class TextSettings(Strict):
@@ -132,19 +133,18 @@ class Params(Strict):
             raise ValueError(f"dataset: {self.dataset!r}; there are: {', '.join(self.datasets)}")
         if "default" not in self.text_encoders:
             raise ValueError("text_encoders: default is missing, for encoders that have no entry")
-        for key in ("seeds", "sweep_seeds", "robustness_seeds"):
-            seeds = getattr(self, key)
-            if len(set(seeds)) < len(seeds):
-                raise ValueError(f"{key}: {seeds} names a seed twice")
+        lists = {key: getattr(self, key) for key in ("seeds", "sweep_seeds", "robustness_seeds")}
+        lists |= {f"ablation.{key}": values for key, values in self.ablation}
+        for key, values in lists.items():
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"{key}: {values} names {twice[0]!r} twice")
+        if unknown := [name for name in self.ablation.models if name not in self.models]:
+            known = ", ".join(self.models)
+            raise ValueError(f"ablation.models: {unknown[0]!r}; permitted: some of {known}")
         if not set(self.robustness_seeds) <= set(self.seeds):
             raise ValueError(
                 f"robustness_seeds: {self.robustness_seeds}; permitted: some of seeds, {self.seeds}"
             )
-        for run in self.sweep:
-            if run in self.models:
-                raise ValueError(
-                    f"sweep.{run}: a model has this name too; runs need names of their own"
-                )
         return self
 
 
@@ -157,6 +157,8 @@ EXPANDED = {
     "sweep": MAPPING,
     "sweep_seeds": LIST,
     "robustness_seeds": LIST,
+    "ablation.models": LIST,
+    "ablation.seeds": LIST,
 }
 
 
@@ -175,9 +177,11 @@ def check_expanded(path: Path) -> None:
     """Raise ParamsError where DVC cannot expand dvc.yaml by what params.yaml holds."""
     content = _read(path)
     for key, (kind, form) in EXPANDED.items():
-        if not isinstance(content, dict) or key not in content:
-            raise ParamsError(f"{path.name}: {key}: missing; it should be {form}")
-        value = content[key]
+        value = content
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                raise ParamsError(f"{path.name}: {key}: missing; it should be {form}")
+            value = value[part]
         nested = isinstance(value, list) and any(isinstance(item, list | dict) for item in value)
         if nested or not isinstance(value, kind):
             raise ParamsError(f"{path.name}: {key}: {value!r}; it should be {form}")

@@ -5,7 +5,8 @@ configuration it changes.
 """
 
 import json
-from itertools import product
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ CORPORA: dict[str, Config] = json.loads(
     Path(__file__).with_name("data").joinpath("corpora.json").read_text(encoding="utf-8")
 )
 
-# Table 2: one model on each subset of the modalities, named by their first letters.
+# The subsets of the modalities, named by their first letters: an axis of dvc.yaml's matrix.
 SUBSETS = {
     "t": ["text"],
     "a": ["audio"],
@@ -32,11 +33,22 @@ SUBSETS = {
     "a+v": ["audio", "vision"],
     "t+a+v": list(MODALITIES),
 }
-SUBSETS_MODEL = "svm"
 # Tables 3 to 5 vary the settings of one model, which dvc.yaml names too.
 SWEEP_MODEL = "ours"
 # Settings at the top of params.yaml, for every model that has one of that name and no own value.
 TOP_SETTINGS = ("batch_size", "lr", "bert_lr", "transformer_dim")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model with settings and modalities, trained once for each seed.
+
+    stage: of dvc.yaml, which trains it. config: what decides its numbers beside data and seed.
+    """
+
+    stage: str
+    seeds: tuple[int, ...]
+    config: Config
 
 
 @errors.section("Try one setting")
@@ -45,28 +57,61 @@ def resolve(params: Params) -> dict[str, Config]:
 
     Raises ParamsError for a setting that a model or a source does not have or does not permit.
     """
+    runs = runs_of(params)
+    same = equal_runs(runs)
+    configs = {name: run.config for name, run in runs.items()}
+    configs |= {name: {"same_as": first} for name, first in same.items()}
+    stages = {f"stages/{name}": config for name, config in _stages(params, runs, same).items()}
+    return configs | stages
+
+
+def runs_of(params: Params) -> dict[str, Run]:
+    """Return every run by its name: the models, rows of the sweep, models on subsets.
+
+    Raises ParamsError as resolve does, and for two runs of one name.
+    """
     runs = {
-        name: _run(params, name, settings, f"models.{name}")
+        name: Run("train", tuple(params.seeds), _run(params, name, settings, f"models.{name}"))
         for name, settings in params.models.items()
     }
-    for model, table in ((SUBSETS_MODEL, "2"), (SWEEP_MODEL, "3 to 5")):
-        if model not in runs:
-            raise ParamsError(f"models: {model} is missing, the model of Table {table}")
-    ablations = {f"ablation/{name}": _ablation(params, config) for name, config in runs.items()}
-    runs |= _sweep(params, runs[SWEEP_MODEL])
-    stages = {f"stages/{name}": config for name, config in _stages(params, runs).items()}
-    return runs | ablations | stages
+    if SWEEP_MODEL not in runs:
+        raise ParamsError(f"models: {SWEEP_MODEL} is missing, the model of Tables 3 to 5")
+    groups = {"sweep": _sweep(params), "ablation": _ablation(params, runs)}
+    for stage, more in groups.items():
+        if twice := [name for name in more if name in runs]:
+            raise ParamsError(f"{stage}: {twice[0]!r} is the name of two runs; each needs its own")
+        runs |= more
+    return runs
 
 
-def prediction_folders(params: Params) -> set[str]:
-    """Name the folders of predictions/ that the stages of these params write."""
-    runs = {
-        *product(params.models, params.seeds),
-        *product(params.sweep, params.sweep_seeds),
-        *product((f"robustness-{model}" for model in params.models), params.robustness_seeds),
+def equal_runs(runs: Mapping[str, Run]) -> dict[str, str]:
+    """Name for each run that equals an earlier one, seeds included, that one: it trains nothing."""
+    same: dict[str, str] = {}
+    for name, run in runs.items():
+        for first, other in runs.items():
+            if first == name:
+                break
+            covered = first not in same and set(run.seeds) <= set(other.seeds)
+            if covered and _decides(run.config) == _decides(other.config):
+                same[name] = first
+                break
+    return same
+
+
+def _decides(config: Config) -> Config:
+    return {key: value for key, value in config.items() if key != "modalities_required"}
+
+
+def prediction_folders(params: Params, configs: Mapping[str, Config]) -> set[str]:
+    """Name the folders of predictions/ that the stages write. configs: see resolve."""
+    seeds = {
+        "train": params.seeds,
+        "sweep": params.sweep_seeds,
+        "ablation": params.ablation.seeds,
     }
-    ablations = {f"ablation-{model}" for model in params.models}
-    return {f"{run}-{seed}" for run, seed in runs} | ablations | {"modalities"}
+    runs = [(run, seeds[stage]) for run, stage in configs["stages/tables"]["stages"].items()]
+    runs += [(f"robustness-{model}", params.robustness_seeds) for model in params.models]
+    return {f"{run}-{seed}" for run, seeds_of_run in runs for seed in seeds_of_run}
 
 
 def _run(params: Params, model: str, settings: Config, where: str) -> Config:
@@ -137,60 +182,52 @@ def with_preset(params: Params, settings: Config, where: str) -> Config:
     return merged
 
 
-def _sweep(params: Params, base: Config) -> dict[str, Config]:
-    """Resolve the rows of Tables 3 to 5; equal rows train once, those equal to the base never."""
+def _sweep(params: Params) -> dict[str, Run]:
+    """Resolve the rows of Tables 3 to 5."""
     if not params.sweep_seeds:
         return {}
-    trained = {}
-    if set(params.sweep_seeds) <= set(params.seeds):
-        trained[SWEEP_MODEL] = base
-    rows: dict[str, Config] = {}
+    rows = {}
     places: dict[tuple[int, str], str] = {}
-    for run, changes in params.sweep.items():
+    for name, changes in params.sweep.items():
         settings = params.models[SWEEP_MODEL] | changes
         table, row = settings.pop("table", None), row_name(changes)
         if table not in (3, 4, 5):
-            raise ParamsError(f"sweep.{run}.table: {table!r}; permitted: 3, 4 or 5")
-        first = places.setdefault((table, row), run)
-        if first != run:
-            raise ParamsError(f"sweep.{run}: row {row!r} of Table {table} is sweep.{first} already")
-        config = _run(params, SWEEP_MODEL, settings, f"sweep.{run}")
-        same = [name for name, other in trained.items() if other == config]
-        if same:
-            rows[run] = {"same_as": same[0]}
-        else:
-            rows[run] = trained[run] = config
+            raise ParamsError(f"sweep.{name}.table: {table!r}; permitted: 3, 4 or 5")
+        first = places.setdefault((table, row), name)
+        if first != name:
+            raise ParamsError(
+                f"sweep.{name}: row {row!r} of Table {table} is sweep.{first} already"
+            )
+        config = _run(params, SWEEP_MODEL, settings, f"sweep.{name}")
+        rows[name] = Run("sweep", tuple(params.sweep_seeds), config)
     return rows
 
 
-def _ablation(params: Params, config: Config) -> Config:
-    """Resolve the smaller subsets of one model; switched off, nothing else of it matters."""
-    if not params.ablation.enabled:
-        return {"enabled": False}
-    smaller = {name: subset for name, subset in SUBSETS.items() if subset != config["modalities"]}
-    return {"enabled": True, **config, "seeds": params.seeds, "subsets": smaller}
+def _ablation(params: Params, models: Mapping[str, Run]) -> dict[str, Run]:
+    """Resolve the models on every subset of the modalities.
 
-
-def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
-    dataset = params.datasets[params.dataset]
-    where = f"datasets.{params.dataset}.settings"
-    sources.check_settings(dataset.source, dataset.settings, where)
-    if dataset.file is None and not sources.makes_data(dataset.source):
-        raise ParamsError(
-            f"datasets.{params.dataset}: file and sha256 are missing; {dataset.source} reads a file"
+    Such a run needs all of its modalities; another reads those of its own that the data have.
+    """
+    if not params.ablation.seeds:
+        return {}
+    return {
+        subset_run(model, subset): Run(
+            "ablation",
+            tuple(params.ablation.seeds),
+            {**models[model].config, "modalities": modalities, "modalities_required": True},
         )
-    if dataset.corpus not in (None, *CORPORA):
-        raise ParamsError(
-            f"datasets.{params.dataset}.corpus: {dataset.corpus!r}; there are: {', '.join(CORPORA)}"
-        )
-    source = {
-        "dataset": params.dataset,
-        "source": dataset.source,
-        "file": dataset.file or f"{params.dataset}.pkl",
-        "folder": sources.reads_folder(dataset.source),
-        "sha256": dataset.sha256,
-        "settings": dataset.settings,
+        for model in params.ablation.models
+        for subset, modalities in SUBSETS.items()
     }
+
+
+def subset_run(model: str, subset: str) -> str:
+    """Name the run of a model on a subset of the modalities."""
+    return f"{model}-{subset}"
+
+
+def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> dict[str, Config]:
+    dataset, source = params.datasets[params.dataset], _source(params)
     return {
         "download": source,
         "prepare": {**source, "label_range": dataset.label_range},
@@ -206,38 +243,68 @@ def _stages(params: Params, runs: dict[str, Config]) -> dict[str, Config]:
             "arithmetic": params.arithmetic,
             "device": params.device,
             "threads": params.threads,
-            "runs": {run: _text(runs[config.get("same_as", run)]) for run, config in runs.items()},
+            "runs": {name: _text(run.config) for name, run in runs.items()},
         },
-        "modalities": {"run": SUBSETS_MODEL, "subsets": SUBSETS},
         "tables": {
             "title": dataset.title,
             "label_range": dataset.label_range,
             "neutral": dataset.scale.neutral,
             "metrics": dataset.metrics,
-            "models": list(params.models),
-            "seeds": params.seeds,
-            "sweep_seeds": params.sweep_seeds,
-            "sweep": [
-                {
-                    "run": run,
-                    "table": changes["table"],
-                    "row": row_name(changes),
-                    "same_as": runs[run].get("same_as"),
-                }
-                for run, changes in params.sweep.items()
-                if run in runs
-            ],
-            "subsets": SUBSETS,
-            "ablation": {
-                name: next(s for s, names in SUBSETS.items() if names == runs[name]["modalities"])
-                for name in params.models
-                if params.ablation.enabled
-            },
-            "robustness_seeds": params.robustness_seeds,
-            "robustness": {
-                name: runs[name]["modalities"] for name in params.models if params.robustness_seeds
-            },
+            **_rows(params, runs, same),
         },
+    }
+
+
+def _source(params: Params) -> Config:
+    """Return what the data set is made of. Raises ParamsError as resolve does."""
+    dataset, place = params.datasets[params.dataset], f"datasets.{params.dataset}"
+    sources.check_settings(dataset.source, dataset.settings, f"{place}.settings")
+    if dataset.file is None and not sources.makes_data(dataset.source):
+        raise ParamsError(f"{place}: file and sha256 are missing; {dataset.source} reads a file")
+    if dataset.corpus not in (None, *CORPORA):
+        raise ParamsError(f"{place}.corpus: {dataset.corpus!r}; there are: {', '.join(CORPORA)}")
+    return {
+        "dataset": params.dataset,
+        "source": dataset.source,
+        "file": dataset.file or f"{params.dataset}.pkl",
+        "folder": sources.reads_folder(dataset.source),
+        "sha256": dataset.sha256,
+        "settings": dataset.settings,
+    }
+
+
+def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> Config:
+    """Return what the tables show of which runs and seeds, and the stage of each run."""
+    ablation = {
+        model: {
+            subset: same.get(subset_run(model, subset), subset_run(model, subset))
+            for subset in SUBSETS
+        }
+        for model in params.ablation.models
+        if params.ablation.seeds
+    }
+    sweep = [
+        {
+            "run": name,
+            "table": changes["table"],
+            "row": row_name(changes),
+            "same_as": same.get(name),
+        }
+        for name, changes in params.sweep.items()
+        if name in runs
+    ]
+    robustness = params.models if params.robustness_seeds else ()
+    return {
+        "models": list(params.models),
+        "seeds": params.seeds,
+        "sweep_seeds": params.sweep_seeds,
+        "sweep": sweep,
+        "subsets": SUBSETS,
+        "ablation_seeds": params.ablation.seeds,
+        "ablation": ablation,
+        "robustness_seeds": params.robustness_seeds,
+        "robustness": {name: runs[name].config["modalities"] for name in robustness},
+        "stages": {name: run.stage for name, run in runs.items()},
     }
 
 

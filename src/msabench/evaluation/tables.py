@@ -27,6 +27,7 @@ Row = dict[str, Any]
 Table = dict[str, Row]
 
 SWEEPS = ("3", "4", "5")
+SUBSETS_MODEL = "svm"  # of Table 2
 FULL = "t+a+v"  # the subset of all modalities
 LABEL_CORR = "label_corr_"  # a column of a history, with the name of a modality
 PUBLISHED: dict[str, Any] = json.loads(
@@ -98,8 +99,8 @@ def rows_of(plan: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, dic
     sweep without seeds.
     """
     rows: dict[str, dict[str, list[str]]] = {"2": {}, "3": {}, "4": {}, "5": {}, "6": {}}
-    for subset, names in plan["subsets"].items():
-        rows["2"][subset] = [f"modalities/{subset}"] if set(names) <= set(modalities) else []
+    table2 = subset_rows(plan, modalities).get(SUBSETS_MODEL, {})
+    rows["2"] = {subset: table2.get(subset, []) for subset in plan["subsets"]}
     for entry in plan["sweep"]:
         run = entry["same_as"] or entry["run"]
         rows[str(entry["table"])][entry["row"]] = [f"{run}-{seed}" for seed in plan["sweep_seeds"]]
@@ -113,20 +114,23 @@ def ablation_rows(
 ) -> dict[str, dict[str, list[str]]]:
     """Name the folders of predictions behind each model's row for each subset of the modalities.
 
-    Empty where the ablation is switched off. The subset that a model reads anyway (the plan names
-    it; by default all modalities) is its run of Table 6.
+    Empty where no model but that of Table 2 is trained on them.
     """
-    present = {subset for subset, names in plan["subsets"].items() if set(names) <= set(modalities)}
+    rows = subset_rows(plan, modalities)
+    return rows if rows.keys() - {SUBSETS_MODEL} else {}
+
+
+def subset_rows(
+    plan: Mapping[str, Any], modalities: Sequence[str]
+) -> dict[str, dict[str, list[str]]]:
+    """Name those of every model that is trained on subsets, for the subsets that the data have."""
+    present = [subset for subset, names in plan["subsets"].items() if set(names) <= {*modalities}]
     return {
         model: {
-            subset: [
-                f"{model}-{seed}" if subset == own else f"ablation-{model}/{subset}-{seed}"
-                for seed in plan["seeds"]
-            ]
-            for subset in plan["subsets"]
-            if subset in present
+            subset: [f"{runs[subset]}-{seed}" for seed in plan["ablation_seeds"]]
+            for subset in present
         }
-        for model, own in plan["ablation"].items()
+        for model, runs in plan["ablation"].items()
     }
 
 

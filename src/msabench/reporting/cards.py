@@ -13,11 +13,11 @@ from typing import Any
 from msabench.errors import DataError
 from msabench.evaluation import clusters, statistics, tables
 from msabench.evaluation.tables import PUBLISHED, Row, Table
+from msabench.execution import times
 from msabench.labels import LabelScale
 from msabench.networks import encoders
 from msabench.predictions import Predictions
 from msabench.reporting.markdown import Grid, drawn, markdown, printed, report_section, why_dashes
-from msabench.training import times
 
 HASHED = "data/prepared/sha256.json"  # its own SHA-256 stands for all prepared data
 SHOWN = ("utterances", "videos", "tokens", "audio_frames", "vision_frames")

@@ -28,7 +28,8 @@ PARTS = {
 OFF = {
     "ablation": (
         "Modality ablation",
-        "Not measured. `dvc exp run -S ablation.enabled=true` trains every model on every subset.",
+        "Not measured. `dvc exp run -S 'ablation.models=[self_mm,svm,cnn,ours]'` trains every "
+        "model on every subset.",
     ),
     "robustness": (
         "Robustness",

@@ -230,13 +230,7 @@ def _predictions(
 
 def stage_of(plan: Mapping[str, Any], folder: str) -> str:
     """Name the stage of dvc.yaml that makes a folder of predictions."""
-    run, _, _ = folder.partition("/")
-    if run == "modalities":
-        return run
-    if run.startswith("ablation-"):
-        return f"ablation@{run.removeprefix('ablation-')}"
-    stage = "train" if run.rpartition("-")[0] in plan["models"] else "sweep"
-    return f"{stage}@{run}"
+    return f"{plan['stages'][folder.rpartition('-')[0]]}@{folder}"
 
 
 def _first(made: Mapping[str, Made], run: str, seeds: Sequence[int]) -> Made | None:

@@ -1,1 +1,1 @@
-"""The training loop, its schedule and checkpoints, and what happens around it."""
+"""The training loop, its schedule and its checkpoints."""

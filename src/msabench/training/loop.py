@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
+from msabench.execution import interruption
 from msabench.networks import parallel
 from msabench.networks.batches import Batch, cost, in_order_of_length, shuffled
 from msabench.networks.torch_settings import Device, choose_device
-from msabench.training import checkpoints, interruption
+from msabench.training import checkpoints
 from msabench.training.checkpoints import Checkpoints, History, Progress
 from msabench.training.schedule import Schedule
 from msabench.utterances import Utterances

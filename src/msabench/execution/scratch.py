@@ -9,19 +9,20 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
+from ruamel.yaml import YAML
 
 from msabench import errors, hashes, program
 from msabench.errors import ProcessError
 from msabench.networks import parallel
 
 PACKAGES = ("numpy", "scikit-learn", "torch", "transformers")
-MANIFEST = "sha256.json"
+TREE = Path(__file__).resolve().parents[3]
 SECONDS = "MSABENCH_LOCK_SECONDS"  # how long to wait for the end of another that holds a folder
 WAIT = 10.0  # by default: a run whose `dvc` was killed ends within five
 
@@ -65,32 +66,15 @@ def _acquire(lock: BaseFileLock, place: Path) -> None:
         raise ProcessError(f"{place}: {reason}") from None
 
 
-def once(place: Path, make: Callable[..., object]) -> None:
-    """Call make(outcome=folder) for a folder of files, unless an earlier try has made it whole.
+def decisive_code(model: str) -> list[Path]:
+    """Return the code that decides the numbers of a training: the deps of stage `train`.
 
-    sha256.json, beside the files, tells whether it is; `ignore_manifest` leaves that out of a copy.
+    model: whose file is among them. One list for both: what makes no training stale throws no
+    checkpoint away.
     """
-    if place.exists() and not _is_whole(place):
-        print(f"{place}: damaged, made again", file=sys.stderr)
-        shutil.rmtree(place)
-    if not place.exists():
-        unfinished = place.with_name(f"{place.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        make(outcome=unfinished)
-        (unfinished / MANIFEST).write_text(json.dumps(hashes.of_folder(unfinished)))
-        unfinished.rename(place)
-
-
-ignore_manifest = shutil.ignore_patterns(MANIFEST)
-
-
-def _is_whole(place: Path) -> bool:
-    try:
-        expected = json.loads((place / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return False
-    found = hashes.of_folder(place)
-    return expected == {name: digest for name, digest in found.items() if name != MANIFEST}
+    deps = YAML(typ="safe").load(TREE / "dvc.yaml")["stages"]["train"]["deps"]
+    code = [dep for dep in deps if dep.startswith(("src/", "stages/"))]
+    return [TREE / dep.replace("${item.run}", model) for dep in code]
 
 
 def versions() -> dict[str, str]:
