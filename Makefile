@@ -131,16 +131,16 @@ audit: $(VENV)/installed ## ask PyPI's advisories about every pinned package
 BENCH := runs/bench
 bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an hour or two; 45 GB of disk in runs/bench)
 	rm -rf $(BENCH)/work && mkdir -p $(BENCH)/work
-	$(BIN)/python bench/compare_mmsa.py --folder $(BENCH)/work/mmsa
-	$(BIN)/python bench/memory.py --folder $(BENCH)/work/mmsa
+	$(BIN)/python -m bench compare_mmsa --folder $(BENCH)/work/mmsa
+	$(BIN)/python -m bench memory --folder $(BENCH)/work/mmsa
 	rm -rf $(BENCH)/work/mmsa/*.pkl $(BENCH)/work/mmsa/tree-*
-	$(BIN)/python bench/svm.py --folder $(BENCH)/work/svm
-	$(BIN)/python bench/pipeline.py --folder $(BENCH)/work/pipeline
-	$(BIN)/python bench/batching.py --folder $(BENCH)/work/batching
-	$(BIN)/python bench/scaling.py --folder $(BENCH)/work/scaling
-	$(BIN)/python bench/checkpoints.py --folder $(BENCH)/work/checkpoints
-	$(BIN)/python bench/cluster.py --folder $(BENCH)/work/cluster
-	$(BIN)/python bench/draw.py
+	$(BIN)/python -m bench svm --folder $(BENCH)/work/svm
+	$(BIN)/python -m bench pipeline --folder $(BENCH)/work/pipeline
+	$(BIN)/python -m bench batching --folder $(BENCH)/work/batching
+	$(BIN)/python -m bench scaling --folder $(BENCH)/work/scaling
+	$(BIN)/python -m bench checkpoints --folder $(BENCH)/work/checkpoints
+	$(BIN)/python -m bench cluster --folder $(BENCH)/work/cluster
+	$(BIN)/python -m bench.draw
 	rm -rf $(BENCH)/work
 
 # What took hours, and no cache of DVC holds: checkpoints, `make real`, `make bench`.

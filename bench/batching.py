@@ -1,33 +1,23 @@
-"""What batches by length change: the same trainings in batches of chance, side by side.
-
-    python bench/batching.py --folder /an/empty/folder
+"""What length-bucketed batches change: the same trainings in shuffled batches, side by side.
 
 Default settings and data (simulated), three seeds of each network that trains on frames: batches
 from shuffled pools of 16 batches sorted by length, as the loop makes them, against batches of a
 plain shuffle. Both of a pair run at the same time, one thread each.
 """
 
-import argparse
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("src", "")]
+import numpy as np
 
-import msabench  # noqa: E402, F401  before NumPy
-
-# isort: split
-import numpy as np  # noqa: E402
-
-from bench import mosei  # noqa: E402
-from bench.processes import run, wait_until_idle  # noqa: E402
-from bench.results import record  # noqa: E402
-from msabench.networks.batches import POOL  # noqa: E402
-from msabench.predictions import Predictions  # noqa: E402
+from bench import trees
+from bench.harness import wait_until_idle
+from msabench.predictions import Predictions
 
 MODELS, SEEDS = ("self_mm", "ours"), (1, 2, 3)
-WAYS = {"by_length": POOL, "by_chance": 1}
+POOLS = {"length_bucketed": "batches.POOL", "shuffled": "1"}  # batches that are sorted together
 TRAIN = """
 from msabench.networks import batches
 from stages import train
@@ -36,39 +26,37 @@ train.main("{model}", {seed})
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="an empty folder to work in")
-    options = parser.parse_args()
-    trees = {way: mosei.default_tree(options.folder / way) for way in WAYS}
+def measure(folder: Path) -> dict[str, Any]:
+    folders = {kind: trees.default_tree(folder / kind) for kind in POOLS}
     load = wait_until_idle()
-
-    figures: dict[str, dict[str, object]] = {}
+    figures = {}
     for model in MODELS:
-        seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-        errors: dict[str, list[float]] = {way: [] for way in WAYS}
-
-        def train(way: str, model: str, seed: int) -> float:
-            program = TRAIN.format(pool=WAYS[way], model=model, seed=seed)
-            return run(sys.executable, "-c", program, cwd=trees[way]).seconds
-
-        for seed in SEEDS:
-            with ThreadPoolExecutor() as pool:
-                took = {way: pool.submit(train, way, model, seed) for way in WAYS}
-            for way, tree in trees.items():
-                seconds[way].append(took[way].result())
-                test = Predictions.read(tree / f"predictions/{model}-{seed}/test.csv")
-                errors[way].append(float(np.abs(test.labels - test.predictions).mean()))
-        figures[model] = {
-            way: {
-                "seconds": round(mean(seconds[way]), 1),
-                "test_mae": round(mean(errors[way]), 4),
-                "test_mae_std": round(stdev(errors[way]), 4),
-            }
-            for way in WAYS
-        }
-    record("batching", {"data": "simulated, the default run", "load_before": load, **figures})
+        rows = [_train(folders, model, seed) for seed in SEEDS]
+        figures[model] = {kind: _summary([row[kind] for row in rows]) for kind in POOLS}
+    return {"data": "simulated, the default run", "load_before": load, **figures}
 
 
-if __name__ == "__main__":
-    main()
+def _train(folders: dict[str, Path], model: str, seed: int) -> dict[str, tuple[float, float]]:
+    """Train one pair; return the seconds and the test MAE of each."""
+
+    def seconds(kind: str) -> float:
+        program = TRAIN.format(pool=POOLS[kind], model=model, seed=seed)
+        return trees.script(folders[kind], program).seconds
+
+    with ThreadPoolExecutor() as executor:
+        trained = {kind: executor.submit(seconds, kind) for kind in POOLS}
+    rows = {}
+    for kind, tree in folders.items():
+        test = Predictions.read(tree / f"predictions/{model}-{seed}/test.csv")
+        error = float(np.abs(test.labels - test.predictions).mean())
+        rows[kind] = trained[kind].result(), error
+    return rows
+
+
+def _summary(rows: list[tuple[float, float]]) -> dict[str, float]:
+    seconds, errors = zip(*rows, strict=True)
+    return {
+        "seconds": round(mean(seconds), 1),
+        "test_mae": round(mean(errors), 4),
+        "test_mae_std": round(stdev(errors), 4),
+    }

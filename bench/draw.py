@@ -1,21 +1,14 @@
-"""results.json -> plots/speed.svg."""
+"""Draw bench/results.json: `python -m bench.draw` writes plots/speed.svg."""
 
-import sys
-from pathlib import Path
+import json
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
-import msabench  # noqa: E402, F401  before NumPy
-
-# isort: split
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import NullLocator  # noqa: E402
-
-from bench import results  # noqa: E402
-from msabench.reporting.figures import COLOURS, GREY, save, styled  # noqa: E402
+from bench.harness import RESULTS, ROOT
+from msabench.reporting.figures import COLOURS, GREY, save, styled
 
 OURS, MMSA = COLOURS[0], GREY
 
@@ -122,9 +115,5 @@ def growth(axes: Axes, figures: dict[str, Any]) -> None:
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def main() -> None:
-    save(speed(results.read()), ROOT / "plots" / "speed.svg")
-
-
 if __name__ == "__main__":
-    main()
+    save(speed(json.loads(RESULTS.read_text())), ROOT / "plots" / "speed.svg")

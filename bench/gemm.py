@@ -1,11 +1,11 @@
 """The share of the machine's matrix products that training BERT reaches: prints it as JSON.
 
-    python bench/gemm.py TREE [THREADS] [DEVICE]
+    python -m bench.gemm THREADS DEVICE
 
-FLOP/s of the forward and backward pass of bert-base, on batches by length of the texts of a work
-tree, over those of the plain product that most of the time goes into, (tokens, 768) by (768, 3072),
-measured between the batches. A multiplication and an addition are two FLOP; weights count three
-products (forward, two backward), attention likewise; what is run again does not count.
+FLOP/s of the forward and backward pass of bert-base, on length-bucketed batches of the texts of
+this work tree, over those of the plain product that most of the time goes into, (tokens, 768) by
+(768, 3072), measured between the batches. A multiplication and an addition are two FLOP; weights
+count three products (forward, two backward), attention likewise; what is recomputed does not count.
 """
 
 import json
@@ -15,15 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import msabench  # noqa: F401  before NumPy
-from msabench.networks import torch_settings
-
-# isort: split
 import numpy as np
 import torch
 from transformers import BertConfig, BertModel
 
-from msabench.networks import batches
+from msabench.networks import batches, torch_settings
 from msabench.networks.batches import Padded
 from msabench.networks.text import TextEncoder
 from msabench.utterances import Ragged
@@ -41,7 +37,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def main(tree: str, threads: int = 2, name: torch_settings.Device = "cpu") -> None:
+def main(threads: int, name: torch_settings.Device) -> None:
     torch_settings.configure({"arithmetic": "auto", "threads": threads, "device": name})
     torch.manual_seed(1)
     device = torch_settings.choose_device(name)
@@ -50,7 +46,7 @@ def main(tree: str, threads: int = 2, name: torch_settings.Device = "cpu") -> No
     encoder = TextEncoder(WIDTH, layers=layers, embeddings=embeddings, pooling="cls")
     encoder.to(device).train()
     weights = sum(p.numel() for p in encoder.layers.parameters() if p.dim() == 2)
-    tokens = Ragged.load(Path(tree) / "data/features/train", "tokens")
+    tokens = Ragged.load(Path("data/features/train"), "tokens")
     order = batches.shuffled(tokens.lengths, BATCH_SIZE, np.random.default_rng(1))
 
     trained, limit = [], []
@@ -81,5 +77,4 @@ def main(tree: str, threads: int = 2, name: torch_settings.Device = "cpu") -> No
 
 
 if __name__ == "__main__":
-    tree, *rest = sys.argv[1:]
-    main(tree, int(rest[0]) if rest else 2, *rest[1:])  # type: ignore[arg-type]
+    main(int(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""Run the stage `train` in this work tree and say when its first batch and its epochs ended.
+"""Run the stage `train` in this work tree and print when its first batch and its epochs ended.
 
-    python bench/our_side.py RUN BATCHES
+    python -m bench.our_side RUN BATCHES
 
 BATCHES: of an epoch, 0 for all.
 """
@@ -20,19 +20,19 @@ from stages import train
 
 def main(run: str, batches: int) -> None:
     epochs: list[float] = []
-    first: list[float] = []
+    first_batch: list[float] = []
     train_epoch, shuffled = NetworkRegressor._train_epoch, loop.shuffled
 
-    def timed(self: NetworkRegressor, *arguments: Any) -> float:
+    def timed_epoch(self: NetworkRegressor, *arguments: Any) -> float:
         loss = self.network.training_loss  # type: ignore[union-attr]
 
-        def noted(*batch: Any) -> Any:
+        def timed_loss(*batch: Any) -> Any:
             value = loss(*batch)
-            if not first:
-                first.append(time.time() - psutil.Process().create_time())
+            if not first_batch:
+                first_batch.append(time.time() - psutil.Process().create_time())
             return value
 
-        self.network.training_loss = noted  # type: ignore[method-assign,union-attr]
+        self.network.training_loss = timed_loss  # type: ignore[method-assign,union-attr]
         Path("training").touch()
         start = time.perf_counter()
         result = train_epoch(self, *arguments)
@@ -40,10 +40,10 @@ def main(run: str, batches: int) -> None:
         self.network.training_loss = loss  # type: ignore[method-assign,union-attr]
         return result
 
-    NetworkRegressor._train_epoch = timed  # type: ignore[method-assign,assignment]
+    NetworkRegressor._train_epoch = timed_epoch  # type: ignore[method-assign,assignment]
     loop.shuffled = lambda *arguments: shuffled(*arguments)[: batches or None]
     train.main(run, 1)
-    print(json.dumps({"first_batch": first[0], "epochs": epochs}))
+    print(json.dumps({"first_batch": first_batch[0], "epochs": epochs}))
 
 
 if __name__ == "__main__":

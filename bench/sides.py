@@ -1,13 +1,12 @@
 """Self-MM's two trainers, MMSA 2.2.1's and ours, on the same data, BERT and threads."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from bench import mosei
-from bench.processes import ROOT, Took, run
+from bench import trees
+from bench.harness import ROOT, Measured, run
 
 MMSA = "MMSA==2.2.1"
 TORCH = next(
@@ -21,25 +20,24 @@ class Sides:
     """Both trainers, ready to run on a simulated pickle of so many utterances by split.
 
     MMSA is installed from PyPI into an environment of its own. BERT is of bert-base's size and has
-    random weights. frozen: whether the frozen BERT's vectors are made too, which takes minutes.
+    random weights. frozen: whether the frozen BERT's vectors are cached too, which takes minutes.
     """
 
     def __init__(self, folder: Path, counts: dict[str, int], *, frozen: bool) -> None:
         self.folder, self.frozen = folder.resolve(), frozen
         self.utterances = counts["train"]
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.python = environment(self.folder / "mmsa")
-        self.bert = mosei.random_bert(self.folder / "bert")
+        self.bert = trees.random_bert(self.folder / "bert")
         self.file = self.folder / f"{self.utterances}.pkl"
-        mosei.write(self.file, counts)
+        trees.write_pickle(self.file, counts, text_dump=True)
         (self.folder / "work").mkdir(exist_ok=True)
         self.trees: dict[tuple[bool, int], Path] = {}
 
-    def train(self, side: str, *, finetune: bool, threads: int, batches: int) -> Took:
+    def train(self, side: str, *, finetune: bool, threads: int, batches: int) -> Measured:
         """Train two epochs; batches: of an epoch, 0 for all."""
         if side == "ours":
-            tree, program = self.tree(finetune, threads), ROOT / "bench" / "our_side.py"
-            return run(sys.executable, program, "self_mm", batches, cwd=tree, threads=threads)
+            tree = self.tree(finetune, threads)
+            return trees.script(tree, "bench.our_side", "self_mm", batches, threads=threads)
         arguments = {
             "file": str(self.file),
             "bert": str(self.bert),
@@ -47,12 +45,11 @@ class Sides:
             "finetune": finetune,
             "batches": batches,
         }
-        program, work = ROOT / "bench" / "mmsa_side.py", self.folder / "work"
-        command = (self.python, program, json.dumps(arguments))
-        return run(*command, cwd=work, threads=threads, PYTHONPATH="")
+        command = (self.python, ROOT / "bench" / "mmsa_side.py", json.dumps(arguments))
+        return run(*command, cwd=self.folder / "work", threads=threads, PYTHONPATH="")
 
     def tree(self, finetune: bool, threads: int) -> Path:
-        """Return our work tree, with prepared data and features, made when first asked for."""
+        """Return our work tree, with prepared data and features, prepared at the first call."""
         if (finetune, threads) not in self.trees:
             tree = self.folder / f"tree-{self.utterances}-{finetune}-{threads}"
             settings: dict[str, Any] = {
@@ -62,11 +59,11 @@ class Sides:
                 "models__self_mm__epochs": 2,
                 "models__self_mm__trainable_layers": "all" if finetune else 0,
             }
-            mosei.tree(tree, self.file, **settings)
-            mosei.stage(tree, "prepare")
+            trees.mosei_tree(tree, self.file, **settings)
+            trees.stage(tree, "prepare")
             if not self.frozen:
-                mosei.only(tree, "self_mm")
-            mosei.stage(tree, "features", threads=2)
+                trees.only(tree, "self_mm")
+            trees.stage(tree, "features", threads=2)
             self.trees[finetune, threads] = tree
         return self.trees[finetune, threads]
 
@@ -75,8 +72,8 @@ def environment(folder: Path) -> Path:
     """Install MMSA, with the PyTorch of this project; return its Python."""
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
         for package in (TORCH, MMSA):
-            subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=True)
+            run(python, "-m", "pip", "install", "--quiet", package, cwd=folder, PYTHONPATH="")
         (folder / "installed").touch()
     return python

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bench.fuzz_pickle import data_set, operations, outcome, prepare
 from msabench.data import pickle_reader
 from msabench.errors import DataError
 from msabench.utterances import SPLITS
+from tests.fuzz_pickle import data_set, operations, outcome, prepare
 
 PROTOCOLS = pickle_reader.PROTOCOLS
 VALID = {

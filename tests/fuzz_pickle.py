@@ -1,10 +1,10 @@
 """Fuzz the importer of pickles: whatever a file holds, it gives data or a DataError.
 
-    python bench/fuzz_pickle.py --seconds 600 --seed 1 [--cases-dir DIR]
+    python -m tests.fuzz_pickle --seconds 600 --seed 1 [--cases-dir DIR]
 
 A case is the pickle of a small data set in MMSA's form, of any protocol, damaged in its values,
 its operations or its bytes. It follows from the seed and its number alone, so that a worker that
-crashes or hangs has nothing to tell. Every case that fails is saved.
+crashes or hangs need report nothing. Every case that fails is saved.
 """
 
 import argparse
@@ -25,19 +25,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
-
-import msabench  # noqa: E402, F401  before NumPy
+from bench.harness import ROOT, record  # before NumPy
 
 # isort: split
-import numpy as np  # noqa: E402
+import numpy as np
 
-from bench.results import record  # noqa: E402
-from msabench.data.pickle_reader import PROTOCOLS  # noqa: E402
-from msabench.data.sources import mmsa_pickle  # noqa: E402
-from msabench.errors import DataError  # noqa: E402
-from msabench.utterances import SPLITS, check_splits  # noqa: E402
+from msabench.data.pickle_reader import PROTOCOLS
+from msabench.data.sources import mmsa_pickle
+from msabench.errors import DataError
+from msabench.utterances import SPLITS, check_splits
 
 DTYPES = ("f8", "f4", ">f8", "f2", "i4", "u1")
 SECONDS = 10  # that a case may take
@@ -314,7 +310,15 @@ def results(seed: int, end: float) -> Iterator[str]:
     """Yield how case after case ends, until the end of time."""
     number = 0
     while time.monotonic() < end:
-        command = [sys.executable, __file__, "--seed", str(seed), "--work", str(number)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.fuzz_pickle",
+            "--seed",
+            str(seed),
+            "--work",
+            str(number),
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=environment

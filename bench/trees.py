@@ -1,4 +1,7 @@
-"""Simulated pickles in MMSA's format with MOSEI's widths and lengths, and trees that read them."""
+"""Work trees to measure in, and simulated pickles in MMSA's format with MOSEI's widths and lengths.
+
+Torch is imported where it is used: most benchmarks do not need it.
+"""
 
 import json
 import pickle
@@ -8,22 +11,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import msabench  # noqa: F401  before NumPy
-
-# isort: split
 import numpy as np
 from ruamel.yaml import YAML
 
-from bench.processes import ROOT, Took, run
+from bench.harness import ROOT, Measured, run
 from msabench.data.sources import simulated
-from msabench.networks import encoders, text
-from msabench.plan import SUBSETS, subset_run
 from msabench.utterances import SPLITS
 
-SIZES = {"train": 16326, "valid": 1871, "test": 4659}
+SIZES = {"train": 16326, "valid": 1871, "test": 4659}  # MOSEI's
 PIECES, TEXT_WIDTH = 50, 768
 # The runs of Table 2: on all modalities it is the SVM's of Table 6.
-TABLE2 = ("svm", *(subset_run("svm", subset) for subset in SUBSETS if subset != "t+a+v"))
+TABLE2 = ("svm", "svm-t", "svm-a", "svm-v", "svm-t+a", "svm-t+v", "svm-a+v")
 
 
 def sizes(share: float) -> dict[str, int]:
@@ -31,7 +29,7 @@ def sizes(share: float) -> dict[str, int]:
     return {split: max(1, round(share * count)) for split, count in SIZES.items()}
 
 
-def write(path: Path, counts: dict[str, int], *, text_dump: bool = True) -> None:
+def write_pickle(path: Path, counts: dict[str, int], *, text_dump: bool = False) -> Path:
     """Write a pickle of so many utterances by split, in a process that gives its memory back.
 
     Audio and vision are (n, 500, d) float64, token ids those of bert-base-uncased. text_dump: with
@@ -42,9 +40,12 @@ def write(path: Path, counts: dict[str, int], *, text_dump: bool = True) -> None
     writer.join()
     if writer.exitcode:
         raise SystemExit(f"error: {path} could not be written")
+    return path
 
 
 def _write(path: Path, counts: dict[str, int], text_dump: bool) -> None:
+    from msabench.networks import encoders, text
+
     data = simulated.simulate(full_length=True, **counts)  # type: ignore[arg-type]
     tokenizer = text.load_tokenizer(encoders.MINILM)  # of the same vocabulary
     states = np.random.default_rng(0).normal(size=(PIECES, TEXT_WIDTH)).astype(np.float32)
@@ -62,8 +63,8 @@ def _write(path: Path, counts: dict[str, int], text_dump: bool) -> None:
         pickler.dump(data)
 
 
-def tree(folder: Path, file: Path, **changes: Any) -> Path:
-    """Make a folder in which the stages `plan`, `prepare`, `features`, ... can run on the file.
+def mosei_tree(folder: Path, file: Path, **changes: Any) -> Path:
+    """Make a work tree whose data set is the file, as far as the stage `plan`.
 
     changes: of params.yaml, by dotted key with `__` for the dot.
     """
@@ -75,14 +76,13 @@ def tree(folder: Path, file: Path, **changes: Any) -> Path:
         "file": file.name,
         "sha256": "0" * 64,  # the stage `download`, which would check it, does not run
     }
-    params["dataset"] = "bench"
-    for key, value in changes.items():
+    for key, value in {"dataset": "bench", **changes}.items():
         *path, name = key.split("__")
         block = params
         for part in path:
             block = block[part]
         block[name] = value
-    raw = with_code(folder) / "data" / "raw" / file.name
+    raw = _with_code(folder) / "data" / "raw" / file.name
     raw.parent.mkdir(parents=True)
     raw.symlink_to(file.resolve())
     yaml.dump(params, folder / "params.yaml")
@@ -90,24 +90,29 @@ def tree(folder: Path, file: Path, **changes: Any) -> Path:
     return folder
 
 
-def with_code(folder: Path) -> Path:
-    """Make a folder in which this tree's stages can run."""
-    folder.mkdir(parents=True)
-    for code in ("src", "stages"):
-        (folder / code).symlink_to(ROOT / code)
-    return folder
-
-
 def default_tree(folder: Path) -> Path:
     """Make a work tree of the default settings and data, as far as the features."""
-    with_code(folder)
-    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copy(ROOT / "params.yaml", _with_code(folder))
     for name in ("plan", "download", "prepare", "features"):
         stage(folder, name)
     return folder
 
 
-def stage(folder: Path, name: str, *arguments: str, threads: int = 1) -> Took:
+def _with_code(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for code in ("src", "stages"):
+        (folder / code).symlink_to(ROOT / code)
+    return folder
+
+
+def clone(folder: Path) -> Path:
+    """Clone the last commit into the folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    run("git", "clone", "--quiet", ROOT, folder.resolve(), cwd=folder.parent)
+    return folder
+
+
+def stage(folder: Path, name: str, *arguments: str, threads: int = 1) -> Measured:
     """Run a stage in a work tree."""
     return run(sys.executable, "-m", f"stages.{name}", *arguments, cwd=folder, threads=threads)
 
@@ -115,6 +120,12 @@ def stage(folder: Path, name: str, *arguments: str, threads: int = 1) -> Took:
 def table2(folder: Path, *, threads: int = 1) -> float:
     """Run the SVM on each subset of the modalities; return the seconds of all."""
     return sum(stage(folder, "train", run, "1", threads=threads).seconds for run in TABLE2)
+
+
+def script(folder: Path, program: str, *arguments: str | int, threads: int = 1) -> Measured:
+    """Run a program, given as text or as `bench.<name>`, in a work tree."""
+    option = "-m" if program.startswith("bench.") else "-c"
+    return run(sys.executable, option, program, *arguments, cwd=folder, threads=threads)
 
 
 def only(folder: Path, *runs: str) -> None:
@@ -126,11 +137,13 @@ def only(folder: Path, *runs: str) -> None:
 
 
 def random_bert(folder: Path) -> Path:
-    """Save a BERT of bert-base's size with random weights, and its tokenizer."""
+    """Save a BERT of bert-base's size with random weights, and its tokenizer; return its path."""
     import torch
     from transformers import BertConfig, BertModel
+
+    from msabench.networks import encoders, text
 
     torch.manual_seed(1)
     BertModel(BertConfig()).save_pretrained(folder)
     text.load_tokenizer(encoders.MINILM).save_pretrained(folder)
-    return folder
+    return folder.resolve()
