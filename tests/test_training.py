@@ -331,9 +331,9 @@ def test_write_history(tmp_path):
         ({}, False),
     ],
 )
-def test_onednn_multiplies_where_it_is_exact_and_faster(monkeypatch, able, expected):
+def test_prefers_onednn_where_it_is_exact_and_faster(monkeypatch, able, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    assert torch_settings._onednn_multiplies() is expected
+    assert torch_settings._prefers_onednn() is expected
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def run_apart(program):
 @pytest.mark.parametrize("by_onednn", [True, False])
 def test_with_onednn_attention_is_no_many_small_products(by_onednn):
     run_apart(f"""
-torch_settings._onednn_multiplies = lambda: {by_onednn}
+torch_settings._prefers_onednn = lambda: {by_onednn}
 torch_settings.configure({{"arithmetic": "native", "device": "cpu", "threads": 1}})
 assert (torch.backends.mkldnn.matmul.fp32_precision == "bf16") is {by_onednn}
 assert torch.backends.cuda.flash_sdp_enabled() is not {by_onednn}

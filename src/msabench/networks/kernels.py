@@ -1,11 +1,11 @@
-"""Kernels of NumPy in the place of PyTorch's, on the CPU: products of matrices, and square roots.
+"""NumPy's matrix product and square root as PyTorch's CPU kernels, for portable arithmetic.
 
-Of PyTorch's both are MKL's. Its one mode that gives the same bytes on processors of all vendors
-takes twice the time for products; OpenBLAS, which NumPy calls, has kernels for AVX2 that all of
-them run, as fast as MKL's. In that mode roots begin with an instruction that approximates, of each
-vendor in its own way; NumPy's are rounded correctly. What else the models use is the same by
-`arithmetic.PYTORCH` alone (tests/golden/same_bytes_kernels.txt). MKL's other roots, sqrt_ and
-pow(0.5), and atan are not: no model should use them.
+PyTorch's own are MKL's. MKL's only mode that returns the same bytes on the processors of all
+vendors takes twice the time for matrix products; OpenBLAS, which NumPy calls, has AVX2 kernels that
+run on all of them as fast as MKL's. MKL's square root in that mode starts from an approximate
+instruction, which differs between vendors; NumPy's is correctly rounded. For the other kernels that
+the models use, `arithmetic.PYTORCH` is enough (tests/golden/same_bytes_kernels.txt), but not for
+sqrt_, pow(0.5) and atan: no model should use those.
 """
 
 import warnings
@@ -20,9 +20,9 @@ from torch.library import Library
 
 @cache
 def replace() -> Library:
-    """Compute by NumPy from here on; gradients come by the same kernels.
+    """Register the kernels; autograd uses them too.
 
-    Returns what holds the replacement, which ends with it.
+    Returns the library, with which the registration ends.
     """
     library = Library("aten", "IMPL")
     with warnings.catch_warnings():
@@ -32,14 +32,14 @@ def replace() -> Library:
     return library
 
 
-def _alike(*tensors: Tensor) -> bool:
-    """Tell whether all are of single, or all of double precision. PyTorch computes all else."""
-    kind = tensors[0].dtype
-    return kind in (torch.float32, torch.float64) and all(one.dtype == kind for one in tensors)
+def _same_float(*tensors: Tensor) -> bool:
+    """Return whether all are float32, or all float64. PyTorch computes everything else."""
+    dtype = tensors[0].dtype
+    return dtype in (torch.float32, torch.float64) and all(t.dtype == dtype for t in tensors)
 
 
-def _fit(left: Tensor, right: Tensor, axes: int) -> bool:
-    """Tell whether (*b, m, k) and (*b, k, n) have so many axes, and a product."""
+def _shapes_match(left: Tensor, right: Tensor, axes: int) -> bool:
+    """Return whether (*b, m, k) and (*b, k, n) have that many axes, and a product."""
     return left.dim() == right.dim() == axes and (
         left.shape[:-2] + left.shape[-1:] == right.shape[:-1]
     )
@@ -47,45 +47,45 @@ def _fit(left: Tensor, right: Tensor, axes: int) -> bool:
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
     out = left.new_empty((*left.shape[:-1], right.shape[-1]))
-    with np.errstate(all="ignore"):  # the loop finds what is not finite, and names its cause
+    with np.errstate(all="ignore"):  # the training loop reports what is not finite
         np.matmul(left.detach().numpy(), right.detach().numpy(), out=out.numpy())
     return out
 
 
-def _replaced_product(own: Callable[..., Tensor], axes: int) -> Callable[..., Tensor]:
-    """Return the product of matrices, or of as many as a first axis has.
+def _replaced_product(original: Callable[..., Tensor], axes: int) -> Callable[..., Tensor]:
+    """Return the kernel of a matrix product; axes: 2, or 3 for a batched one.
 
-    own: PyTorch's, which computes what NumPy does not, and tells of shapes that do not fit.
+    original: PyTorch's, for other types, and to raise for shapes that do not match.
     """
 
     def product(left: Tensor, right: Tensor) -> Tensor:
-        if _alike(left, right) and _fit(left, right, axes):
+        if _same_float(left, right) and _shapes_match(left, right, axes):
             return _product(left, right)
-        return own(left, right, out=left.new_empty(0))
+        return original(left, right, out=left.new_empty(0))
 
     return product
 
 
-def _replaced_sum(own: Callable[..., Tensor], axes: int) -> Callable[..., Tensor]:
-    """Return beta * given + alpha * product. own, axes: as of the product."""
+def _replaced_sum(original: Callable[..., Tensor], axes: int) -> Callable[..., Tensor]:
+    """Return the kernel of beta * addend + alpha * product; see _replaced_product."""
 
-    def added(
-        given: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1
+    def addmm(
+        addend: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1
     ) -> Tensor:
-        if beta == 0 or not (_alike(given, left, right) and _fit(left, right, axes)):
-            return own(given, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
+        if beta == 0 or not (_same_float(addend, left, right) and _shapes_match(left, right, axes)):
+            return original(addend, left, right, beta=beta, alpha=alpha, out=left.new_empty(0))
         out = _product(left, right)
         if alpha != 1:
             out.mul_(alpha)
-        return out.add_(given, alpha=beta)
+        return out.add_(addend, alpha=beta)
 
-    return added
+    return addmm
 
 
 def _sqrt(values: Tensor) -> Tensor:
-    if not _alike(values):
-        kind = values.dtype if values.is_floating_point() or values.is_complex() else None
-        return torch.sqrt(values, out=torch.empty(0, dtype=kind))
+    if not _same_float(values):
+        dtype = values.dtype if values.is_floating_point() or values.is_complex() else None
+        return torch.sqrt(values, out=torch.empty(0, dtype=dtype))
     out = torch.empty_like(values)
     with np.errstate(invalid="ignore"):
         np.sqrt(values.detach().numpy(), out=out.numpy())

@@ -1,4 +1,4 @@
-"""How PyTorch computes in this process: its device, threads, kernels, and determinism."""
+"""PyTorch's global settings: device, threads, kernels, determinism."""
 
 import os
 from collections.abc import Mapping
@@ -16,32 +16,32 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 @errors.section("Systems")
 def choose_device(device: Device) -> torch.device:
-    """Return the device asked for; auto takes CUDA, then Apple's MPS, then the CPU.
+    """Return the device; auto selects CUDA, else Apple's MPS, else the CPU.
 
-    Each of several processes has a GPU of its own. Raises DeviceError for one that this machine, or
-    this build of PyTorch, does not have.
+    Each of several processes has a GPU of its own. Raises DeviceError for a device that this
+    machine, or this build of PyTorch, does not have.
     """
     return parallel.init(_kind(device))
 
 
 def _kind(device: Device) -> str:
-    present = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if device == "auto":
-        return next(name for name, there in present.items() if there)
-    if not present[device]:
-        there = ", ".join(name for name in present if present[name])
-        raise DeviceError(f"device: {device!r} is not available here; there are: auto, {there}")
+        return next(name for name, is_available in available.items() if is_available)
+    if not available[device]:
+        permitted = ", ".join(name for name in available if available[name])
+        raise DeviceError(f"device: {device!r} is not available here; permitted: auto, {permitted}")
     return device
 
 
 def identity(device: Device) -> str:
-    """Return what of this machine decides a run's numbers, for what is to be continued on it.
+    """Return what of this machine decides a run's numbers, for the identity of a checkpoint.
 
-    In portable arithmetic nothing does; that is shown for one thread alone.
+    In portable arithmetic nothing does; this is tested for one thread only.
     """
     if arithmetic.in_use == "portable" and torch.get_num_threads() == 1:
         return "portable"
@@ -49,25 +49,25 @@ def identity(device: Device) -> str:
 
 
 def machine(device: Device) -> str:
-    """Return in words what computes."""
+    """Return the device and its model name."""
     kind = choose_device(device).type
     names = {"cuda": torch.cuda.get_device_name, "cpu": _processor}
     return f"{kind} {names.get(kind, str)()}"
 
 
 def _processor() -> str:
-    """Return its name, if known, and the instructions that ATen uses."""
+    """Return the CPU's name, if known, and the instruction set that ATen uses."""
     name = torch.cpu.get_capabilities().get("cpu_name", "")
     return f"{name} {torch.backends.cpu.get_cpu_capability()}".strip()
 
 
 @errors.section("Systems")
 def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
-    """Make this process deterministic and keep it to its share of the machine.
+    """Make PyTorch deterministic in this process and limit its threads.
 
     Call it before PyTorch computes anything. config: its `arithmetic`, `threads` and `device` are
-    used. device: instead of that of config, for a prediction: it may be on another machine than the
-    training, so where this one cannot compute portably, it is native.
+    used. device: overrides that of config for inference, which may run on another machine than the
+    training; there portable arithmetic becomes native where this machine does not support it.
     Raises DeviceError for a device or an arithmetic that this machine does not have.
     """
     before, setting = arithmetic.in_use, config["arithmetic"]
@@ -79,53 +79,55 @@ def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
     threads = config["threads"]
     torch.set_num_threads(threads)
     threadpool_limits(threads, user_api="blas")
-    # LSTM states decay into denormal numbers, with which a CPU is several times slower.
+    # LSTM states decay into denormal numbers, which make a CPU several times slower.
     torch.set_flush_denormal(True)
-    torch.backends.cuda.matmul.fp32_precision = "tf32"  # products by the tensor cores
+    torch.backends.cuda.matmul.fp32_precision = "tf32"  # matrix products on tensor cores
     if arithmetic.in_use == "portable":
         _compute_portably()
-    elif _onednn_multiplies():
+    elif _prefers_onednn():
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
-        # oneDNN takes microseconds to begin a product, and flash attention makes two for each head
-        # of each text. (On CUDA nothing changes: with a mask, as here, it is not flash anyway.)
+        # A oneDNN call costs microseconds, and flash attention makes two for each head of each
+        # text. (On CUDA nothing changes: attention with a mask never uses flash.)
         torch.backends.cuda.enable_flash_sdp(False)
-    # oneDNN keeps compiled code for each shape it has met; every batch has shapes of its own.
+    # oneDNN caches compiled code per shape, and nearly every batch has new shapes.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
     # The same as use_deterministic_algorithms(True), which imports torch's compiler: two seconds.
     torch.set_deterministic_debug_mode("error")
-    # Nothing here reads memory before writing it; to fill it first costs a tenth of the time.
+    # Nothing here reads uninitialized memory; filling it costs a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
 
 
 def _compute_portably() -> None:
     os.environ.update(arithmetic.PYTORCH)
-    if torch.backends.cpu.get_cpu_capability() != "AVX2" or _mkl_fuses():
-        raise RuntimeError("configure comes too late: PyTorch has computed, with other kernels")
+    if torch.backends.cpu.get_cpu_capability() != "AVX2" or _mkl_uses_fma():
+        raise RuntimeError(
+            "configure was called too late: PyTorch has already computed, with other kernels"
+        )
     kernels.replace()
-    # Both call MKL's products past those that are replaced.
+    # Both call MKL's products directly, not the replaced kernels.
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.mha.set_fastpath_enabled(False)
 
 
-def _mkl_fuses() -> bool:
-    """Tell whether MKL rounds a product and a sum once, which its compatible mode never does.
+def _mkl_uses_fma() -> bool:
+    """Return whether MKL's matrix product uses FMA (one rounding): MKL_CBWR then came too late.
 
-    By a product of matrices: on AMD, MKL's vector functions are those of that mode in any case.
+    A vector function would not show it: on AMD, MKL's are those of compatible mode in any case.
     """
     x, y = 1 + 2**-12, 1 + 2**-11  # x * x is y + 2**-24, which is y in single precision
     left, right = torch.tensor([[-1.0, -1.0, x, x]] * 16), torch.tensor([[y], [y], [x], [x]])
-    out = torch.empty(16, 16)  # given, it is MKL that multiplies, also after `kernels.replace`
+    out = torch.empty(16, 16)  # with `out`, MKL multiplies even after `kernels.replace`
     return bool(torch.mm(left, right.expand(4, 16).contiguous(), out=out).any())
 
 
-def _onednn_multiplies() -> bool:
-    """Tell whether oneDNN is to multiply float32 matrices on the CPU, not MKL.
+def _prefers_onednn() -> bool:
+    """Return whether oneDNN, instead of MKL, should multiply float32 matrices on this CPU.
 
     On AMD's AVX-512 it is twice as fast and as exact; on Intel MKL is a sixth faster in training.
     With AMX oneDNN would round them to bfloat16.
     """
-    able = torch.cpu.get_capabilities()
-    amd = str(able.get("cpu_name", "")).startswith("AMD ")
-    return amd and bool(able.get("avx512_f")) and not able.get("amx_tile")
+    features = torch.cpu.get_capabilities()
+    amd = str(features.get("cpu_name", "")).startswith("AMD ")
+    return amd and bool(features.get("avx512_f")) and not features.get("amx_tile")
