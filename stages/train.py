@@ -45,7 +45,7 @@ def main(name: str, seed: int) -> None:
     with (
         scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=identity) as place,
         interruption.after_step(PARENT),
-        times.counted(record, place.name, machine, kept=writes) as time,
+        times.recorded(record, place.name, machine, kept=writes) as time,
     ):
         if writes:
             _empty(weights, outcome)

@@ -65,7 +65,7 @@ class Training:
         there = any(self.scratch.glob("*/checkpoint.json"))
         process = self.start()
         _, told = process.communicate()
-        if process.returncode or there != ("goes on from " in told):
+        if process.returncode or there != ("resumed from " in told):
             raise RuntimeError(f"checkpoint {there}, status {process.returncode}: {told}")
         self.went_on += there
 
@@ -142,7 +142,7 @@ class Training:
         """Train and tell what is wrong with how it fails."""
         process = self.start()
         _, told = process.communicate()
-        lines = [line for line in told.splitlines() if not line.startswith("goes on from ")]
+        lines = [line for line in told.splitlines() if not line.startswith("resumed from ")]
         if process.returncode and len(lines) == 1 and words in lines[0].lower():
             return None
         return f"it should have failed in one line with {words!r}: {told}"

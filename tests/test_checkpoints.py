@@ -90,7 +90,7 @@ def test_it_goes_on_and_does_not_begin_again(tmp_path, capsys):
 
     fit(Counting, DATA, tmp_path)
     assert done == [2] * 5 + [3] * 8
-    assert f"goes on from {tmp_path / NAME}: epoch 2, after 3 batches" in capsys.readouterr().err
+    assert f"resumed from {tmp_path / NAME}: epoch 2, after 3 batches" in capsys.readouterr().err
 
 
 def test_a_finished_training_is_not_continued(tmp_path):
@@ -193,7 +193,7 @@ def test_damage_is_noticed(kept, tmp_path_factory, capsys, file, place, change):
     if path.name == NAME and change == "remove":
         assert told == ""  # there is no checkpoint
     else:
-        assert "set aside in" in told
+        assert "moved to" in told
         assert len(told.splitlines()) == 1
 
 
@@ -217,7 +217,7 @@ def test_a_checkpoint_is_due_when_it_is_a_hundredth_of_the_time(tmp_path, monkey
     def slow(_):
         now[0] += 0.5
 
-    monkeypatch.setattr(checkpoints, "_to_disk", slow)
+    monkeypatch.setattr(checkpoints, "_fsync", slow)
     made.keep_best(1)
     made.write(Progress([{"epoch": 1}]))  # state, best, json, folder: four times to disk
     now[0] += 199

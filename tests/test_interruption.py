@@ -108,17 +108,17 @@ def asked_and_ended(parent=None, send=(signal.SIGTERM,)):
     with interruption.after_step(parent or os.getppid()):
         for number in send:
             os.kill(os.getpid(), number)
-        until(interruption.asked)
+        until(interruption.stop_requested)
 
 
 def test_the_handlers_before_are_back_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with interruption.after_step(os.getppid()):
         assert signal.getsignal(signal.SIGINT) != before[0]
-        assert not interruption.asked()
+        assert not interruption.stop_requested()
     with pytest.raises(KeyboardInterrupt):
         asked_and_ended()
-    assert not interruption.asked()
+    assert not interruption.stop_requested()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)

@@ -207,7 +207,7 @@ def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path):
             assert process.returncode != 0
             assert (errors.INTERRUPTED in told) == (end != kill_training)
         made = run(clone, *command)
-        assert "goes on from runs/scratch/ours-7-" in made.stderr
+        assert "resumed from runs/scratch/ours-7-" in made.stderr
         assert outcome(clone, "ours", 7) == trained_apart(clone, tmp_path, "ours", 7)
         assert not any((clone / "runs/scratch").glob("ours-7-*/"))
 

@@ -183,7 +183,7 @@ def test_what_pytorch_has_computed_before_is_noticed(computed, capability):
     """ATen and MKL choose their kernels once in a process."""
     program = f"{IMPORT}; import torch; {computed}; {SETTLE}"
     made = python(program, ATEN_CPU_CAPABILITY=capability)
-    assert "RuntimeError: configure comes too late" in made.stderr
+    assert "RuntimeError: configure was called too late" in made.stderr
 
 
 @needs_avx2
@@ -254,7 +254,7 @@ from msabench.execution import interruption
 processor, interrupted = sys.argv[1:]
 torch.cpu.get_capabilities = lambda: {"cpu_name": processor}
 if interrupted == "yes":
-    interruption.asked = lambda: True
+    interruption.stop_requested = lambda: True
 train.main("ours", 1)
 """
 
@@ -292,8 +292,8 @@ def test_a_checkpoint_of_another_processor_goes_on_if_it_is_portable(tree, setti
     assert used == {"auto": "portable", "native": "native"}[setting]
     train(tree, "AMD EPYC 9R14", interrupted="yes")
     told = train(tree, "Intel Xeon")
-    assert ("goes on from " in told) == (setting == "auto")
-    assert ("not continued" in told) == (setting == "native")
+    assert ("resumed from " in told) == (setting == "auto")
+    assert ("not resumed" in told) == (setting == "native")
     assert result(tree) == expected
 
 

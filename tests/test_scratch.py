@@ -70,8 +70,8 @@ def test_a_checkpoint_of_other_settings_is_told_of(tmp_path, decisive, capsys):
     with scratch.folder(tmp_path, "ours-1", *decisive, machine="cpu") as other:
         assert other != folder
     assert capsys.readouterr().err == (
-        f"{folder}: not continued, it is of other settings, data, code, packages or another "
-        "device; rm -r it to free its room\n"
+        f"{folder}: not resumed: its settings, data, code, packages or device are not those of "
+        "this run; rm -r frees its space\n"
     )
 
 

@@ -16,7 +16,7 @@ def clock(monkeypatch):
 
 
 def part(path, training="a-1", weights=None):
-    with times.counted(path, training, "cpu") as record:
+    with times.recorded(path, training, "cpu") as record:
         if weights is None:
             raise InterruptedError
         record["weights"] = weights

@@ -48,7 +48,7 @@ def train(name, bert, folder, dropout=0.0):
     regressor.build = lambda: of_float32().double()
     history = regressor.fit(DATA, HELD_OUT, seed=1, scratch=folder)
     predictions = torch.from_numpy(regressor.predict(UNSEEN))
-    return {**checkpoints._changing(regressor.network), "predictions": predictions}, history
+    return {**checkpoints._trained_state(regressor.network), "predictions": predictions}, history
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training: it ends after its step, and within five seconds."""
+"""Ctrl-C and SIGTERM during a training: it stops after its step, and within five seconds."""
 
 import os
 import signal
@@ -11,31 +11,30 @@ from select import select
 from msabench.errors import INTERRUPTED, INTERRUPTED_STATUS
 
 GRACE = 4.0  # seconds; a batch of a large encoder can take longer on a CPU
-LOOK = 0.2  # seconds between two looks at whether the parent lives
+POLL = 0.2  # seconds between two checks that the parent is alive
 
-_asked = threading.Event()
+_stop = threading.Event()
 
 
-def asked() -> bool:
-    """Tell whether the training has been asked to end; inside `after_step` alone."""
-    return _asked.is_set()
+def stop_requested() -> bool:
+    """Return whether the training is to stop; only inside `after_step`."""
+    return _stop.is_set()
 
 
 @contextmanager
 def after_step(parent: int) -> Iterator[None]:
-    """Keep SIGINT and SIGTERM from breaking off what runs inside, for GRACE seconds.
+    """Turn SIGINT and SIGTERM into a stop request; the block has GRACE seconds to return.
 
-    Then the process ends as it is. It is also asked to end where parent, the process that started
-    it, has ended: nobody waits for the result, and the next run would meet this one.
-    For the main thread.
-    Raises KeyboardInterrupt where what runs inside has ended by itself meanwhile: the pipeline
-    that runs it is to end too.
+    Then the process exits. It is also asked to stop where parent, the process that started it, has
+    ended: nobody waits for the result, and the next run would find the lock held.
+    For the main thread. Raises KeyboardInterrupt once the block has returned after a request, so
+    that the pipeline stops too.
     """
-    # The interpreter runs no handler while PyTorch computes, but the system writes to the pipe.
+    # Python runs no handler while PyTorch computes, but its C handler writes to the pipe.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: None) for number in signals}
+    handlers = {number: signal.signal(number, lambda *_: None) for number in signals}
     wakeup = signal.set_wakeup_fd(writer)
     done = threading.Event()
     watch = threading.Thread(target=_watch, args=(reader, parent, done), daemon=True)
@@ -48,21 +47,21 @@ def after_step(parent: int) -> Iterator[None]:
         os.close(writer)  # wakes the thread
         watch.join()
         os.close(reader)
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        asked = _asked.is_set()
-        _asked.clear()
-    if asked:
+        stopped = _stop.is_set()
+        _stop.clear()
+    if stopped:
         raise KeyboardInterrupt
 
 
 def _watch(reader: int, parent: int, done: threading.Event) -> None:
-    """Ask to end after a signal, or without the parent; end the process if that takes too long."""
-    while os.getppid() == parent and not select([reader], [], [], LOOK)[0]:
+    """Request a stop at a signal, or once the parent has ended; exit if that takes too long."""
+    while os.getppid() == parent and not select([reader], [], [], POLL)[0]:
         pass
     if done.is_set():
         return
-    _asked.set()
+    _stop.set()
     if not done.wait(GRACE):
         print(INTERRUPTED, file=sys.stderr, flush=True)
         os._exit(INTERRUPTED_STATUS)

@@ -1,7 +1,7 @@
-"""Where an unfinished run keeps its checkpoint: outside the outputs, which DVC deletes first.
+"""Folders for the checkpoints of unfinished runs: outside the outputs, which DVC deletes first.
 
-The folder is named by a hash of everything that decides the numbers, so that a run never
-continues from a checkpoint of other code, packages, settings, data or seed.
+A folder is named by a hash of everything that decides the numbers, so that a run never resumes
+from a checkpoint of other code, packages, settings, data or seed.
 """
 
 import hashlib
@@ -29,41 +29,39 @@ WAIT = 10.0  # by default: a run whose `dvc` was killed ends within five
 
 @contextmanager
 def folder(root: Path, name: str, *decisive: Path, machine: str) -> Iterator[Path]:
-    """Hold the scratch folder of a run: under root, named by what decides its numbers.
+    """Lock the scratch folder of a run: under root, named by a hash of what decides its numbers.
 
-    decisive: files, or folders of Python files; the packages that compute count too.
-    machine: what computes, as one kind may go on with other numbers than another.
-    The folder is removed once what runs inside has succeeded, and kept if it has not. Of several
-    processes the first holds it for all.
-    Raises ProcessError where another process holds it.
+    decisive: files, or folders of Python files; the versions of the packages count too.
+    machine: as torch_settings.identity says.
+    The folder is removed once the block has succeeded, and kept if it has not. Rank 0 holds the
+    lock for all ranks. Raises ProcessError where another process holds it.
     """
     content = [
         hashes.of_folder(path, "*.py") if path.is_dir() else hashes.of_file(path)
         for path in decisive
     ]
     digest = hashlib.sha256(json.dumps([content, versions(), machine]).encode()).hexdigest()
-    place = parallel.broadcast(root / f"{name}-{digest[:16]}")
+    path = parallel.broadcast(root / f"{name}-{digest[:16]}")
     if not parallel.is_rank_zero():
-        yield place
+        yield path
         return
     root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / f"{place.name}.lock", timeout=program.seconds(SECONDS, WAIT))
-    _acquire(lock, place)
+    lock = FileLock(root / f"{path.name}.lock", timeout=program.seconds(SECONDS, WAIT))
+    _acquire(lock, path)
     try:
-        _tell_of_others(root, name, place)
-        yield place
-        shutil.rmtree(place, ignore_errors=True)
+        _print_stale(root, name, path)
+        yield path
+        shutil.rmtree(path, ignore_errors=True)
     finally:
         lock.release()
 
 
 @errors.section("Interrupted")
-def _acquire(lock: BaseFileLock, place: Path) -> None:
+def _acquire(lock: BaseFileLock, path: Path) -> None:
     try:
         lock.acquire()
     except Timeout:
-        reason = "another process trains this run; wait for its end"
-        raise ProcessError(f"{place}: {reason}") from None
+        raise ProcessError(f"{path}: another process trains this run; wait for its end") from None
 
 
 def decisive_code(model: str) -> list[Path]:
@@ -82,10 +80,10 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-def _tell_of_others(root: Path, name: str, place: Path) -> None:
-    """Say which unfinished trainings of the same run do not count, as what decides has changed."""
+def _print_stale(root: Path, name: str, path: Path) -> None:
+    """Print which unfinished trainings of the same run are stale: what decides has changed."""
     form = re.compile(re.escape(name) + "-[0-9a-f]{16}")
     for other in sorted(root.iterdir()):
-        if other.is_dir() and other != place and form.fullmatch(other.name):
-            reason = "it is of other settings, data, code, packages or another device"
-            print(f"{other}: not continued, {reason}; rm -r it to free its room", file=sys.stderr)
+        if other.is_dir() and other != path and form.fullmatch(other.name):
+            reason = "its settings, data, code, packages or device are not those of this run"
+            print(f"{other}: not resumed: {reason}; rm -r frees its space", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How long trainings took: files beside the outputs, as no two runs take the same time."""
+"""Wall-clock times of trainings: files outside the outputs, as no two runs take the same time."""
 
 import json
 import time
@@ -9,23 +9,22 @@ from typing import Any
 
 
 @contextmanager
-def counted(
+def recorded(
     path: Path, training: str, machine: str, *, kept: bool = True
 ) -> Iterator[dict[str, Any]]:
-    """Add the seconds that what runs inside takes to those of the parts before.
+    """Add the seconds of the block to those of the earlier parts of an interrupted training.
 
-    training: names what decides its numbers; parts of another training do not count, nor do those
-    of one that has ended. Yields the record: a training that has ended enters its weights' SHA-256
-    as `weights`. A part that was killed is not counted. A disk that cannot be written stops
-    nothing. kept: whether it is written, as by the first of several processes.
+    training: names what decides its numbers; parts of another training, or of a finished one, do
+    not count, nor does a part that was killed. Yields the record, in which a finished training sets
+    `weights`, their SHA-256. A disk that cannot be written is no error. kept: write the record.
     """
     before = read(path)
-    goes_on = before.get("training") == training and "weights" not in before
+    resumed = before.get("training") == training and "weights" not in before
     record: dict[str, Any] = {
         "training": training,
         "machine": machine,
-        "parts": before["parts"] if goes_on else 0,
-        "seconds": before["seconds"] if goes_on else 0.0,
+        "parts": before["parts"] if resumed else 0,
+        "seconds": before["seconds"] if resumed else 0.0,
     }
     start = time.monotonic()
     try:
@@ -44,7 +43,7 @@ def _write(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return a record; an empty one where there is none that can be read."""
+    """Return a record; an empty one where none can be read."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError):

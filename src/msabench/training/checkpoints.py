@@ -1,10 +1,8 @@
-"""Checkpoints of a training: complete or not there, verified, and a hundredth of its time.
+"""Checkpoints of a training: atomic, verified by SHA-256, at most SHARE of its time.
 
-The best weights, which a training needs in any case, come on top.
-
-checkpoint.json is replaced last and in one step. It names the two files that it counts on, with
-their SHA-256: state-<epoch>-<batch>.safetensors, all that training changes, and
-best-<epoch>.safetensors, the weights of the best epoch.
+checkpoint.json is replaced last, in one step. It names two files with their SHA-256:
+state-<epoch>-<batch>.safetensors, all that training changes, and best-<epoch>.safetensors, the
+weights of the best epoch, which are written whether or not a checkpoint is due.
 """
 
 import hashlib
@@ -32,18 +30,18 @@ from msabench.networks import parallel
 History = list[dict[str, int | float]]
 
 NAME = "checkpoint.json"
-SECONDS = "MSABENCH_CHECKPOINT_SECONDS"  # the least time between two; 0: after every step
+SECONDS = "MSABENCH_CHECKPOINT_SECONDS"  # at least, between two; 0: after every step
 SECTION = "Interrupted"  # of the README
-SHARE = 0.01  # of the time of a training, at most
-WRITTEN_PER_SECOND = 200e6  # bytes; assumed of the disk until a checkpoint has shown it
+SHARE = 0.01  # of the time of a training, at most, without the best weights
+WRITTEN_PER_SECOND = 200e6  # bytes; assumed until the first checkpoint is timed
 
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """The position of a training.
 
-    history: of the epochs that have ended. batches, loss: of the one that has begun, the batches
-    done and their summed loss.
+    history: one row per finished epoch. batches, loss: of the current epoch, the batches done and
+    their summed loss.
     """
 
     history: History = field(default_factory=list)
@@ -54,8 +52,8 @@ class Progress:
 class Checkpoints:
     """The checkpoint of one training, in a folder of its own.
 
-    Of several processes all call these methods; the first writes, all read.
-    Raises OSError where a file cannot be written: the checkpoint before is still there.
+    Every rank calls these methods; rank 0 writes, all ranks read.
+    Raises OSError where a file cannot be written: the previous checkpoint stays valid.
     """
 
     @errors.section(SECTION)
@@ -64,106 +62,107 @@ class Checkpoints:
         self.network = network
         self.optimizer = optimizer
         self.seconds = program.seconds(SECONDS, 30.0)
-        self.best: Path | None = None  # the file of the best weights
-        self.counted_on: Path | None = None  # the one that checkpoint.json names
+        self.best: Path | None = None  # the file with the weights of the best epoch
+        self.checkpointed_best: Path | None = None  # the one that checkpoint.json names
         self.generators: dict[str, Tensor] = {}
         folder.mkdir(parents=True, exist_ok=True)
         weights = sum(value.nbytes for value in network.state_dict().values())
         self._wait(3 * weights / WRITTEN_PER_SECOND)  # with Adam's two moments
 
     def due(self) -> bool:
-        """Tell whether the training has gone on for long enough since the last checkpoint."""
+        """Return whether enough time has passed since the last checkpoint."""
         return parallel.is_rank_zero() and time.monotonic() >= self.next
 
     @errors.section(SECTION)
     def write(self, progress: Progress) -> None:
-        """Write a checkpoint, between two steps of the optimizer: no gradient is kept.
+        """Write a checkpoint, between two steps of the optimizer: gradients are not stored.
 
-        Raises FloatingPointError for weights that are not finite: the one before stays.
+        Raises FloatingPointError for weights that are not finite: the previous checkpoint stays.
         """
         start = time.monotonic()
         epoch = len(progress.history) + 1
         self._check(f"epoch {epoch}, after {progress.batches} batches")
         if not parallel.is_rank_zero():
             return
-        tensors = {f"network/{name}": value for name, value in _changing(self.network).items()}
+        tensors = {f"network/{name}": value for name, value in _trained_state(self.network).items()}
         for number, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
-        tensors |= {f"generator/{name}": value for name, value in _generators().items()}
+        tensors |= {f"generator/{name}": value for name, value in _rng_states().items()}
         state = self.folder / f"state-{epoch}-{progress.batches}.safetensors"
         write(state, tensors)
-        needed = [state] if self.best is None else [state, self.best]
-        for path in needed:
-            _to_disk(path)
-        made = {
+        files = [state] if self.best is None else [state, self.best]
+        for path in files:
+            _fsync(path)
+        content = {
             "history": progress.history,
             "batches": progress.batches,
             "loss": progress.loss,
             "state": state.name,
             "best": self.best and self.best.name,
-            "sha256": {path.name: hashes.of_file(path) for path in needed},
+            "sha256": {path.name: hashes.of_file(path) for path in files},
         }
         unfinished = self.folder / f"{NAME}.unfinished"
         try:
-            unfinished.write_text(json.dumps({"sha256": _digest(made), "made": made}))
+            unfinished.write_text(json.dumps({"sha256": _digest(content), "made": content}))
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(unfinished)) from error
-        _to_disk(unfinished)
+        _fsync(unfinished)
         unfinished.replace(self.folder / NAME)
-        _to_disk(self.folder)
-        self.counted_on = self.best
-        self._remove_all_but(self.folder / NAME, *needed)
+        _fsync(self.folder)
+        self.checkpointed_best = self.best
+        self._remove_all_but(self.folder / NAME, *files)
         self._wait(time.monotonic() - start)
 
     @errors.section(SECTION)
     def keep_best(self, epoch: int) -> None:
-        """Keep the weights of this epoch: on disk, not in memory. Raises as write does."""
+        """Save the weights of this epoch, the best one so far. Raises as write does."""
         self._check(f"epoch {epoch}")
-        before, self.best = self.best, self.folder / f"best-{epoch}.safetensors"
+        previous, self.best = self.best, self.folder / f"best-{epoch}.safetensors"
         if not parallel.is_rank_zero():
             return
         write(self.best, self.network.state_dict())
-        if before is not None and before not in (self.best, self.counted_on):
-            before.unlink()
+        if previous is not None and previous not in (self.best, self.checkpointed_best):
+            previous.unlink()
 
     def restore_best(self) -> None:
-        """Give the network the weights of the best epoch."""
+        """Load the weights of the best epoch into the network."""
         assert self.best is not None
         self.network.load_state_dict(load_file(self.best))
-        parallel.barrier()  # the first process may remove the file from here on
+        parallel.barrier()  # rank 0 may remove the file from here on
 
     @errors.section(SECTION)
     def resume(self) -> Progress:
-        """Bring network and optimizer to the checkpoint and return it; an empty one without any.
+        """Load the checkpoint into network and optimizer and return its position, else the start.
 
-        A damaged checkpoint is set aside, in the folder `damaged`, and said so on stderr. The first
-        process must have done so before the others resume. Raises StorageError where one finds
-        damage that the first did not.
+        A damaged checkpoint is moved to the folder `damaged`, with a line on stderr. Rank 0 must
+        resume before the other ranks. Raises StorageError on a rank that cannot read what rank 0
+        could.
         """
         path = self.folder / NAME
         if not path.exists():
             return Progress()
         try:
-            made = _verified(path)
+            content = _read_verified(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            self._set_aside(f"{path}: {error}")
+            self._discard(f"{path}: {error}")
             return Progress()
-        self._load(self.folder / made["state"])
-        self.best = self.counted_on = self.folder / made["best"] if made["best"] else None
-        progress = Progress(made["history"], made["batches"], made["loss"])
+        self._load(self.folder / content["state"])
+        best = self.folder / content["best"] if content["best"] else None
+        self.best = self.checkpointed_best = best
+        progress = Progress(content["history"], content["batches"], content["loss"])
         where = f"epoch {len(progress.history) + 1}, after {progress.batches} batches"
         if parallel.is_rank_zero():
-            print(f"goes on from {path}: {where}", file=sys.stderr)
+            print(f"resumed from {path}: {where}", file=sys.stderr)
         return progress
 
     def restore_chance(self) -> None:
-        """Set the generators of random numbers to where the checkpoint found them."""
+        """Set the RNG states of all devices to those of the checkpoint."""
         for name, state in self.generators.items():
-            _GENERATORS[name][1](state)
+            _RNGS[name][1](state)
 
     @errors.section("Try one setting")
     def _check(self, when: str) -> None:
-        for name, value in _changing(self.network).items():
+        for name, value in _trained_state(self.network).items():
             if not torch.isfinite(value).all():
                 raise FloatingPointError(
                     f"{when}: {name} is not finite; try a smaller learning rate"
@@ -171,9 +170,9 @@ class Checkpoints:
 
     def _load(self, path: Path) -> None:
         state: dict[int, dict[str, Tensor]] = {}
-        # Copies: a tensor that is a view of the file would keep its room on the disk.
+        # Cloned: a tensor that maps the file would keep its disk space in use.
         with safe_open(path, framework="pt") as file, torch.no_grad():
-            for name, value in _changing(self.network).items():
+            for name, value in _trained_state(self.network).items():
                 value.copy_(file.get_tensor(f"network/{name}"))
             for name in file.keys():  # noqa: SIM118
                 part, _, rest = name.partition("/")
@@ -186,32 +185,28 @@ class Checkpoints:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
     def _wait(self, cost: float) -> None:
-        """Let the next checkpoint be due when one that costs so many seconds is a small share."""
-        pause = max(self.seconds, cost / SHARE) if self.seconds else 0
-        self.next = time.monotonic() + pause
+        """Schedule the next checkpoint: one that costs so many seconds takes at most SHARE."""
+        self.next = time.monotonic() + (max(self.seconds, cost / SHARE) if self.seconds else 0)
 
-    def _set_aside(self, reason: str) -> None:
+    def _discard(self, reason: str) -> None:
         if not parallel.is_rank_zero():
-            raise StorageError(f"{reason}; the first process could read it")
-        aside = self.folder / "damaged"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+            raise StorageError(f"{reason}; rank 0 could read it")
+        damaged = self.folder / "damaged"
+        shutil.rmtree(damaged, ignore_errors=True)
+        damaged.mkdir()
         for path in self.folder.iterdir():
-            if path != aside:
-                path.rename(aside / path.name)
-        print(f"{reason}; set aside in {aside}, training starts anew", file=sys.stderr)
+            if path != damaged:
+                path.rename(damaged / path.name)
+        print(f"{reason}; moved to {damaged}, training starts again", file=sys.stderr)
 
-    def _remove_all_but(self, *needed: Path) -> None:
+    def _remove_all_but(self, *kept: Path) -> None:
         for path in self.folder.iterdir():
-            if path.is_file() and path not in needed:
+            if path.is_file() and path not in kept:
                 path.unlink()
 
 
 def write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors, complete or not at all, from where they lie: no copy.
-
-    Raises OSError.
-    """
+    """Write tensors to a safetensors file atomically. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -222,55 +217,55 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
 
 @contextmanager
 def errors_of_the_disk(path: Path) -> Iterator[None]:
-    """Raise OSError where safetensors, which has one kind of error for all, cannot write a file."""
+    """Turn a SafetensorError for a file that cannot be written into an OSError, with its errno."""
     try:
         yield
     except SafetensorError as error:
-        path.unlink(missing_ok=True)  # a full disk needs the room
+        path.unlink(missing_ok=True)  # the disk may be full
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
-def _changing(network: nn.Module) -> dict[str, Tensor]:
-    """Return all tensors that training changes: buffers that are no weights (label tables) too."""
+def _trained_state(network: nn.Module) -> dict[str, Tensor]:
+    """Return all tensors that training changes: parameters, and buffers outside state_dict too."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
-_GENERATORS = {
+_RNGS = {
     "cpu": (torch.get_rng_state, torch.set_rng_state),
     "cuda": (torch.cuda.get_rng_state, torch.cuda.set_rng_state),
     "mps": (torch.mps.get_rng_state, torch.mps.set_rng_state),
 }
 
 
-def _generators() -> dict[str, Tensor]:
-    """Return the state of the random numbers of each device in use."""
+def _rng_states() -> dict[str, Tensor]:
+    """Return the RNG state of each device in use."""
     used = ["cpu"]
     used += ["cuda"] if torch.cuda.is_initialized() else []
     used += ["mps"] if torch.backends.mps.is_available() else []
-    return {name: _GENERATORS[name][0]() for name in used}
+    return {name: _RNGS[name][0]() for name in used}
 
 
-def _verified(path: Path) -> dict[str, Any]:
-    """Read checkpoint.json. Raises ValueError where it or a file it counts on has changed."""
-    read = json.loads(path.read_text())
-    made = read["made"]
-    if read["sha256"] != _digest(made):
-        raise ValueError("damaged, its SHA-256 is another")
-    for name, digest in made["sha256"].items():
+def _read_verified(path: Path) -> dict[str, Any]:
+    """Read checkpoint.json. Raises ValueError where it or a file that it names has changed."""
+    checkpoint = json.loads(path.read_text())
+    content = checkpoint["made"]
+    if checkpoint["sha256"] != _digest(content):
+        raise ValueError("damaged, its SHA-256 does not match")
+    for name, digest in content["sha256"].items():
         if hashes.of_file(path.with_name(name)) != digest:
-            raise ValueError(f"{name} is damaged, its SHA-256 is another")
-    return made
+            raise ValueError(f"{name} is damaged, its SHA-256 does not match")
+    return content
 
 
-def _digest(made: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(made).encode()).hexdigest()
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _to_disk(path: Path) -> None:
-    """Let a file, or the names in a folder, reach the disk, in case the power goes."""
+def _fsync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk, so that they survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

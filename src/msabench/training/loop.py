@@ -148,10 +148,10 @@ class NetworkRegressor:
 
     def _checkpoint(self, kept: Checkpoints, progress: Progress) -> None:
         """Write a checkpoint where one is due; the last one where the training is to end here."""
-        asked, due = parallel.any_rank(interruption.asked(), kept.due())
-        if asked or due:
+        stop, due = parallel.any_rank(interruption.stop_requested(), kept.due())
+        if stop or due:
             kept.write(progress)
-        if asked:
+        if stop:
             raise KeyboardInterrupt
 
     def _optimizer(self, network: Network) -> torch.optim.Optimizer:
