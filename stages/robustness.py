@@ -35,14 +35,14 @@ def main(name: str, seed: int) -> None:
     corrupt: dict[str, Callable[..., Any]] = {}  # (level, rng) -> Ragged
     for modality, frames in test.sequences.items():
         _, std = layers.mean_and_std(train.sequences[modality])
-        corrupt[f"{modality}_missing"] = partial(robustness.lose_frames, frames)
+        corrupt[f"{modality}_missing"] = partial(robustness.drop_frames, frames)
         corrupt[f"{modality}_noise"] = partial(robustness.add_noise, frames, std)
     if "text" in config["widths"]:
         device = torch_settings.choose_device(config["device"])
         reader = text.Reader(config["text_encoder"], config["text"], device)
         tokens = reader.tokens(test.texts)
         unknown = reader.tokenizer.unk_token_id
-        lose = partial(robustness.lose_tokens, tokens, unknown=unknown)
+        lose = partial(robustness.drop_tokens, tokens, unknown=unknown)
         corrupt["text_missing"] = lambda share, rng: reader.read(lose(share, rng))
         wrong = partial(robustness.replace_tokens, tokens)
         corrupt["text_noise"] = lambda share, rng: reader.read(wrong(share, rng))

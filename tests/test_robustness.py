@@ -32,14 +32,14 @@ TOKENS = Ragged.of(
     ]
 )
 CORRUPTIONS: dict[str, tuple[Ragged, Callable[..., Ragged]]] = {
-    "lose_frames": (FRAMES, robustness.lose_frames),
+    "drop_frames": (FRAMES, robustness.drop_frames),
     "add_noise": (FRAMES, lambda frames, *rest: robustness.add_noise(frames, STD, *rest)),
-    "lose_tokens": (TOKENS, partial(robustness.lose_tokens, unknown=UNK)),
+    "drop_tokens": (TOKENS, partial(robustness.drop_tokens, unknown=UNK)),
     "replace_tokens": (TOKENS, robustness.replace_tokens),
 }
 
 
-def chance(seed=1):
+def rng_of(seed=1):
     return np.random.default_rng(seed)
 
 
@@ -50,14 +50,14 @@ def test_nothing_but_values_changes_and_the_input_is_only_read(name, tmp_path):
     given.save(tmp_path, "given")
     mapped = Ragged.load(tmp_path, "given")
     for level in (0.0, 0.4, 1.0):
-        made = corrupt(mapped, level, chance())
+        made = corrupt(mapped, level, rng_of())
         np.testing.assert_array_equal(made.offsets, given.offsets)
         assert (made.values.shape, made.values.dtype) == (given.values.shape, given.values.dtype)
         assert np.array_equal(made.values, given.values) == (level == 0)
-        np.testing.assert_array_equal(made.values, corrupt(given, level, chance()).values)
+        np.testing.assert_array_equal(made.values, corrupt(given, level, rng_of()).values)
         np.testing.assert_array_equal(mapped.values, given.values)
-    other = corrupt(given, 0.4, chance(2)).values
-    assert not np.array_equal(other, corrupt(given, 0.4, chance()).values)
+    other = corrupt(given, 0.4, rng_of(2)).values
+    assert not np.array_equal(other, corrupt(given, 0.4, rng_of()).values)
 
 
 @given(
@@ -69,22 +69,24 @@ def test_nothing_but_values_changes_and_the_input_is_only_read(name, tmp_path):
 def test_the_share_is_that_of_each_sequence_and_a_smaller_one_lies_in_it(
     lengths, share, less, seed
 ):
-    chosen = robustness.choose(np.array(lengths), share, chance(seed))
+    chosen = robustness.random_mask(np.array(lengths), share, rng_of(seed))
     for length, part in zip(lengths, np.split(chosen, np.cumsum(lengths)[:-1]), strict=True):
         assert len(part) == length
         assert abs(part.sum() - share * length) <= 0.5
-    smaller = robustness.choose(np.array(lengths), share * less, chance(seed))
+    smaller = robustness.random_mask(np.array(lengths), share * less, rng_of(seed))
     assert not (smaller & ~chosen).any()
 
 
 def test_every_place_is_chosen_as_often():
-    counts = sum(robustness.choose(np.array([3, 5]), 0.4, chance(seed)) for seed in range(2000))
+    counts = sum(
+        robustness.random_mask(np.array([3, 5]), 0.4, rng_of(seed)) for seed in range(2000)
+    )
     expected = [1 / 3] * 3 + [2 / 5] * 5
     assert counts / 2000 == pytest.approx(expected, abs=0.05)
 
 
 def test_missing_frames_are_zeros_and_the_others_as_they_were():
-    made = robustness.lose_frames(FRAMES, 0.6, chance())
+    made = robustness.drop_frames(FRAMES, 0.6, rng_of())
     zeros = (made.values == 0).all(axis=1)
     np.testing.assert_array_equal(made.values[~zeros], FRAMES.values[~zeros])
     for i, length in enumerate(FRAMES.lengths):
@@ -95,50 +97,50 @@ def test_missing_frames_are_zeros_and_the_others_as_they_were():
 def test_noise_is_in_standard_deviations_of_each_feature():
     frames = Ragged.of([np.full((500, 5), 7, np.float32), np.full((1500, 5), 7, np.float32)])
     for level in (0.5, 4.0):
-        noise = robustness.add_noise(frames, STD, level, chance()).values.astype(float) - 7
+        noise = robustness.add_noise(frames, STD, level, rng_of()).values.astype(float) - 7
         assert noise.std(axis=0) == pytest.approx(level * STD, rel=0.1)
         assert (np.abs(noise.mean(axis=0)) <= 0.1 * level * STD).all()
         np.testing.assert_array_equal(noise[:, 2], 0)  # a constant feature stays constant
     half, whole = (
-        robustness.add_noise(FRAMES, STD, level, chance()).values - FRAMES.values
+        robustness.add_noise(FRAMES, STD, level, rng_of()).values - FRAMES.values
         for level in (1.0, 2.0)
     )
     np.testing.assert_allclose(2 * half, whole, rtol=1e-3, atol=1e-3)  # the same noise, larger
 
 
 def test_the_standard_deviation_is_that_of_all_frames():
-    frames = random_ragged(chance(), 200, 3, low=900, high=1100)  # more than one chunk
+    frames = random_ragged(rng_of(), 200, 3, low=900, high=1100)  # more than one chunk
     mean, std = layers.mean_and_std(frames)
     np.testing.assert_allclose(mean, frames.values.mean(axis=0, dtype=np.float64), rtol=1e-9)
     np.testing.assert_allclose(std, frames.values.std(axis=0, dtype=np.float64), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["lose_tokens", "replace_tokens"])
+@pytest.mark.parametrize("name", ["drop_tokens", "replace_tokens"])
 def test_the_first_and_the_last_token_stay(name):
     _, corrupt = CORRUPTIONS[name]
     for share in SHARES:
-        made = corrupt(TOKENS, share, chance())
+        made = corrupt(TOKENS, share, rng_of())
         assert (made.values[made.offsets[:-1]] == CLS).all()
         assert (made.values[made.offsets[1:] - 1] == SEP).all()
 
 
 def test_missing_tokens_are_unknown_and_the_others_as_they_were():
-    _, corrupt = CORRUPTIONS["lose_tokens"]
-    made = corrupt(TOKENS, 0.4, chance())
+    _, corrupt = CORRUPTIONS["drop_tokens"]
+    made = corrupt(TOKENS, 0.4, rng_of())
     lost = made.values == UNK
     np.testing.assert_array_equal(made.values[~lost], TOKENS.values[~lost])
     for i, length in enumerate(TOKENS.lengths):
         assert (made[i] == UNK).sum() == np.rint(0.4 * (length - 2))
-    assert (corrupt(TOKENS, 1.0, chance())[22] == [CLS, *[UNK] * 22, SEP]).all()
+    assert (corrupt(TOKENS, 1.0, rng_of())[22] == [CLS, *[UNK] * 22, SEP]).all()
 
 
 def test_wrong_tokens_are_those_of_all_texts():
     """All wrong, they are the same tokens in other places."""
-    made = robustness.replace_tokens(TOKENS, 1.0, chance())
+    made = robustness.replace_tokens(TOKENS, 1.0, rng_of())
     assert sorted(made.values) == sorted(TOKENS.values)
-    changed = (robustness.replace_tokens(TOKENS, 0.4, chance()).values != TOKENS.values).mean()
+    changed = (robustness.replace_tokens(TOKENS, 0.4, rng_of()).values != TOKENS.values).mean()
     assert 0.25 < changed < 0.45
-    fewer, more = (robustness.replace_tokens(TOKENS, s, chance()).values for s in (0.4, 0.8))
+    fewer, more = (robustness.replace_tokens(TOKENS, s, rng_of()).values for s in (0.4, 0.8))
     wrong = fewer != TOKENS.values
     np.testing.assert_array_equal(more[wrong], fewer[wrong])
 

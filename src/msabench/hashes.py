@@ -15,9 +15,9 @@ def of_file(path: Path) -> str:
 
 
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return the files below the folder, in order, but not those whose names begin with a dot.
+    """Return the files below the folder, sorted, without hidden ones.
 
-    Raises DataError for a link that leads to no file: nothing would tell what is behind it.
+    Raises DataError for a link that leads to no file: its content could not be hashed.
     """
     paths = [
         path
@@ -40,7 +40,7 @@ def of_folder(folder: Path, pattern: str = "*") -> dict[str, str]:
 def of_data(path: Path) -> str:
     """Return the SHA-256 of a file, or of the list of all files of a folder with theirs.
 
-    Raises DataError where there is nothing to hash: that hash would fit anything empty.
+    Raises DataError for an empty file or folder: its hash would verify any other empty one.
     """
     if not path.is_dir():
         if path.stat().st_size == 0:

@@ -56,9 +56,9 @@ class LabelScale:
         return max(2, 2 - ceil(log10((self.high - self.low) / 6)))
 
     def has_units(self, classes: int) -> bool:
-        """Tell whether so many classes of whole units about the neutral point fit these labels.
+        """Return whether acc_k, k = classes, is defined: its classes are unit steps around neutral.
 
-        That is where both sides of it have the units of these classes, and none more than 3.
+        Both sides of the neutral point must span the units of these classes, and at most 3.
         """
         if self.neutral is None:
             return False
@@ -89,7 +89,7 @@ class Classes:
 
     @property
     def signed_names(self) -> list[str]:
-        """The names, with a plus where there are negative ones too."""
+        """The names; positive ones have a plus sign if there are negative ones."""
         both = self.values[0] < 0
         return [
             f"+{name}" if both and value > 0 else name
@@ -99,14 +99,18 @@ class Classes:
     def of(self, values: Float[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
         """Return the class of each value, 0..k-1."""
         if self.cuts:
-            # In float32, the precision of the labels: 0.1 must not lie above its own cut.
-            cuts = np.array(self.cuts, np.float32)
-            return np.searchsorted(cuts, values.astype(np.float32), side="left")
+            return binned(values, self.cuts)
         # Counted from the middle class, so that halves round to even as in Acc-7.
         middle = len(self.values) // 2
         steps = np.arange(len(self.values)) - middle
         nearest = np.interp(values.astype(np.float64), self.values, steps)
         return np.rint(nearest).astype(np.int64) + middle
+
+
+def binned(values: Float[np.ndarray, " n"], cuts: Sequence[float]) -> Integer[np.ndarray, " n"]:
+    """Return the class of each value, 0..k-1, between k - 1 cuts, each in the class below it."""
+    # In float32, the precision of the labels: 0.1 must not lie above its own cut.
+    return np.searchsorted(np.array(cuts, np.float32), values.astype(np.float32), side="left")
 
 
 def classes_of(labels: Float[np.ndarray, " n"], scale: LabelScale, kind: str) -> Classes:
@@ -124,7 +128,7 @@ def classes_of(labels: Float[np.ndarray, " n"], scale: LabelScale, kind: str) ->
 
 
 def about_classes(kind: str) -> str:
-    """Say what classes_of returns."""
+    """Describe what classes_of returns, in a sentence."""
     if kind == "sims":
         cuts = ", ".join(f"{cut:g}" for cut in SIMS_CUTS)
         return f"The classes are the five of CH-SIMS's Acc-5, cut at {cuts}."
@@ -135,6 +139,6 @@ def about_classes(kind: str) -> str:
 
 
 def _names(values: Sequence[float]) -> tuple[str, ...]:
-    """Print the values with three digits, or as many as tell them apart."""
+    """Format the values with three digits, or as many as make them distinct."""
     printed = (tuple(f"{value:.{digits}g}" for value in values) for digits in range(3, 18))
     return next(names for names in printed if len(set(names)) == len(names))

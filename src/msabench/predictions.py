@@ -1,4 +1,4 @@
-"""predictions.csv, the narrow waist: what a model is, to everything that judges it."""
+"""predictions.csv: all that evaluation and reporting know of a model."""
 
 import csv
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Predictions:
         return Predictions(ids, self.labels[order], self.predictions[order])
 
     def write(self, path: Path) -> None:
-        """Write id,label,prediction, with as many digits as tell the numbers apart."""
+        """Write id,label,prediction, with as many digits as the float needs."""
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
@@ -59,8 +59,7 @@ class Predictions:
 
     def check(self, where: Path, data: Utterances) -> None:
         """Raise DataError where these are not predictions for this data."""
-        same = self.ids == data.ids and np.allclose(self.labels, data.labels, atol=1e-4)
-        if not same:
+        if self.ids != data.ids or not np.allclose(self.labels, data.labels, atol=1e-4):
             raise DataError(
                 f"{where}: ids and labels are not those of the prepared data; run again"
             )

@@ -1,20 +1,20 @@
-"""Videos as the clusters of utterances: what their number lets the statistics say."""
+"""Videos as clusters of utterances: how their number limits the statistics."""
 
 from collections.abc import Mapping
 from typing import Any
 
 FEWEST = 6  # with fewer videos no p can fall below .05 (least_p)
-FEW = 30  # with fewer, a bootstrap over them is too sure of itself
-SINGLE = 0.9  # videos per utterance, from which on utterances hardly share any
+FEW = 30  # with fewer, bootstrap intervals are too narrow
+SINGLE = 0.9  # videos per utterance; at or above, hardly any utterances share a video
 
 
 def least_p(videos: int) -> float:
-    """Return the least two-sided p of an exact sign-flip test of so many videos: 2 / 2**videos."""
+    """Return the least two-sided p of an exact sign-flip test of the videos: 2 / 2**videos."""
     return 2.0 ** (1 - videos)
 
 
 def notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say in a sentence each what limits intervals and p, if anything does.
+    """Return one sentence for each limit of intervals and p.
 
     splits: by name, test among them, the number of `utterances` and of `videos`, as in Table 1.
     """
@@ -24,7 +24,7 @@ def notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _single(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Name the splits in which (nearly) every utterance is a video of its own.
 
-    Where there is one utterance, it tells nothing.
+    A split of one utterance is no evidence of it.
     """
     counts = [
         f"{name}: {row['videos']} videos in {row['utterances']} utterances"

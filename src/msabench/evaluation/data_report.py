@@ -20,11 +20,10 @@ def describe(
     """Describe each split and the whole (`all`).
 
     tokens, <modality>_frames: the mean per utterance, and <length>_median and <length>_max of it;
-    tokens with the marks that the tokenizer adds. label_std divides by n. labels: utterances by
-    class of the label. repeated_texts: texts of several
-    utterances, together repeated_utterances. shared_texts, shared_videos: those that lie in more
-    than one split. All else was counted on the way: by the source (sources/_frames.py and its own
-    `read`) and of the tokens (`text.count_differences`).
+    tokens include the special ones that the tokenizer adds. label_std divides by n. labels:
+    utterances by class of the label. repeated_texts: texts of several utterances, in total
+    repeated_utterances. shared_texts, shared_videos: those in more than one split. All other counts
+    come from the source (sources/_frames.py and its `read`) and `text.count_differences`.
     """
     lengths = {split: _lengths(data[split], features / split) for split in SPLITS}
     counted = {split: _counted(data[split], features / split) for split in SPLITS}
@@ -36,18 +35,18 @@ def describe(
         labels = np.concatenate([data[split].labels for split in splits]).astype(np.float64)
         texts = Counter(text for split in splits for text in data[split].texts)
         videos = {video for split in splits for video in data[split].videos}
-        found = {
+        joined = {
             key: np.concatenate([lengths[split][key] for split in splits])
             for key in LENGTHS
             if all(key in lengths[split] for split in splits)
         }
         repeated = [times for times in texts.values() if times > 1]
         row: dict[str, Any] = {"utterances": len(labels), "videos": len(videos)}
-        row |= {key: _over(np.mean, found.get(key)) for key in LENGTHS}
+        row |= {key: _over(np.mean, joined.get(key)) for key in LENGTHS}
         row |= {"label_mean": _over(np.mean, labels), "label_std": _over(np.std, labels)}
         row["labels"] = _histogram(labels, classes)
-        row |= {f"{key}_median": _over(np.median, found.get(key)) for key in LENGTHS}
-        row |= {f"{key}_max": _over(np.max, found.get(key)) for key in LENGTHS}
+        row |= {f"{key}_median": _over(np.median, joined.get(key)) for key in LENGTHS}
+        row |= {f"{key}_max": _over(np.max, joined.get(key)) for key in LENGTHS}
         row |= {"repeated_texts": len(repeated), "repeated_utterances": sum(repeated)}
         row["shared_texts"] = len(shared_texts & texts.keys())
         row["shared_videos"] = len(shared_videos & videos)
@@ -57,11 +56,11 @@ def describe(
 
 
 def _lengths(split: Utterances, features: Path) -> dict[str, np.ndarray]:
-    found = {f"{name}_frames": ragged.lengths for name, ragged in split.sequences.items()}
+    lengths = {f"{name}_frames": ragged.lengths for name, ragged in split.sequences.items()}
     tokens = features / "tokens.offsets.npy"
     if tokens.exists():
-        found["tokens"] = np.diff(np.load(tokens, allow_pickle=False))
-    return found
+        lengths["tokens"] = np.diff(np.load(tokens, allow_pickle=False))
+    return lengths
 
 
 def _counted(split: Utterances, features: Path) -> dict[str, int]:
@@ -71,7 +70,7 @@ def _counted(split: Utterances, features: Path) -> dict[str, int]:
 
 
 def _in_several(values: Iterable[Sequence[str]]) -> set[str]:
-    """Return what occurs in more than one of the splits."""
+    """Return the values that occur in more than one split."""
     splits = Counter(value for split in values for value in set(split))
     return {value for value, times in splits.items() if times > 1}
 

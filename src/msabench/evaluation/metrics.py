@@ -1,29 +1,31 @@
 """Metrics: how far predictions are from labels.
 
 Every metric takes the labels and the predictions of n >= 1 utterances, each (n,) and finite, and
-returns one float, or None where it is not defined (there MMSA raises, or yields NaN or 0); its name
+returns one float, or None where it is not defined (where MMSA raises, or yields NaN or 0); its name
 is its key in json and its column in the tables. Accuracies and F1 lie in 0..1. The definitions are
 those of the MMSA benchmark (MOSEI = MOSI; CH-SIMS has its own set), which names `acc_2, f1` "Non0"
 and `acc_2_has0, f1_has0` "Has0". Here 0 is the neutral label; `evaluate` measures labels about any
 neutral point from there.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from msabench.labels import MOSEI, NO_NEUTRAL, SIMS_CUTS, Classes, LabelScale
+from msabench.labels import MOSEI, NO_NEUTRAL, SIMS_CUTS, Classes, LabelScale, binned
+
+Values = Float[np.ndarray, " n"]
 
 HEADLINE = ("mae", "corr", "acc_2", "f1")  # the columns of the report's tables
 
 
-def mae(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def mae(labels: Values, predictions: Values) -> float:
     """Return the mean absolute error, in units of the label."""
     return float(np.abs(predictions.astype(np.float64) - labels.astype(np.float64)).mean())
 
 
-def corr(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float | None:
+def corr(labels: Values, predictions: Values) -> float | None:
     """Return Pearson's correlation, -1..1; None where a side is constant (n = 1 included)."""
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return None
@@ -31,7 +33,7 @@ def corr(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) 
     return float(np.clip((a * b).sum(), -1.0, 1.0))
 
 
-def acc_2(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float | None:
+def acc_2(labels: Values, predictions: Values) -> float | None:
     """Return the accuracy of the sign, value > 0, without the labels equal to 0.
 
     A prediction of exactly 0 counts as negative. None where every label is 0.
@@ -40,28 +42,28 @@ def acc_2(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"])
     return _accuracy(labels[kept] > 0, predictions[kept] > 0) if kept.any() else None
 
 
-def f1(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float | None:
+def f1(labels: Values, predictions: Values) -> float | None:
     """Return the weighted F1 of the sign, value > 0, without the labels equal to 0; see acc_2."""
     kept = labels != 0
     return _weighted_f1(labels[kept] > 0, predictions[kept] > 0) if kept.any() else None
 
 
-def acc_2_has0(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def acc_2_has0(labels: Values, predictions: Values) -> float:
     """Return the accuracy of value >= 0 over all utterances."""
     return _accuracy(labels >= 0, predictions >= 0)
 
 
-def f1_has0(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def f1_has0(labels: Values, predictions: Values) -> float:
     """Return the weighted F1 of value >= 0 over all utterances."""
     return _weighted_f1(labels >= 0, predictions >= 0)
 
 
-def acc_2_pos(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def acc_2_pos(labels: Values, predictions: Values) -> float:
     """Return the accuracy of value > 0 over all utterances; the report's SVM rows fit this one."""
     return _accuracy(labels > 0, predictions > 0)
 
 
-def f1_pos(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float | None:
+def f1_pos(labels: Values, predictions: Values) -> float | None:
     """Return the F1 of the class value > 0 over all utterances; see acc_2_pos.
 
     None where neither a label nor a prediction is positive.
@@ -69,35 +71,35 @@ def f1_pos(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]
     return _f1(labels > 0, predictions > 0)
 
 
-def acc_3(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def acc_3(labels: Values, predictions: Values) -> float:
     """Return the accuracy of the value clipped to -1..1 and rounded."""
     return _accuracy(_rounded(labels, 1), _rounded(predictions, 1))
 
 
-def acc_5(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def acc_5(labels: Values, predictions: Values) -> float:
     """Return the accuracy of the value clipped to -2..2 and rounded."""
     return _accuracy(_rounded(labels, 2), _rounded(predictions, 2))
 
 
-def acc_7(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def acc_7(labels: Values, predictions: Values) -> float:
     """Return the accuracy of the value clipped to -3..3 and rounded."""
     return _accuracy(_rounded(labels, 3), _rounded(predictions, 3))
 
 
-def f1_sims(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def f1_sims(labels: Values, predictions: Values) -> float:
     """Return the weighted F1 of value > 0 over all utterances (CH-SIMS: 0 is negative)."""
     return _weighted_f1(labels > 0, predictions > 0)
 
 
-def acc_3_sims(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def acc_3_sims(labels: Values, predictions: Values) -> float:
     """Return the accuracy of three classes, cut at -0.1 and 0.1."""
     cuts = (-0.1, 0.1)
-    return _accuracy(_binned(labels, cuts), _binned(predictions, cuts))
+    return _accuracy(binned(labels, cuts), binned(predictions, cuts))
 
 
-def acc_5_sims(labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> float:
+def acc_5_sims(labels: Values, predictions: Values) -> float:
     """Return the accuracy of five classes, cut at -0.7, -0.1, 0.1 and 0.7."""
-    return _accuracy(_binned(labels, SIMS_CUTS), _binned(predictions, SIMS_CUTS))
+    return _accuracy(binned(labels, SIMS_CUTS), binned(predictions, SIMS_CUTS))
 
 
 Metric = Callable[[np.ndarray, np.ndarray], float | None]
@@ -128,12 +130,12 @@ NEEDS = {
 
 
 def evaluate(
-    labels: Float[np.ndarray, " n"],
-    predictions: Float[np.ndarray, " n"],
+    labels: Values,
+    predictions: Values,
     kind: str = "mosei",
     scale: LabelScale = MOSEI,
 ) -> dict[str, float | None]:
-    """Return every metric of a set, by name, None where it is not defined: see undefined.
+    """Return every metric of a set, by name, None where undefined: see `undefined`.
 
     Signs and classes are those about the neutral point of the scale. "sims", which is for its own
     scale alone, clips both sides to -1..1 first.
@@ -159,7 +161,7 @@ def evaluate(
 
 
 def undefined(kind: str, scale: LabelScale) -> set[str]:
-    """Name the metrics of a set that labels on this scale do not have.
+    """Return the metrics of a set that are undefined for labels on this scale.
 
     Without a neutral point, all that count from it; with one, those of classes of whole units
     where the range has no such classes.
@@ -172,7 +174,7 @@ def undefined(kind: str, scale: LabelScale) -> set[str]:
 
 
 def why_undefined(names: Collection[str], kind: str, scale: LabelScale) -> str:
-    """Say why these metrics are None for what was measured; empty where there are none."""
+    """Return a sentence on why these metrics are None, or "" for no metrics."""
     never = undefined(kind, scale)
     by_scale = [name for name in METRICS[kind] if name in names and name in never]
     reasons = [
@@ -191,17 +193,15 @@ def why_undefined(names: Collection[str], kind: str, scale: LabelScale) -> str:
     return " ".join(reasons)
 
 
-def confusion(
-    labels: Float[np.ndarray, " n"], predictions: Float[np.ndarray, " n"], classes: Classes
-) -> Integer[np.ndarray, "k k"]:
-    """Count the utterances of each class (row) that were given each class (column)."""
+def confusion(labels: Values, predictions: Values, classes: Classes) -> Integer[np.ndarray, "k k"]:
+    """Return the confusion matrix: utterances by true class (row) and predicted class (column)."""
     k = len(classes.names)
     counts = np.zeros((k, k), dtype=np.int64)
     np.add.at(counts, (classes.of(labels), classes.of(predictions)), 1)
     return counts
 
 
-def _standardised(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def _standardised(values: Values) -> Values:
     """Centre values that vary to mean 0 and scale them to length 1."""
     values = values.astype(np.float64)
     values = values - values.mean()
@@ -209,13 +209,8 @@ def _standardised(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return values / np.sqrt((values**2).sum())
 
 
-def _rounded(values: Float[np.ndarray, " n"], top: int) -> Integer[np.ndarray, " n"]:
+def _rounded(values: Values, top: int) -> Integer[np.ndarray, " n"]:
     return np.rint(values.clip(-top, top)).astype(np.int64)  # halves to even, as in MMSA
-
-
-def _binned(values: Float[np.ndarray, " n"], cuts: Sequence[float]) -> Integer[np.ndarray, " n"]:
-    # In float32, the precision of the labels: 0.1 must not lie above its own cut.
-    return np.searchsorted(np.array(cuts, np.float32), values.astype(np.float32), side="left")
 
 
 def _accuracy(truth: np.ndarray, guess: np.ndarray) -> float:
@@ -228,7 +223,7 @@ def _f1(truth: Bool[np.ndarray, " n"], guess: Bool[np.ndarray, " n"]) -> float |
 
 
 def _weighted_f1(truth: Bool[np.ndarray, " n"], guess: Bool[np.ndarray, " n"]) -> float:
-    """Return the F1 of both classes, weighted by how often each is true."""
+    """Return the F1 of both classes, weighted by their frequency among the labels."""
     share = float(truth.mean())
-    # A class that is never true weighs nothing, and need not have an F1.
+    # A class without labels has weight 0, and its F1 may be undefined.
     return share * (_f1(truth, guess) or 0.0) + (1 - share) * (_f1(~truth, ~guess) or 0.0)

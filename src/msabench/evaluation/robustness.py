@@ -1,8 +1,8 @@
-"""Corrupted inputs: frames and tokens that are missing or wrong, to some level and by chance.
+"""Corrupted inputs: random frames and tokens that are missing or wrong, to some level.
 
 A missing frame is a vector of zeros, a missing token is [UNK], and every length stays (TFR-Net,
-Yuan et al., ACM MM 2021). With chance in the same state, a higher level corrupts what a lower one
-does, and more.
+Yuan et al., ACM MM 2021). With an RNG in the same state, a higher level corrupts a superset of what
+a lower one does.
 """
 
 from collections.abc import Mapping
@@ -26,10 +26,10 @@ LEVELS: Mapping[str, tuple[float, ...]] = {
 }
 
 
-def lose_frames(frames: Ragged, share: float, rng: np.random.Generator) -> Ragged:
+def drop_frames(frames: Ragged, share: float, rng: np.random.Generator) -> Ragged:
     """Return the frames, a share of each utterance's replaced by zeros."""
-    lost = choose(frames.lengths, share, rng)
-    return Ragged(np.where(lost[:, None], np.float32(0), frames.values), frames.offsets)
+    dropped = random_mask(frames.lengths, share, rng)
+    return Ragged(np.where(dropped[:, None], np.float32(0), frames.values), frames.offsets)
 
 
 def add_noise(
@@ -42,32 +42,26 @@ def add_noise(
     return Ragged(noise, frames.offsets)
 
 
-def lose_tokens(tokens: Ragged, share: float, rng: np.random.Generator, unknown: int) -> Ragged:
-    """Return the tokens, a share of each text's replaced by the unknown one.
-
-    The first and the last, [CLS] and [SEP], are no words and stay.
-    """
+def drop_tokens(tokens: Ragged, share: float, rng: np.random.Generator, unknown: int) -> Ragged:
+    """Return the tokens, a share of each text's, without [CLS] and [SEP], set to `unknown`."""
     values, inner = np.array(tokens.values), _inner(tokens)
-    lost = choose(tokens.lengths - 2, share, rng)
-    values[inner] = np.where(lost, np.int32(unknown), values[inner])
+    dropped = random_mask(tokens.lengths - 2, share, rng)
+    values[inner] = np.where(dropped, np.int32(unknown), values[inner])
     return Ragged(values, tokens.offsets)
 
 
 def replace_tokens(tokens: Ragged, share: float, rng: np.random.Generator) -> Ragged:
-    """Return the tokens, a share of each text's replaced by random ones of all these texts.
-
-    The first and the last, [CLS] and [SEP], are no words and stay.
-    """
+    """Return the tokens, a share of each text's, without [CLS] and [SEP], taken from any text."""
     values, inner = np.array(tokens.values), _inner(tokens)
-    wrong = choose(tokens.lengths - 2, share, rng)
-    values[inner] = np.where(wrong, rng.permutation(values[inner]), values[inner])
+    replaced = random_mask(tokens.lengths - 2, share, rng)
+    values[inner] = np.where(replaced, rng.permutation(values[inner]), values[inner])
     return Ragged(values, tokens.offsets)
 
 
-def choose(
+def random_mask(
     lengths: Integer[np.ndarray, " n"], share: float, rng: np.random.Generator
 ) -> Bool[np.ndarray, " total"]:
-    """Choose a share of each sequence by chance, rounded to whole elements; they lie end to end."""
+    """Return a random mask of a share of each sequence, rounded to whole elements, end to end."""
     sequence = np.repeat(np.arange(len(lengths)), lengths)
     order = np.lexsort((rng.random(len(sequence)), sequence))
     rank = np.empty(len(sequence), dtype=np.int64)  # of each element in its sequence
@@ -76,7 +70,7 @@ def choose(
 
 
 def _inner(tokens: Ragged) -> Bool[np.ndarray, " total"]:
-    """Tell the tokens that are neither first nor last of their text."""
+    """Return the mask of the tokens that are neither first nor last of their text."""
     inner = np.ones(len(tokens.values), dtype=bool)
     inner[tokens.offsets[:-1]] = inner[tokens.offsets[1:] - 1] = False
     return inner

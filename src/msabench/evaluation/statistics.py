@@ -1,4 +1,4 @@
-"""Statistics: is a difference between models more than chance?"""
+"""Statistics of differences between models: bootstrap over videos, Holm's correction."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -14,7 +14,7 @@ LEVEL = 0.95  # of every confidence interval
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the sample standard deviation, which a single value does not have."""
+    """Return the mean and the sample standard deviation, None for a single value."""
     mean = float(np.mean(values))
     return mean, float(np.std(values, ddof=1)) if len(values) > 1 else None
 
@@ -22,7 +22,7 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 def mean_history(runs: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, list[float]]:
     """Return the mean over runs of each column, for the epochs that every run reached.
 
-    Beyond those, the runs that go on are no sample of all.
+    Later epochs are left out: the runs that are still training would be a biased sample.
     """
     epochs = min(len(run["epoch"]) for run in runs)
     return {
@@ -43,12 +43,12 @@ def bootstrap_means(
     sizes = np.bincount(video)
     v = len(sizes)
     sums = np.stack([np.bincount(video, weights=row) for row in errors])  # (m, v)
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     means = np.empty((len(errors), draws))
     chunk = max(1, 2_000_000 // v)  # bounds the memory of the counts
     for start in range(0, draws, chunk):
         stop = min(start + chunk, draws)
-        drawn = random.integers(v, size=(stop - start, v)) + v * np.arange(stop - start)[:, None]
+        drawn = rng.integers(v, size=(stop - start, v)) + v * np.arange(stop - start)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=v * (stop - start))
         weights = counts.reshape(stop - start, v).astype(np.float64)
         means[:, start:stop] = (sums @ weights.T) / (weights @ sizes)
