@@ -50,7 +50,7 @@ def _write(path: Path, counts: dict[str, int], text_dump: bool) -> None:
     tokenizer = text.load_tokenizer(encoders.MINILM)  # of the same vocabulary
     states = np.random.default_rng(0).normal(size=(PIECES, TEXT_WIDTH)).astype(np.float32)
     for split in SPLITS:
-        tokens = text.cut(text.tokenize(tokenizer, data[split]["raw_text"]), PIECES)
+        tokens = text.truncate(text.tokenize(tokenizer, data[split]["raw_text"]), PIECES)
         padded = np.zeros((len(tokens), 3, PIECES), np.float32)
         for i, row in enumerate(padded):
             row[0, : len(tokens[i])], row[1, : len(tokens[i])] = tokens[i], 1

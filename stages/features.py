@@ -33,7 +33,7 @@ def main() -> None:
         folder.mkdir(parents=True)
         data = Utterances.load(PREPARED / split)
         whole = text.tokenize(tokenizer, data.texts)
-        tokens = text.cut(whole, config["max_tokens"])
+        tokens = text.truncate(whole, config["max_tokens"])
         tokens.save(folder, "tokens")
         counts = text.count_differences(
             whole, config["max_tokens"], tokenizer.unk_token_id, data.given_tokens

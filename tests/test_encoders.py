@@ -147,8 +147,8 @@ def test_what_is_not_known_is_refused(name):
     with pytest.raises(DataError) as caught:
         located(name)
     assert str(caught.value) == (
-        f"text_encoder: no BERT at '{name}'; permitted: a folder, or of the hub {MINILM}, "
-        "bert-base-uncased, bert-base-chinese, whose SHA-256 are known"
+        f"text_encoder: no BERT at '{name}'; permitted: a folder, or one of the hub: {MINILM}, "
+        "bert-base-uncased, bert-base-chinese"
     )
 
 

@@ -66,8 +66,8 @@ def test_layers_run_again_give_the_same_gradients(
         text.encode(bert, tokens, {name: (trainable_layers, "mean")}, tmp_path, device=CPU)
         batch = padded(Ragged.load(tmp_path, name))
     outputs, gradients, kept = [], [], []
-    for limit in (text.KEPT, layers_kept * batch.mask.numel() * bert.config.hidden_size):
-        monkeypatch.setattr(text, "KEPT", limit)
+    for limit in (text.MAX_ACTIVATIONS, layers_kept * batch.mask.numel() * bert.config.hidden_size):
+        monkeypatch.setattr(text, "MAX_ACTIVATIONS", limit)
         encoder = text.build_encoder(tiny_bert, trainable_layers, "mean", bert.config.hidden_size)
         encoder.train()
         torch.manual_seed(1)
@@ -91,7 +91,7 @@ def test_layers_run_again_give_the_same_gradients(
 def test_tokens_are_cut_as_the_tokenizer_does(tiny_bert):
     tokenizer = text.load_tokenizer(tiny_bert)
     whole = text.tokenize(tokenizer, TEXTS)
-    tokens = text.cut(whole, 5)
+    tokens = text.truncate(whole, 5)
     assert tokens.lengths.tolist() == [5, 3, 5, 4]
     expected = tokenizer(TEXTS, truncation=True, max_length=5)["input_ids"]
     assert [tokens[i].tolist() for i in range(len(tokens))] == expected
@@ -101,7 +101,7 @@ def test_token_ids_of_another_vocabulary_are_noticed(tiny_bert):
     whole = text.tokenize(text.load_tokenizer(tiny_bert), TEXTS)
     counts = {"tokens_cut": 2, "tokens_unknown": 0, "texts_unknown": 0}
     assert text.count_differences(whole, 5, None, None) == counts
-    given = text.cut(whole, 4)  # cut to another length: the same vocabulary
+    given = text.truncate(whole, 4)  # cut to another length: the same vocabulary
     counts = {"tokens_cut": 0, "tokens_unknown": 0, "texts_unknown": 0, "tokens_differ": 0}
     assert text.count_differences(whole, 50, None, given) == counts
     other = Ragged(given.values + (given.values > 3), given.offsets)  # one word was inserted

@@ -1,4 +1,4 @@
-"""Why a run predicts what it does for one utterance: its modalities, and what it has met before."""
+"""Explain a prediction: contributions of the modalities, and the nearest training utterances."""
 
 import json
 from collections.abc import Mapping
@@ -32,8 +32,8 @@ class Explanation:
     """One utterance of the test split.
 
     predictions: (seeds,). contributions: by modality, the predictions minus those without it,
-    each (seeds,); they need not add up to the prediction. losses: see inference.Prediction; of the
-    frames, what the prepared data still show.
+    each (seeds,); they need not add up to the prediction. losses: see inference.Prediction; those
+    of frames as far as the prepared data show them.
     """
 
     id: str
@@ -48,7 +48,7 @@ class Explanation:
 def explain(
     predictor: Predictor, splits: Mapping[str, Utterances], id: str, neighbours: int = 5
 ) -> Explanation:
-    """Explain the prediction for a test utterance. Raises DataError for an id that is not there.
+    """Explain the prediction for a test utterance. Raises DataError for an unknown id.
 
     splits: see read_splits.
     """
@@ -56,21 +56,21 @@ def explain(
     if id not in test.ids:
         raise DataError(f"{id!r} is no utterance of the test split, such as {test.ids[0]!r}")
     one = test.take([test.ids.index(id)])
-    found = predictor.predict_read(one)[:, 0]
-    left_out = {
+    predictions = predictor.predict_read(one)[:, 0]
+    without = {
         name: predictor.predict_read(predictor.without(one, name))[:, 0] for name in one.sequences
     }
-    alike = similarities(train, one, predictor.config["text_encoder"])
-    order = np.argsort(-alike, kind="stable")[:neighbours]
+    similarity = similarities(train, one, predictor.config["text_encoder"])
+    order = np.argsort(-similarity, kind="stable")[:neighbours]
     _, (losses,) = predictor.read(predictor.gather(one))
     return Explanation(
         id=id,
         text=one.texts[0],
         label=float(one.labels[0]),
-        predictions=found,
-        contributions={name: found - without for name, without in left_out.items()},
+        predictions=predictions,
+        contributions={name: predictions - other for name, other in without.items()},
         nearest=[
-            Neighbour(train.ids[i], float(alike[i]), float(train.labels[i]), train.texts[i])
+            Neighbour(train.ids[i], float(similarity[i]), float(train.labels[i]), train.texts[i])
             for i in order
         ],
         losses=losses,
@@ -78,11 +78,11 @@ def explain(
 
 
 def similarities(train: Utterances, one: Utterances, text_encoder: str) -> Float[np.ndarray, " n"]:
-    """Return how similar each training utterance is to one other, -1..1; of no model.
+    """Return the similarity of each training utterance to one other, -1..1, without any model.
 
     The mean over the modalities of the cosine of means over frames, each feature standardized by
-    mean and standard deviation of those of the training split. The frames of a text are what the
-    run reads: hidden states, one vector, or where it trains the whole encoder, its embeddings.
+    its mean and standard deviation over the training split. The frames of a text are the run's text
+    input: hidden states, one vector, or the word embeddings where the whole encoder is trained.
     """
     cosines = []
     for name, ragged in train.sequences.items():
@@ -94,9 +94,9 @@ def similarities(train: Utterances, one: Utterances, text_encoder: str) -> Float
             means = [_frame_means(frames) for frames in both]
         centre, spread = means[0].mean(axis=0), means[0].std(axis=0)
         varying = varies(centre, spread)
-        known, new = ((part - centre)[:, varying] / spread[varying] for part in means)
-        lengths = np.linalg.norm(known, axis=1) * np.linalg.norm(new)
-        cosines.append((known @ new[0]) / np.where(lengths > 0, lengths, 1.0))
+        train_means, new = ((part - centre)[:, varying] / spread[varying] for part in means)
+        lengths = np.linalg.norm(train_means, axis=1) * np.linalg.norm(new)
+        cosines.append((train_means @ new[0]) / np.where(lengths > 0, lengths, 1.0))
     return np.mean(cosines, axis=0)
 
 
@@ -113,20 +113,20 @@ def _embedding_means(
 
 
 def read_splits(folder: Path, config: Mapping[str, Any]) -> dict[str, Utterances]:
-    """Read what a run was trained and tested on, from the tree that its folder lies in.
+    """Read the data that a run was trained and tested on, from the work tree of its folder.
 
-    folder: of the run. config: its run.json. Raises DataError where the data are now others.
+    folder: of the run. config: its run.json. Raises DataError where the data have changed since.
     """
     prepared, features = (_tree(folder) / "data" / name for name in ("prepared", "features"))
-    now = json.loads((prepared / "sha256.json").read_text(encoding="utf-8"))
+    digests = json.loads((prepared / "sha256.json").read_text(encoding="utf-8"))
     reads = json.loads((features / "runs" / f"{config['run']}.json").read_text(encoding="utf-8"))
-    for place, same in {
-        prepared: now == config["data"],
+    for path, unchanged in {
+        prepared: digests == config["data"],
         features: reads["sha256"] == config["text"]["sha256"],
     }.items():
-        if not same:
+        if not unchanged:
             raise DataError(
-                f"{place}: not the data that {folder} was trained on; `dvc repro` makes both anew"
+                f"{path}: not the data that {folder} was trained on; `dvc repro` updates both"
             )
     return load_splits(prepared, features, config["text"]["array"], config["widths"])
 
@@ -146,5 +146,5 @@ def read_predictions(folders: list[Path]) -> Predictions:
 
 
 def _tree(folder: Path) -> Path:
-    """Return the tree that a run's folder, runs/<run>-<seed>, lies in."""
+    """Return the work tree of a run's folder, runs/<run>-<seed>."""
     return folder.absolute().parents[1]

