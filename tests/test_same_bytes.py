@@ -33,7 +33,7 @@ EXPORTED = {
 LEAST_QEMU = 10  # 7.2 computes oneDNN's LSTM for AVX2 wrongly; 8 and 9 have not been tried
 
 needs_avx2 = pytest.mark.skipif(
-    not arithmetic.able(), reason="portable arithmetic needs Linux on x86-64 with AVX2"
+    not arithmetic.is_supported(), reason="portable arithmetic needs Linux on x86-64 with AVX2"
 )
 
 
@@ -198,7 +198,7 @@ def test_a_prediction_is_native_where_portable_cannot_be():
     made = python(f"""
 from msabench import arithmetic
 from msabench.networks import torch_settings
-arithmetic.able = lambda: False
+arithmetic.is_supported = lambda: False
 torch_settings.configure({config}, "cpu")
 print(arithmetic.in_use)
 torch_settings.configure({config})

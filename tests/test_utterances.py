@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from msabench.errors import DataError
-from msabench.utterances import Ragged, Utterances, check_splits, load_splits, split_meant, video_of
+from msabench.utterances import (
+    Ragged,
+    Utterances,
+    check_splits,
+    load_splits,
+    suggest_splits,
+    video_of,
+)
 from tests.conftest import assert_same, random_ragged, random_utterances
 
 RANGE = (-3.0, 3.0)
@@ -243,11 +250,11 @@ def test_too_few_unimodal_labels():
 
 
 def test_the_split_that_is_meant_by_another_name():
-    assert split_meant(["dev"]) == " (write 'valid' for 'dev')"
-    assert split_meant(["Train", "val", "testing"]) == (
+    assert suggest_splits(["dev"]) == " (write 'valid' for 'dev')"
+    assert suggest_splits(["Train", "val", "testing"]) == (
         " (write 'train' for 'Train', 'valid' for 'val', 'test' for 'testing')"
     )
-    assert split_meant(["train", "valid", "test", "fold1", 7, None, "dev" + " " * 1000]) == ""
+    assert suggest_splits(["train", "valid", "test", "fold1", 7, None, "dev" + " " * 1000]) == ""
 
 
 def test_good_utterances_pass():

@@ -1,4 +1,4 @@
-"""What all programs share: arguments, environment variables, and how an error ends them."""
+"""Shared by all programs: argument parsing, environment variables, one-line errors."""
 
 import argparse
 import math
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse; what is unknown is an error here, where a command's own parser knows its usage."""
+        """Parse; the parser that meets an unknown argument prints its own usage."""
         self.words = sys.argv[1:] if args is None else list(args)
         options, unknown = super().parse_known_args(self.words, namespace)
         if unknown:
@@ -38,18 +38,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
-        said = " ".join(f"{message}{self._hint()}; {self.format_usage()}".split())
-        self.exit(2, f"error: {said}\n")
+        line = " ".join(f"{message}{self._hint()}; {self.format_usage()}".split())
+        self.exit(2, f"error: {line}\n")
 
     def _hint(self) -> str:
-        """Say how to give what begins with `-` and is no option, as ids and texts may."""
+        """Return how to pass an argument that begins with `-`, as ids and texts may, or ""."""
         options = {option: action for action in self._actions for option in action.option_strings}
         takes_words = any(
             not action.option_strings and action.nargs != argparse.PARSER
             for action in self._actions
         )
         words = takewhile(lambda word: word != "--", self.words)
-        for before, word in pairwise(["", *words]):
+        for previous, word in pairwise(["", *words]):
             name = word.partition("=")[0]
             if (
                 word[:1] != "-"
@@ -58,8 +58,8 @@ class Parser(argparse.ArgumentParser):
                 or any(option.startswith(name) for option in options)
             ):
                 continue
-            if before in options and options[before].nargs is None:
-                return f'; a value that begins with "-" needs "=": {before}={shlex.quote(word)}'
+            if previous in options and options[previous].nargs is None:
+                return f'; a value that begins with "-" needs "=": {previous}={shlex.quote(word)}'
             if takes_words:
                 return (
                     '; what begins with "-" and is no option needs "--" before it: '
@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Debug(argparse.Action):
-    """Set the environment variable, which the programs that this one starts see too."""
+    """Set the environment variable, which subprocesses inherit."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
@@ -80,7 +80,7 @@ class _Debug(argparse.Action):
 
 @contextmanager
 def one_line(section: str, place: str = "") -> Iterator[None]:
-    """End the program with one line and status 1 where an error inside is the user's to mend.
+    """Exit with one line and status 1 for an error that the user can mend.
 
     section: of the README, for an error that names none. place: what was to run.
     """
@@ -95,22 +95,22 @@ def one_line(section: str, place: str = "") -> Iterator[None]:
 
 
 def shows_traceback(error: BaseException) -> bool:
-    """Tell whether an error ends in a traceback: a defect does, and with `--debug` any."""
+    """Return whether an error ends in a traceback: a defect does, and with `--debug` any."""
     return not errors.mendable(error) or os.environ.get(DEBUG) == "1"
 
 
 @errors.section("Experiments")
 def _check_environment() -> None:
-    """Refuse what would have another effect than was meant, before a library reads it."""
+    """Validate environment variables that a library would silently misread."""
     variable(DEBUG, 0, {"0": 0, "1": 1}.__getitem__, "0 or 1")
-    # OpenMP takes one number, or one for each level of nesting; for anything else, all cores.
+    # OpenMP takes one number, or one per nesting level; any other value means all cores.
     variable("OMP_NUM_THREADS", [1], _each_whole, "a number of threads, 1 or more")
 
 
 def variable(name: str, default: T, read: Callable[[str], T], permitted: str) -> T:
-    """Return what an environment variable says; the default where it is not set, or empty.
+    """Return the value of an environment variable; the default where it is unset or empty.
 
-    read: raises ValueError or KeyError for what is not permitted. Raises ParamsError.
+    read: raises ValueError or KeyError for a value that is not permitted; this raises ParamsError.
     """
     text = os.environ.get(name, "")
     if not text:
@@ -124,7 +124,7 @@ def variable(name: str, default: T, read: Callable[[str], T], permitted: str) ->
 
 
 def seconds(name: str, default: float) -> float:
-    """Return the seconds that an environment variable says. Raises ParamsError."""
+    """Return an environment variable as seconds. Raises ParamsError."""
 
     def read(text: str) -> float:
         if not 0 <= float(text) < math.inf:
@@ -135,7 +135,7 @@ def seconds(name: str, default: float) -> float:
 
 
 def whole(name: str, default: int, low: int, high: int | None = None) -> int:
-    """Return the whole number that an environment variable says. Raises ParamsError."""
+    """Return an environment variable as a whole number. Raises ParamsError."""
     range_ = f"a whole number, {low} or more" if high is None else f"{low} to {high}"
     return variable(name, default, lambda text: _whole(text, low, high), range_)
 

@@ -1,9 +1,8 @@
 """Utterances: the one data structure that every source fills and every model reads.
 
-An utterance is one spoken clip: an id, its text, one label, and for each modality a
-sequence of frames (or tokens). Sequences differ in length, so they are stored ragged,
-end to end, and are memory-mapped when they are read back: no padding on disk, no copy
-of the data in memory.
+An utterance is one spoken clip: an id, its text, one label, and for each modality a sequence of
+frames (or tokens). Sequences of different lengths are stored end to end, without padding, and
+memory-mapped when they are read back.
 """
 
 import json
@@ -19,8 +18,7 @@ from msabench.errors import DataError, StorageError
 
 MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
-# What others call them.
-OTHER_NAMES = {
+SYNONYMS = {
     "train": ("training", "trn", "tr"),
     "valid": ("validation", "validate", "val", "dev", "development"),
     "test": ("testing", "tst", "te"),
@@ -100,10 +98,10 @@ class Utterances:
     sequences: the frames of each modality that the data set has, in the order of MODALITIES.
         Prepared data holds audio and vision; text joins them as tokens or hidden states.
     unimodal_labels: true labels by modality, each (n,), where the data set has them (CH-SIMS,
-        simulated data). No model may learn from them: they are there to be compared with.
-    given_tokens: token ids of each text that came with the data. Text is tokenized anew; these
-        tell whether they are of the vocabulary of the text encoder.
-    repairs: what the source found wrong and repaired, counted by kind.
+        simulated data). No model may learn from them: they are for evaluation only.
+    given_tokens: token ids of each text in the raw data. They are compared with those of the text
+        encoder, which tokenizes the texts again.
+    repairs: counts of defects that the source has repaired, by kind.
     """
 
     ids: list[str]
@@ -144,7 +142,7 @@ class Utterances:
     def take(self, index: Sequence[int] | np.ndarray) -> "Utterances":
         """Return the chosen utterances, in the order of the index, as a copy.
 
-        Neither repairs nor given tokens come along: they belong to a whole split.
+        Without repairs and given tokens, which belong to a whole split.
         """
         return Utterances(
             ids=[self.ids[i] for i in index],
@@ -156,7 +154,7 @@ class Utterances:
         )
 
     def check(self, where: str, label_range: tuple[float, float]) -> None:
-        """Raise DataError naming the first broken promise of this split."""
+        """Raise DataError naming the first violation of the invariants of a split."""
         n = len(self)
         if n == 0:
             raise DataError(f"{where}: the split has no utterances; at least 1 is needed")
@@ -231,7 +229,7 @@ class Utterances:
 
 
 def save_array(path: Path, array: Shaped[np.ndarray, "..."]) -> None:
-    """Write a .npy file. Raises StorageError where NumPy writes a part and does not say why."""
+    """Write a .npy file. Raises StorageError for a partial write, of which NumPy gives no errno."""
     try:
         np.save(path, array)
     except OSError as error:
@@ -248,22 +246,22 @@ def video_of(id: str) -> str:
     return id.rsplit("$_$", 1)[0]
 
 
-def split_meant(names: Iterable[object]) -> str:
-    """Return for a message which splits are likely meant by other names, or ""."""
-    meant = [
+def suggest_splits(names: Iterable[object]) -> str:
+    """Return for a message which splits these synonyms probably mean, or ""."""
+    suggestions = [
         f"{split!r} for {name!r}"
         for name in names
         if isinstance(name, str) and name not in SPLITS and len(name) < 20
-        for split, others in OTHER_NAMES.items()
-        if name.strip().lower() in (split, *others)
+        for split, synonyms in SYNONYMS.items()
+        if name.strip().lower() in (split, *synonyms)
     ]
-    return f" (write {', '.join(meant)})" if meant else ""
+    return f" (write {', '.join(suggestions)})" if suggestions else ""
 
 
 def load_splits(
     prepared: Path, features: Path, text: str, modalities: Iterable[str]
 ) -> dict[str, Utterances]:
-    """Read what a run reads of each split: prepared data, the named array as text, its modalities.
+    """Read a run's input of each split: prepared data, the array `text` as text, its modalities.
 
     Modalities that the data set lacks stay absent.
     """
@@ -276,7 +274,7 @@ def load_splits(
 
 
 def check_splits(splits: Mapping[str, Utterances], label_range: tuple[float, float]) -> None:
-    """Raise DataError where a split breaks a promise, or where two splits do not fit together."""
+    """Raise DataError where a split violates an invariant, or splits are inconsistent."""
     if tuple(splits) != SPLITS:
         raise DataError(f"splits {list(splits)}; needed, in this order: {list(SPLITS)}")
     for name, split in splits.items():
@@ -296,7 +294,7 @@ def check_splits(splits: Mapping[str, Utterances], label_range: tuple[float, flo
 
 
 def check_ids(where: str, ids: list[str]) -> None:
-    """Raise DataError for an id that occurs twice, or is too long for a message to show it."""
+    """Raise DataError for an id that occurs twice, or is too long to be printed."""
     seen: set[str] = set()
     for id in ids:
         if len(id) > LONGEST_ID:
@@ -332,7 +330,7 @@ def _check_labels(
 
 
 def check_layout(where: str, ragged: Ragged, n: int) -> None:
-    """Raise DataError where these are not n sequences that span what is stored."""
+    """Raise DataError where the offsets are not those of n sequences that span the values."""
     if len(ragged) != n:
         raise DataError(f"{where} has {len(ragged)} sequences for {n} utterances")
     if ragged.offsets[0] != 0 or ragged.offsets[-1] != len(ragged.values):

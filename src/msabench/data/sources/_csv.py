@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from msabench.errors import DataError
-from msabench.utterances import SPLITS, Utterances, split_meant
+from msabench.utterances import SPLITS, Utterances, suggest_splits
 
 # What begins a file in another encoding of Unicode; that of UTF-32 begins with that of UTF-16.
 MARKS = {
@@ -47,7 +47,7 @@ def read(
         if name not in SPLITS:
             raise DataError(
                 f"{path}: line {line}: {split} {name!r}; permitted: {', '.join(SPLITS)}"
-                + split_meant([name])
+                + suggest_splits([name])
             )
         rows[name].append(row)
         own = [_number(path, line, column, row, optional=True) for column in unimodal.values()]

@@ -23,7 +23,7 @@ from pydantic import AfterValidator
 from msabench.data.sources._csv import not_utf8
 from msabench.data.sources._frames import Frames, NotFinite
 from msabench.errors import DataError
-from msabench.utterances import SPLITS, Utterances, split_meant
+from msabench.utterances import SPLITS, Utterances, suggest_splits
 
 FOLDER = True
 
@@ -291,7 +291,7 @@ def _folds(path: Path) -> dict[str, list[str]]:
         if not isinstance(found, dict) or set(found) != set(SPLITS):
             names = list(found) if isinstance(found, dict) else []
             folds = ", ".join(map(repr, names)) or ("none" if found == {} else type(found).__name__)
-            needed = f"{', '.join(SPLITS)}{split_meant(names)}"
+            needed = f"{', '.join(SPLITS)}{suggest_splits(names)}"
             raise DataError(f"folds: {folds}; needed: {needed}")
         split_of: dict[str, str] = {}
         for split in SPLITS:

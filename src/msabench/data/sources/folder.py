@@ -36,7 +36,7 @@ from jaxtyping import Shaped
 from msabench.data.sources import _csv
 from msabench.data.sources._frames import Frames, NotFinite, map_array, map_frames
 from msabench.errors import DataError
-from msabench.utterances import SPLITS, Utterances, split_meant
+from msabench.utterances import SPLITS, Utterances, suggest_splits
 
 FOLDER = True
 SECTION = "Your own recordings"
@@ -98,7 +98,7 @@ def _check_names(path: Path) -> None:
     if unknown:
         raise DataError(
             f"{path / unknown[0]}: no file of this name is read; permitted: {{audio,vision}}."
-            f"{{train,valid,test}}.npy and .lengths.npy{split_meant(unknown[0].split('.'))}"
+            f"{{train,valid,test}}.npy and .lengths.npy{suggest_splits(unknown[0].split('.'))}"
         )
 
 

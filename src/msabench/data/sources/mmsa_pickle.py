@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Integer, Shaped
 from msabench.data import pickle_reader
 from msabench.data.sources._frames import Frames, NotFinite
 from msabench.errors import DataError
-from msabench.utterances import SPLITS, Ragged, Utterances, check_ids, split_meant
+from msabench.utterances import SPLITS, Ragged, Utterances, check_ids, suggest_splits
 
 FRAMES = ("audio", "vision")
 UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}
@@ -56,7 +56,7 @@ def read(
         raise DataError(f"{path}: a {type(content).__name__}; expected a dict of {SPLITS}")
     missing = [split for split in SPLITS if not isinstance(content.get(split), dict)]
     if missing:
-        names = _names(content) + split_meant(list(content)[:10])
+        names = _names(content) + suggest_splits(list(content)[:10])
         raise DataError(f"{path}: no dict of {', '.join(missing)}; found: {names}")
     splits = {name: _Split(path, name, content[name]) for name in SPLITS}
     found = {name: _without_frames(split) for name, split in splits.items()}
