@@ -1,9 +1,9 @@
-"""The commands of `python -m msabench`: one file each, found by import; nothing lists them.
+"""The commands of `python -m msabench`: one file each, discovered by name.
 
-The docstring of a command's file is its help; the first line stands in the list of commands. The
+The docstring of a command's file is its help; its first line is that of the list of commands. The
 file has `SECTION`, the section of the README that its errors name, `arguments(parser)`, which adds
 the command's own, and `main(options)`. What takes long to import is imported in main, so that help
-comes at once.
+is fast.
 """
 
 from importlib import import_module
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-def found() -> dict[str, Any]:
-    """Import each command; by name, in order."""
+def load_all() -> dict[str, Any]:
+    """Import the commands; by name, sorted."""
     names = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
     return {name: import_module(f"msabench.commands.{name}") for name in names}

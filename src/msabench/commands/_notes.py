@@ -1,9 +1,9 @@
-"""What a command says, on stderr, of what a run did not read as it was given."""
+"""Notes on stderr: input that a run truncated, ignored, repaired or imputed."""
 
 import sys
 from collections.abc import Mapping, Sequence
 
-NAMED = 3  # utterances in one line
+NAMED = 3  # utterances named in one line
 
 MEANINGS = {
     "tokens_cut": "tokens beyond the first {most}, not read",
@@ -14,23 +14,23 @@ MEANINGS = {
     "missing": "{modality} without frames, or of zeros alone",
     "imputed": "{modality} not given, replaced by the mean frame of the training data",
 }
-COUNTED = ("tokens_cut", "tokens_unknown", "not_finite")  # of the others there is one, or none
+COUNTED = ("tokens_cut", "tokens_unknown", "not_finite")  # the others are 1 or absent
 
 
 def notable(losses: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
-    """Leave out that a modality is imputed where no utterance has it: its absence is meant."""
-    meant = {
+    """Return the losses without a modality that is imputed for all: its absence is intended."""
+    intended = {
         kind
         for kind in losses[0]
         if kind.endswith("_imputed") and all(kind in own for own in losses)
     }
-    return [{kind: n for kind, n in own.items() if kind not in meant} for own in losses]
+    return [{kind: n for kind, n in own.items() if kind not in intended} for own in losses]
 
 
 def print_notes(names: Sequence[str], losses: Sequence[Mapping[str, int]], most: int) -> None:
-    """Print a line for each kind of loss: what it is, in how many utterances, and the first ones.
+    """Print a line for each kind of loss: its meaning, how many utterances, and the first ones.
 
-    names: of the utterances. losses: see inference.Prediction. most: tokens that the run reads.
+    names: of the utterances. losses: see inference.Prediction. most: the run's max_tokens.
     """
     for kind in dict.fromkeys(kind for own in losses for kind in own):
         modality, _, rest = kind.partition("_")
@@ -46,5 +46,5 @@ def print_notes(names: Sequence[str], losses: Sequence[Mapping[str, int]], most:
 
 
 def first_few(listed: Sequence[str], separator: str) -> str:
-    """Join the first few, with a mark where there are more."""
+    """Join the first few, with an ellipsis for the rest."""
     return separator.join([*listed[:NAMED], *(["..."] if len(listed) > NAMED else [])])

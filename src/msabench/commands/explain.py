@@ -1,10 +1,10 @@
 """Explain a prediction: what each modality contributes, and the nearest training utterances.
 
-Of an utterance of the test split, by default the one with the largest error. The contribution of
-a modality is the prediction minus the prediction without it. Near are the training utterances
-with a high cosine similarity of the means over frames of each modality that the run reads, each
-feature standardized, averaged over modalities; no model has a part in it. Notes on stderr, and
-`notes` in json, count what is not read of its text.
+Explains an utterance of the test split, by default the one with the largest error. The contribution
+of a modality is the prediction minus the prediction without it. The nearest training utterances
+have the highest cosine similarity of the means over frames of each modality that the run reads,
+each feature standardized, averaged over modalities; no model is involved. Notes on stderr, and
+`notes` in json, count the tokens that are not read.
 
 examples:
   python -m msabench explain --run runs/ours
@@ -12,7 +12,7 @@ examples:
   python -m msabench explain --run runs/ours-1 'test00062$_$4' --json
   python -m msabench explain --run runs/ours-1 --json -- '-3g5yACwYnA$_$0'
 
-`--` stands before an id that begins with `-`.
+Write `--` before an id that begins with `-`.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> None:
-    """Print the explanation of one utterance, or the list of those there are."""
+    """Print the explanation of one utterance, or the list of all."""
     from msabench import inference
     from msabench.commands._notes import print_notes
     from msabench.commands._table import note_no_class
@@ -59,12 +59,12 @@ def main(options: argparse.Namespace) -> None:
     torch_settings.configure(inference.config(options.run), "auto")
     predictor = inference.load(options.run)
     splits = explanation.read_splits(folders[0], predictor.config)
-    found = explanation.explain(predictor, splits, id)
+    explained = explanation.explain(predictor, splits, id)
     scale = predictor.scale
-    shown = json.dumps(_as_json(found, scale)) if options.json else _as_text(found, scale)
-    print(shown, flush=True)
+    text = json.dumps(_as_json(explained, scale)) if options.json else _as_text(explained, scale)
+    print(text, flush=True)
     note_no_class(scale)
-    print_notes([id], [found.losses], predictor.config["text"]["max_tokens"])
+    print_notes([id], [explained.losses], predictor.config["text"]["max_tokens"])
 
 
 def _print_list(predictions: "Predictions", as_json: bool) -> None:
@@ -83,36 +83,39 @@ def _print_list(predictions: "Predictions", as_json: bool) -> None:
     print(table(["label", "prediction", "error", "id"], cells))
 
 
-def _as_text(found: "Explanation", scale: "LabelScale") -> str:
+def _as_text(explained: "Explanation", scale: "LabelScale") -> str:
     from msabench.commands._table import one_line, polarity, sentiment, signed, table
     from msabench.evaluation.statistics import mean_and_std
 
-    values = {"label": (found.label, None), "prediction": mean_and_std(found.predictions.tolist())}
+    values = {
+        "label": (explained.label, None),
+        "prediction": mean_and_std(explained.predictions.tolist()),
+    }
     facts = [
         (name, f"{sentiment(*value, scale=scale)} ({polarity(value[0], scale) or '-'})")
         for name, value in values.items()
     ]
     contributions = [
         (signed(*mean_and_std(differences.tolist()), scale=scale), name)
-        for name, differences in found.contributions.items()
+        for name, differences in explained.contributions.items()
     ]
     nearest = [
         (f"{one.similarity:.2f}", sentiment(one.label, scale=scale), one.id, one.text)
-        for one in found.nearest
+        for one in explained.nearest
     ]
     return "\n\n".join(
         [
-            one_line(found.text),
-            table(["id", found.id], facts),
+            one_line(explained.text),
+            table(["id", explained.id], facts),
             table(["contribution", "of (prediction minus that without it)"], contributions),
             "Nearest training utterances, by the cosine of standardized means over frames of "
-            f"{', '.join(found.contributions)}:\n"
+            f"{', '.join(explained.contributions)}:\n"
             + table(["similarity", "label", "id", "text"], nearest),
         ]
     )
 
 
-def _as_json(found: "Explanation", scale: "LabelScale") -> dict[str, Any]:
+def _as_json(explained: "Explanation", scale: "LabelScale") -> dict[str, Any]:
     from msabench.commands._table import polarity
     from msabench.evaluation.statistics import mean_and_std
 
@@ -120,14 +123,14 @@ def _as_json(found: "Explanation", scale: "LabelScale") -> dict[str, Any]:
         return dict(zip(("mean", "spread"), mean_and_std(values), strict=True))
 
     return {
-        "id": found.id,
-        "text": found.text,
-        "label": found.label,
-        "prediction": over_seeds(found.predictions.tolist()),
-        "class": polarity(float(found.predictions.mean()), scale),
+        "id": explained.id,
+        "text": explained.text,
+        "label": explained.label,
+        "prediction": over_seeds(explained.predictions.tolist()),
+        "class": polarity(float(explained.predictions.mean()), scale),
         "contributions": {
-            name: over_seeds(values.tolist()) for name, values in found.contributions.items()
+            name: over_seeds(values.tolist()) for name, values in explained.contributions.items()
         },
-        "nearest": [asdict(one) for one in found.nearest],
-        **({"notes": found.losses} if found.losses else {}),
+        "nearest": [asdict(one) for one in explained.nearest],
+        **({"notes": explained.losses} if explained.losses else {}),
     }

@@ -2,9 +2,9 @@
 
 A run is the folder of one seed, runs/ours-1, or runs/ours for the mean of all its seeds; `spread`
 is then their standard deviation. A sentiment has the range of the labels that the run learned
-(MOSEI: -3 to 3); its class is the side of their neutral point (MOSEI: 0) that it is on, `-` where
-they have none. Frames are .npy files with an array (frames, features).
-Without audio or vision, the mean frame of the training data stands in for them.
+(MOSEI: -3 to 3); its class is positive, negative or neutral by their neutral point (MOSEI: 0), `-`
+where they have none. Frames are .npy files with an array (frames, features).
+Absent audio or vision is imputed by the mean frame of the training data.
 
 examples:
   python -m msabench predict --run runs/ours "I loved it" "what a waste of time"
@@ -13,13 +13,13 @@ examples:
   cat lines.txt | python -m msabench predict --run runs/ours -
   python -m msabench predict --run runs/ours -- "-meh" "-hmm"
 
-`--` stands before texts of which one begins with `-`; as a value such a text is `--text=-meh`.
-A csv (UTF-8) has the columns text, and if you have them id, audio and vision: paths from the csv's
-folder, or nothing.
+Write `--` before texts of which one begins with `-`; as a value such a text is `--text=-meh`.
+A csv (UTF-8) has the column text, and optionally id, audio and vision: paths relative to the csv's
+folder, or empty.
 
-What was repaired in the training data is repaired in yours; notes on stderr, and `notes` in json,
-count that and what is not read of a text. Utterances that cannot be read stop no others: they are
-named on stderr, and the exit status is 1.
+Defects that are repaired in training data are repaired here too; notes on stderr, and `notes` in
+json, count them and the tokens that are not read. An utterance that cannot be read does not stop
+the others: it is named on stderr, and the exit status is 1.
 """
 
 import argparse
@@ -38,8 +38,8 @@ SECTION = "Use a model"  # of the README
 FRAMES = ("audio", "vision")
 COLUMNS = ("id", "text", *FRAMES)
 
-Shown = dict[str, str]  # of an utterance: text and id
-Row = tuple[Shown, dict[str, Any] | DataError]  # and what the run reads of it, or why it cannot
+Shown = dict[str, str]  # text and id of an utterance, as printed
+Row = tuple[Shown, dict[str, Any] | DataError]  # and the input of the run, or why it is invalid
 MeanAndSpread = tuple[float, float | None]
 
 
@@ -57,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Print a table of predictions, or json lines."""
-    utterances = _given(options)
+    utterances = _utterances(options)
     from msabench import inference
     from msabench.commands._notes import first_few, notable, print_notes
     from msabench.commands._table import note_no_class
@@ -78,11 +78,13 @@ def main(options: argparse.Namespace) -> None:
         if not isinstance(one, DataError) and not isinstance(outcome, DataError)
     ]
     shown, names, predictions = zip(*predicted, strict=True)
-    found = [mean_and_std(prediction.seeds.tolist()) for prediction in predictions]
+    sentiments = [mean_and_std(prediction.seeds.tolist()) for prediction in predictions]
     losses = notable([prediction.losses for prediction in predictions])
     scale = predictor.scale
-    text = _as_json(shown, found, losses, scale) if options.json else _as_text(shown, found, scale)
-    print(text, flush=True)
+    if options.json:
+        print(_as_json(shown, sentiments, losses, scale), flush=True)
+    else:
+        print(_as_text(shown, sentiments, scale), flush=True)
     note_no_class(scale)
     print_notes(names, losses, predictor.config["text"]["max_tokens"])
     if refused:
@@ -92,21 +94,21 @@ def main(options: argparse.Namespace) -> None:
 
 def _as_json(
     shown: Sequence[Shown],
-    found: list[MeanAndSpread],
+    sentiments: list[MeanAndSpread],
     losses: list[dict[str, int]],
     scale: "LabelScale",
 ) -> str:
     from msabench.commands._table import polarity
 
     lines = []
-    for what, (mean, std), notes in zip(shown, found, losses, strict=True):
+    for what, (mean, std), notes in zip(shown, sentiments, losses, strict=True):
         row: dict[str, Any] = {**what, "prediction": mean, "class": polarity(mean, scale)}
         row |= {} if std is None else {"spread": std}
         lines.append(json.dumps(row | ({"notes": notes} if notes else {})))
     return "\n".join(lines)
 
 
-def _as_text(shown: Sequence[Shown], found: list[MeanAndSpread], scale: "LabelScale") -> str:
+def _as_text(shown: Sequence[Shown], sentiments: list[MeanAndSpread], scale: "LabelScale") -> str:
     from msabench.commands._table import polarity, sentiment, table
 
     ids = [what.get("id") for what in shown]
@@ -117,17 +119,17 @@ def _as_text(shown: Sequence[Shown], found: list[MeanAndSpread], scale: "LabelSc
             *([id or ""] if any(ids) else []),
             what["text"],
         ]
-        for what, value, id in zip(shown, found, ids, strict=True)
+        for what, value, id in zip(shown, sentiments, ids, strict=True)
     ]
     return table(header, rows)
 
 
-def _given(options: argparse.Namespace) -> list[Row]:
-    """Return the utterances. Exits with status 2 unless they are given in just one way."""
+def _utterances(options: argparse.Namespace) -> list[Row]:
+    """Return the utterances. Exits with status 2 unless exactly one source of them is given."""
     of_one = {name: getattr(options, name) for name in ("text", *FRAMES)}
     of_one = {name: value for name, value in of_one.items() if value is not None}
-    ways = [bool(options.texts), options.csv is not None, bool(of_one)]
-    if sum(ways) != 1:
+    sources = [bool(options.texts), options.csv is not None, bool(of_one)]
+    if sum(sources) != 1:
         options.usage_error("give texts, or --text, --audio and --vision, or --csv; one of these")
     if options.csv is not None:
         return _from_csv(options.csv)

@@ -1,8 +1,8 @@
-"""Compare the work tree with a base, as one comment for a reviewer.
+"""Compare the work tree with a base and print a comment for reviewers.
 
-The work tree counts as it lies here, committed or not, against the commit where it branched off
-the base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, or if the work
-tree has no metrics to compare, else 0.
+Compares the work tree, uncommitted changes included, with the commit where it branched off the
+base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, or if the work tree
+has no metrics to compare, else 0.
 
 examples:
   python -m msabench review
@@ -18,11 +18,11 @@ from pathlib import Path
 from msabench.errors import DataError
 
 SECTION = "Review"  # of the README
-VERSIONS = "runs/review"  # both versions of each changed figure, where no GitHub has them
+VERSIONS = "runs/review"  # both versions of each changed figure, outside GitHub
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("--base", default="main", help="a branch, tag or commit; default: main")
     parser.add_argument("--output", type=Path, help="write the comment to this file, too")
     parser.add_argument(
@@ -39,23 +39,23 @@ def main(options: argparse.Namespace) -> None:
 
     try:
         root = Path(Repo.find_root())
-        found = review.compare(root, options.base)
+        comparison = review.compare(root, options.base)
         if "GITHUB_SERVER_URL" in os.environ and "GITHUB_REPOSITORY" in os.environ:
             repository = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
             head = review.commit_of(root, options.head)
-            links = review.links_on_github(found.figures, repository, found.base, head)
+            links = review.links_on_github(comparison.figures, repository, comparison.base, head)
         else:
             versions = root / VERSIONS
             shutil.rmtree(versions, ignore_errors=True)
             start = options.output.parent if options.output else Path()
-            links = review.write_versions(found.figures, versions, start)
+            links = review.write_versions(comparison.figures, versions, start)
     except DvcException as error:
         raise DataError(str(error)) from error
-    text = review.comment(found, options.base, links)
+    text = review.comment(comparison, options.base, links)
     print(text, end="")
     if options.output:
         _write(options.output, text)
-    if found.stale or not found.models or review.HERE in found.unread:
+    if comparison.stale or not comparison.models or review.HERE in comparison.unread:
         sys.exit(1)
 
 
