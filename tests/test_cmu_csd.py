@@ -197,7 +197,7 @@ BROKEN_FOLDS: dict[str, tuple[str, str, str]] = {
         "'v1' is in train and in valid",
     ),
     "a call": ("f.py", "standard_train_fold=list(open('marker', 'w'))", "malformed node"),
-    "an import": ("f.py", "import os", "line 1: only `name = .*` is understood"),
+    "an import": ("f.py", "import os", "line 1: permitted: `name = .*`"),
     "added to": ("f.py", "standard_train_fold=[]\nstandard_train_fold+=['v1']", "line 2: only"),
     "two names": ("f.py", "standard_train_fold=standard_test_fold=[]", "line 1: only"),
     "no Python": ("f.py", "standard_train_fold=[", "was never closed"),
@@ -280,7 +280,7 @@ def test_a_file_with_nothing_for_a_split_is_no_absent_modality(
     if change == "no row":
         content["v3"] = (features[:0], np.zeros((0, 2)))
     write_csd(folder / NAMES[key], "x", content)
-    words = "valid: nothing lies in any of the 2 labelled segments; are the intervals in seconds"
+    words = "valid: no row is in any of the 2 labelled segments; are the intervals in seconds"
     check_refusal(folder, f"{folder / NAMES[key]}: ", words)
 
 
@@ -297,15 +297,17 @@ def test_settings_that_lead_out_of_the_folder_are_refused(
     folder: Path, key: str, name: str
 ) -> None:
     settings: dict[str, Any] = {key: name}
-    with pytest.raises(DataError, match="is not the plain name of a file in the folder"):
+    with pytest.raises(DataError, match="is not the name of a file in the folder"):
         cmu_csd.read(folder, **settings)
-    with pytest.raises(ParamsError, match=rf"mosei: {key}: '.*' is not the plain name of a file"):
+    with pytest.raises(ParamsError, match=rf"mosei: {key}: '.*' is not the name of a file"):
         sources.check_settings("cmu_csd", settings, "mosei")
 
 
 def test_settings(folder: Path) -> None:
     assert sources.reads_folder("cmu_csd")
-    with pytest.raises(ParamsError, match=r"mosei\.text: .* cmu_csd has: labels, words, audio, vi"):
+    with pytest.raises(
+        ParamsError, match=r"mosei\.text: .* permitted for cmu_csd: labels, words, audio, vi"
+    ):
         read(folder, text="x.csd")
     with pytest.raises(ParamsError, match="mosei: labels: None"):
         read(folder, labels=None)

@@ -24,7 +24,7 @@ from msabench.predictions import Predictions
 from msabench.utterances import Utterances
 from tests import trained_tree
 
-NAMES = list(commands.load_all())
+NAMES = list(commands.load())
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_help_lists_each_command_and_its_first_line(capsys):
     assert stopped.value.code == 0
     shown = " ".join(capsys.readouterr().out.split()).lower()
     assert {"explain", "predict"} <= set(NAMES)
-    for name, command in commands.load_all().items():
+    for name, command in commands.load().items():
         assert f"{name} {command.__doc__.splitlines()[0].rstrip('.').lower()}" in shown
 
 
@@ -85,7 +85,7 @@ def test_the_help_of_a_command_has_examples_that_parse(name, capsys):
     assert examples
     for example in examples:
         options = program._parser().parse_args(shlex.split(example))
-        assert options.main is commands.load_all()[name].main
+        assert options.main is commands.load()[name].main
 
 
 def test_help_needs_no_slow_import():
@@ -179,7 +179,7 @@ def test_a_reader_that_stops_is_no_error():
     """`explain --list | head -1`, with more lines than a pipe holds."""
     code = (
         "from msabench import __main__, commands; from types import SimpleNamespace as S; "
-        "commands.load_all = lambda: {'act': S(__doc__='Act.', SECTION='', arguments=lambda p: None, "
+        "commands.load = lambda: {'act': S(__doc__='Act.', SECTION='', arguments=lambda p: None, "
         "main=lambda o: [print('x' * 1000) for _ in range(1000)])}; __main__.main(['act'])"
     )
     environment = os.environ | {"PYTHONPATH": str(trained_tree.ROOT / "src")}

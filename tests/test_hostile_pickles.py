@@ -497,7 +497,7 @@ STATES = {
 def test_nothing_is_gone_through_over_and_over(tmp_path: Path, name: str) -> None:
     once = RECONSTRUCT + b"q\x00" + ARGUMENTS + b"q\x01" + STATES[name] + b"q\x02"
     file = b"\x80\x04(" + once + b"h\x00h\x01Rh\x02b" * 50_000 + b"t."
-    assert "the same bytes are used over and over" in refused(tmp_path, file)
+    assert "the same bytes are used again and again" in refused(tmp_path, file)
 
 
 MODULUS = (1 << 61) - 1  # of Python's hash of an integer
@@ -594,8 +594,8 @@ def test_wide_elements_of_many_sets_are_counted_together(tmp_path: Path) -> None
         "called with nothing": (b"cbuiltins\nset\n)R", "set is called with unexpected arguments"),
         "named": (b"cbuiltins\nset\n", "the pickle holds builtins.set itself as a value"),
         "grows once referred to": (b"\x8fq\x00h\x00(K\x01\x90", "a set grows after it was"),
-        "grows a dict": (b"}(K\x01\x90", "a dict stands where a set is needed"),
-        "grows a frozenset": (b"(\x91(K\x01\x90", "a frozenset stands where a set is needed"),
+        "grows a dict": (b"}(K\x01\x90", "a dict where a set is needed"),
+        "grows a frozenset": (b"(\x91(K\x01\x90", "a frozenset where a set is needed"),
         "without a mark": (b"K\x01\x91", "no mark is open"),
     }.values(),
 )
@@ -607,7 +607,7 @@ def test_one_list_is_not_made_a_set_over_and_over(tmp_path: Path) -> None:
     listed = b"](" + b"".join(b"M" + struct.pack("<H", i) for i in range(9999)) + b"eq\x00"
     sets = b"cbuiltins\nset\nh\x00\x85R" * 999
     message = refused(tmp_path, b"\x80\x04" + listed + b"(" + sets + b"t.")
-    assert "the same bytes are used over and over" in message
+    assert "the same bytes are used again and again" in message
 
 
 # Arrays and numbers

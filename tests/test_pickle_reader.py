@@ -253,11 +253,11 @@ MALFORMED = {
     "open mark": (b"\x80\x02N(.", "left over"),
     "two values": (b"\x80\x02NN.", "left over"),
     "trailing bytes": (b"\x80\x02N.N", "1 bytes follow"),
-    "memo never written": (b"\x80\x02h\x07.", "place 7 of the memo is read before"),
+    "memo never written": (b"\x80\x02h\x07.", "entry 7 of the memo is read before"),
     "memo written twice": (b"\x80\x02Nq\x00q\x00.", "written twice"),
     "odd dict": (b"\x80\x02}(Nu.", "key without a value"),
     "list as key": (b"\x80\x02}(]Nu.", "dict key of type list"),
-    "append to a tuple": (b"\x80\x02)Na.", "tuple stands where a list"),
+    "append to a tuple": (b"\x80\x02)Na.", "tuple where a list"),
     "list in itself": (b"\x80\x02]q\x00h\x00a.", "contains itself"),
     "list in its element": (b"\x80\x02]q\x00]h\x00aa0.", "contains itself|POP"),
     "dict in itself": (b"\x80\x02}q\x00Nh\x00s.", "contains itself"),
@@ -397,7 +397,7 @@ def test_one_string_cannot_be_copied_over_and_over(tmp_path: Path, code: str) ->
         + b"e."
     )
     tracemalloc.start()
-    with pytest.raises(DataError, match="over and over"):
+    with pytest.raises(DataError, match="again and again"):
         pickle_reader.read(write(tmp_path, content))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

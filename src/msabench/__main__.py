@@ -32,7 +32,7 @@ def _parser() -> program.Parser:
         epilog="`python -m msabench <command> --help` has examples.",
     )
     kinds = parser.add_subparsers(title="commands", metavar="<command>", required=True)
-    for name, command in commands.load_all().items():
+    for name, command in commands.load().items():
         summary, _, rest = command.__doc__.partition("\n")
         one = kinds.add_parser(
             name,

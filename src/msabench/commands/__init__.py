@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-def load_all() -> dict[str, Any]:
+def load() -> dict[str, Any]:
     """Import the commands; by name, sorted."""
     names = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
     return {name: import_module(f"msabench.commands.{name}") for name in names}

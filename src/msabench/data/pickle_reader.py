@@ -1,12 +1,12 @@
 """Read pickled arrays and plain data without running the pickle.
 
-A pickle is a program, and unpickling runs it. This is a machine of our own for the part of the
-language that plain data needs: None, bool, int, float, str, bytes, list, tuple, dict, sets of
-strings and numbers, and NumPy's arrays, scalars and dtypes as Python 3 writes them in protocols 2
-to 5. The constructors of sets and of NumPy are known by name; whatever else a file names or calls
-is refused. Nothing named is ever imported or called, nothing is recursive, and arrays are views of
-the file. Time and memory stay in proportion to the file, and its operations, each of which may make
-an object, are limited in number.
+A pickle is a program, and unpickling runs it. This is an interpreter for the subset that plain data
+needs: None, bool, int, float, str, bytes, list, tuple, dict, sets of strings and numbers, and
+NumPy's arrays, scalars and dtypes as Python 3 writes them in protocols 2 to 5. The constructors of
+sets and of NumPy are recognized by name; any other name or call is refused. Nothing is imported or
+called by name, nothing is recursive, and arrays are views of the file. Time and memory are linear
+in the size of the file, and the number of its operations, each of which may create an object, is
+limited.
 """
 
 import codecs
@@ -26,18 +26,18 @@ import numpy as np
 from msabench.errors import DataError
 
 PROTOCOLS = (2, 3, 4, 5)
-LONG = 1024  # bytes from which a byte string is a view of the file, not a copy
+LONG = 1024  # bytes; a longer byte string is a view of the file, not a copy
 CHUNK = 1 << 18  # bytes decoded at once
-OPERATIONS = 10_000_000  # one of a byte can take a hundred; some 100,000 texts need far fewer
-NAME = 1000  # bytes in which a module's or function's name ends
-WIDE_KEYS = 1000  # keys, elements wider than 64 bits: chosen to collide, they take quadratic time
-AXES = 64  # NumPy's own limit; the product of more would take quadratic time
-EMPTY = 1 << 24  # elements that the other axes of an empty array may ask for
+OPERATIONS = 10_000_000  # one of 1 byte can allocate 100; 100,000 texts need far fewer
+NAME = 1000  # bytes, at most, of the name of a module or function
+WIDE_KEYS = 1000  # keys beyond 64 bits: their hashes can be made to collide (quadratic time)
+AXES = 64  # NumPy's own limit; the product of more takes quadratic time
+EMPTY = 1 << 24  # the most elements in the other axes of an empty array
 
 _ADMITTED = "only NumPy arrays, plain containers, strings and numbers are admitted"
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c8|c16|O8?|[US][0-9]{1,8}")
 _NAMES = {opcode.code: opcode.name for opcode in opcodes}
-_KEYS = (str, bytes, int, float, np.integer, type(None))  # a nested tuple hashes recursively
+_KEYS = (str, bytes, int, float, np.integer, type(None))  # hashing a nested tuple is recursive
 _SETS = {
     f"{module}.{kind.__name__}": kind
     for module in ("builtins", "__builtin__")
@@ -47,12 +47,12 @@ _I4, _U1, _U2, _U4, _U8, _F8 = map(struct.Struct, ("<i", "<B", "<H", "<I", "<Q",
 
 
 def read(path: Path) -> object:
-    """Return what a pickle holds; arrays are read-only views of the mapped file.
+    """Return the content of a pickle; arrays are read-only views of the mapped file.
 
-    Byte strings longer than LONG come as read-only memoryviews, bytearrays as byte strings.
-    The file must not change while what was read is in use: the system kills a process that
-    reads beyond the new end of a mapped file (SIGBUS). Raises DataError naming the byte where a
-    file is truncated, malformed, contains itself, or asks for anything but data.
+    Byte strings longer than LONG become read-only memoryviews, bytearrays byte strings. The file
+    must not change while the result is in use: reading beyond the new end of a mapped file kills
+    the process (SIGBUS). Raises DataError naming the byte where a file is truncated, malformed or
+    recursive, or contains anything but data.
     """
     try:
         with open(path, "rb") as file:
@@ -72,21 +72,21 @@ def read(path: Path) -> object:
 
 @dataclass(frozen=True)
 class _Global:
-    """One of the names in _CONSTRUCTORS; a name only."""
+    """One of the names in _CONSTRUCTORS."""
 
     name: str
 
 
 class _Arguments(tuple):
-    """A tuple with a _Global in it: arguments, never data."""
+    """A tuple that contains a _Global: arguments of a call, never data."""
 
 
 @dataclass
 class _Unbuilt:
-    """An array or dtype that still waits for its state, and the memo's places for it."""
+    """An array or dtype before BUILD gives its state, and its keys in the memo."""
 
     finish: Callable[[Any], object]
-    places: list[int] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
 
 
 class _Machine:
@@ -105,7 +105,7 @@ class _Machine:
         self.decoded: memoryview | None = None
 
     def run(self) -> object:
-        """Run the operations up to STOP and return the one value that is left."""
+        """Run the operations up to STOP and return the value on the stack."""
         if self.view[0] != 0x80 or len(self.view) < 2 or self.view[1] not in PROTOCOLS:
             raise DataError(f"no pickle of protocol {PROTOCOLS[0]} to {PROTOCOLS[-1]}")
         self.position = 2
@@ -169,7 +169,7 @@ class _Machine:
             self.push(str(raw, "utf-8", "surrogatepass"))
 
     def decode(self, raw: memoryview) -> memoryview:
-        """Turn the text that protocol 2 makes of bytes back, in a temporary file, by chunks."""
+        """Decode bytes that protocol 2 wrote as text, in chunks, into a temporary file."""
         if self.decoded is None:
             self.scratch.truncate(len(self.view))  # text is never shorter than its bytes
             access = mmap.ACCESS_READ
@@ -191,7 +191,7 @@ class _Machine:
         self.stack = []
 
     def pop(self, size: int | None) -> list[Any]:
-        """Take the last values off the stack; without a size, all above the last mark."""
+        """Pop the last values of the stack; without a size, all above the last mark."""
         if size is not None:
             return [self.stack.pop() for _ in range(size)][::-1]
         if not self.outer:
@@ -207,12 +207,10 @@ class _Machine:
             self.push(tuple(map(_plain, items)))
 
     def growing(self, kind: type) -> Any:
-        """Return the container on top. It contains itself only if it grows once referred to."""
+        """Return the container on top. A recursive one would grow after a read from the memo."""
         container = self.stack[-1]
         if type(container) is not kind:
-            raise DataError(
-                f"a {type(container).__name__} stands where a {kind.__name__} is needed"
-            )
+            raise DataError(f"a {type(container).__name__} where a {kind.__name__} is needed")
         if id(container) in self.referenced:
             raise DataError(f"a {kind.__name__} grows after it was referred to, or contains itself")
         return container
@@ -244,7 +242,7 @@ class _Machine:
         return target
 
     def check_new(self, value: Any, role: str, target: dict[Any, Any] | set[Any]) -> None:
-        """Refuse a key or element that a container has already, or that is costly to hash."""
+        """Refuse a key or element that occurs twice, or that is costly to hash."""
         kind = type(target).__name__
         if not isinstance(value, _KEYS) or isinstance(value, np.inexact):  # see WIDE_KEYS
             raise DataError(f"refused: a {kind} {role} of type {type(value).__name__}")
@@ -257,18 +255,18 @@ class _Machine:
     # The memo
 
     def put(self, form: struct.Struct | None) -> None:
-        place = len(self.memo) if form is None else self.number(form)
-        if place in self.memo:
-            raise DataError(f"place {place} of the memo is written twice")
-        value = self.memo[place] = self.stack[-1]
+        key = len(self.memo) if form is None else self.number(form)
+        if key in self.memo:
+            raise DataError(f"entry {key} of the memo is written twice")
+        value = self.memo[key] = self.stack[-1]
         if isinstance(value, _Unbuilt):
-            value.places.append(place)
+            value.keys.append(key)
 
     def get(self, form: struct.Struct) -> None:
-        place = self.number(form)
-        if place not in self.memo:
-            raise DataError(f"place {place} of the memo is read before it is written")
-        value = self.memo[place]
+        key = self.number(form)
+        if key not in self.memo:
+            raise DataError(f"entry {key} of the memo is read before it is written")
+        value = self.memo[key]
         if isinstance(value, _Unbuilt):
             raise DataError("an array or dtype is referred to before it is complete")
         if isinstance(value, (list, dict, set)):
@@ -283,7 +281,7 @@ class _Machine:
     def push_stacked_global(self) -> None:
         module, name = self.pop(2)
         if not isinstance(module, str) or not isinstance(name, str):
-            raise DataError("a global is named by something else than two strings")
+            raise DataError("the name of a global is not two strings")
         self.name(module, name)
 
     def name(self, module: str, name: str) -> None:
@@ -316,31 +314,31 @@ class _Machine:
         if result is None:
             raise DataError("refused: an array or dtype with an unexpected state")
         self.push(result)
-        self.memo.update(dict.fromkeys(target.places, result))
+        self.memo.update(dict.fromkeys(target.keys, result))
 
     def consume(self, arguments: tuple) -> None:
-        """Count what calls go through: one long string must not be fetched a million times."""
+        """Bound the bytes that calls process: one long string could be used a million times."""
         sized = (str, bytes, memoryview, list, tuple)
         self.consumed += sum(len(item) for item in arguments if isinstance(item, sized))
         if self.consumed > 4 * len(self.view):
-            raise DataError("refused: the same bytes are used over and over")
+            raise DataError("refused: the same bytes are used again and again")
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that may stand in the result; a name or an incomplete array may not."""
+    """Return a value of the result; raise for a name, arguments or an incomplete array."""
     if isinstance(value, (_Global, _Arguments, _Unbuilt)):
-        what = f"{value.name} itself" if isinstance(value, _Global) else "an incomplete call"
-        raise DataError(f"refused: the pickle holds {what} as a value; {_ADMITTED}")
+        kind = f"{value.name} itself" if isinstance(value, _Global) else "an incomplete call"
+        raise DataError(f"refused: the pickle holds {kind} as a value; {_ADMITTED}")
     return value
 
 
 def _shown(value: object) -> str:
-    """Return a string or number for a message: the beginning, on one line, in ASCII."""
+    """Format a string or number for a message: its beginning, on one line, in ASCII."""
     return ascii(value[:100] if isinstance(value, (str, bytes)) else value)[:120]
 
 
-# NumPy's constructors, as functions of their pickled arguments; None where those are not NumPy's.
-# Patterns look at the type before the value: == of an array goes through all it holds.
+# NumPy's constructors, as functions of their pickled arguments; None for unexpected arguments.
+# Patterns match types before values: == of an array would compare all elements.
 
 
 def _reconstruct(arguments: tuple) -> _Unbuilt | None:
@@ -395,7 +393,7 @@ def _encode(arguments: tuple) -> bytes | memoryview | None:
     match arguments:
         case (str(text), str("latin1")):
             return text.encode("latin-1")
-        case (memoryview() as decoded, str("latin1")):  # push_text was there before
+        case (memoryview() as decoded, str("latin1")):  # decoded by push_text
             return decoded
     return None
 
@@ -409,7 +407,7 @@ def _array(raw: Any, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
     if type(raw) not in kinds:
         raise DataError(f"an array of {dtype} is given as a {type(raw).__name__}")
     if unit == 0:
-        raise DataError(f"an array of {dtype}: no bytes would hold any number of elements")
+        raise DataError(f"an array of {dtype}: elements of no bytes")
     if 0 in _integers(shape) and math.prod(axis or 1 for axis in shape) > EMPTY:
         raise DataError("an empty array has an axis that is too big")
     if len(raw) != math.prod(shape) * unit:
@@ -417,15 +415,15 @@ def _array(raw: Any, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
         raise DataError(f"an array of {dtype} is given {len(raw)} {what}: not what its shape needs")
     if dtype.hasobject:
         if any(isinstance(element, np.ndarray) and element.dtype.hasobject for element in raw):
-            raise DataError("refused: an array of objects in another")  # freeing it is recursive
+            raise DataError("refused: an array of objects in another")  # which is freed recursively
         array = np.empty(len(raw), dtype)
         for i, element in enumerate(raw):
             array[i] = element
-        return array.reshape(shape)  # NumPy lists objects in C order always
+        return array.reshape(shape)  # NumPy pickles objects in C order
     if dtype.kind == "U":
-        points = np.ndarray(len(raw) // 4, np.dtype("u4").newbyteorder(dtype.byteorder), raw)
-        if points.max(initial=0) > 0x10FFFF:
-            raise DataError(f"an array of {dtype} holds a number that is no character")
+        code_points = np.ndarray(len(raw) // 4, np.dtype("u4").newbyteorder(dtype.byteorder), raw)
+        if code_points.max(initial=0) > 0x10FFFF:
+            raise DataError(f"an array of {dtype} holds an invalid code point")
     return np.ndarray(shape, dtype, raw, order=order)
 
 
@@ -439,7 +437,7 @@ def _integers(values: tuple) -> tuple[int, ...]:
 
 _CONSTRUCTORS: dict[str, Callable[[tuple], Any]] = {
     "numpy.ndarray": lambda _: None,  # named as an argument, never called
-    **dict.fromkeys(_SETS, lambda _: None),  # but with a list: see reduce
+    **dict.fromkeys(_SETS, lambda _: None),  # reduce handles a list
     "numpy.dtype": _dtype,
     "_codecs.encode": _encode,
     "__builtin__.bytes": _empty_bytes,

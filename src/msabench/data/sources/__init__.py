@@ -1,8 +1,8 @@
-"""Raw data by kind: one file each, found by import; nothing lists them.
+"""Sources: one file for each format of raw data, discovered by name.
 
-A source has `read(path, **settings)`, which gives the splits train, valid and test; one that makes
-its data has `simulate(**settings)` and `write(path, **settings)` too. The settings that
-params.yaml may give a data set are the keyword-only arguments of `simulate`, or else of `read`.
+A source has `read(path, **settings)`, which returns the splits train, valid and test; one that
+generates its data also has `simulate(**settings)` and `write(path, **settings)`. A data set's
+settings in params.yaml are the keyword-only arguments of `simulate`, or else of `read`.
 A source of data that is a folder binds `FOLDER = True`; one that has a section of its own in the
 README binds `SECTION`, which errors in its data name.
 """
@@ -22,15 +22,15 @@ from msabench.utterances import Utterances
 
 
 def load(source: str) -> Any:
-    """Import the source of that name. Raises ParamsError for a name without a file here."""
+    """Import the source of that name. Raises ParamsError for an unknown one."""
     known = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
     if source not in known:
-        raise ParamsError(f"source: {source!r}; there are: {', '.join(known)}")
+        raise ParamsError(f"source: {source!r}; permitted: {', '.join(known)}")
     return import_module(f"msabench.data.sources.{source}")
 
 
 def makes_data(source: str) -> bool:
-    """Return whether the source makes its data itself, instead of reading a file."""
+    """Return whether the source generates its data, instead of reading a file."""
     return hasattr(load(source), "simulate")
 
 
@@ -52,7 +52,7 @@ def check_settings(source: str, settings: Mapping[str, Any], where: str) -> None
         if key not in accepted.model_fields:
             known = ", ".join(accepted.model_fields) or "none"
             raise ParamsError(
-                f"{where}.{key}: unknown setting (value {value!r}); {source} has: {known}"
+                f"{where}.{key}: unknown setting (value {value!r}); permitted for {source}: {known}"
             )
     try:
         accepted.model_validate(settings)
@@ -61,12 +61,12 @@ def check_settings(source: str, settings: Mapping[str, Any], where: str) -> None
 
 
 def not_finite(source: str, settings: Mapping[str, Any]) -> str:
-    """Return what the source does to values that are not finite: see `_frames.repair`."""
+    """Return how the source treats values that are not finite: see `_frames.repair`."""
     parameter = signature(load(source).read).parameters.get("not_finite")
     return settings.get("not_finite", parameter.default if parameter else "zero")
 
 
 def read(source: str, path: Path, settings: Mapping[str, Any]) -> dict[str, Utterances]:
-    """Read raw data with the source of that name. Raises DataError for what is wrong in it."""
+    """Read raw data with the source of that name. Raises DataError for invalid data."""
     with errors.section(section(source)):
         return load(source).read(path, **settings)

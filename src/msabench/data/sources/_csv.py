@@ -12,7 +12,7 @@ import numpy as np
 from msabench.errors import DataError
 from msabench.utterances import SPLITS, Utterances, suggest_splits
 
-# What begins a file in another encoding of Unicode; that of UTF-32 begins with that of UTF-16.
+# The byte order mark of UTF-32 begins with that of UTF-16.
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -30,14 +30,13 @@ def read(
     unimodal: Mapping[str, str],
     video: str | None = None,
 ) -> dict[str, Utterances]:
-    """Read the three splits; beside the columns named here there must be text and label.
+    """Read the three splits; columns text and label are required besides those named here.
 
-    id: the columns that make the id, joined by $_$. split: the column that tells the splits apart.
-    unimodal: the column of each modality's own labels; they are kept where it is filled in every
-        row of the file.
-    video: the column of each utterance's video, where the ids do not name it; it may be absent,
-        but not empty in a row.
-    Raises DataError naming the line of what is missing, unknown or no number.
+    id: the columns of the id, joined by $_$. split: the column with the name of the split.
+    unimodal: the column of each modality's own labels, kept if every row of the file has a value.
+    video: the optional column of each utterance's video, where the ids do not name it; if present,
+        no row may be empty.
+    Raises DataError naming the line of a value that is missing, unknown or not a number.
     """
     rows: dict[str, list[dict[str, str]]] = {name: [] for name in SPLITS}
     labels: dict[str, list[list[float]]] = {name: [] for name in SPLITS}
@@ -50,13 +49,13 @@ def read(
                 + suggest_splits([name])
             )
         rows[name].append(row)
-        own = [_number(path, line, column, row, optional=True) for column in unimodal.values()]
-        labels[name].append([_number(path, line, "label", row), *own])
+        single = [_number(path, line, column, row, optional=True) for column in unimodal.values()]
+        labels[name].append([_number(path, line, "label", row), *single])
         if video is not None and video in row:
             if not row[video].strip():
                 raise DataError(f"{path}: line {line}: {video} is empty; every row needs a name")
             videos[name].append(row[video].strip())
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, out of every range
+    with np.errstate(over="ignore"):  # overflow gives infinity, which is out of every range
         shape = (-1, 1 + len(unimodal))
         tables = {name: np.array(labels[name], np.float32).reshape(shape) for name in SPLITS}
     filled = ~np.isnan(np.concatenate(list(tables.values()))).any(axis=0)
@@ -75,9 +74,9 @@ def read(
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield each row with the number of the line on which it ends; the columns must be there.
+    """Yield each row with the number of its last line; the columns are required.
 
-    Raises DataError for a file that cannot be read, is no UTF-8 text or no such table.
+    Raises DataError for a file that cannot be read, is not UTF-8 text or not such a table.
     """
     for line, row in each_row(path, columns):
         if isinstance(row, DataError):
@@ -88,7 +87,7 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
 def each_row(
     path: Path, columns: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str] | DataError]]:
-    """Yield what rows_of does, with the error of a row that does not fit the first line."""
+    """Yield as rows_of does, but the error of a row that does not match the header in its place."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(_text_lines(file), strict=True)
@@ -110,7 +109,7 @@ def each_row(
 
 
 def _text_lines(file: Iterable[str]) -> Iterator[str]:
-    """Yield lines; the csv module takes a NUL for text, of which UTF-16 has many."""
+    """Yield lines; raises UnicodeError at a NUL, which the csv module would take for text."""
     for line in file:
         if "\0" in line:
             raise UnicodeError
@@ -118,7 +117,7 @@ def _text_lines(file: Iterable[str]) -> Iterator[str]:
 
 
 def _check_separator(path: Path, names: Sequence[str]) -> None:
-    """Raise DataError where the one name is several, with another separator between them."""
+    """Raise DataError for a header with another separator than the comma."""
     for separator, words in SEPARATORS.items():
         if len(names) == 1 and separator in names[0]:
             raise DataError(
@@ -127,7 +126,7 @@ def _check_separator(path: Path, names: Sequence[str]) -> None:
 
 
 def not_utf8(name: object, content: bytes) -> DataError:
-    """Return the error for content that is no UTF-8 text: line, byte and the likely encoding.
+    """Return the error for content that is not UTF-8 text: line, byte and likely encoding.
 
     name: of the file, for the message.
     """
@@ -147,11 +146,11 @@ def not_utf8(name: object, content: bytes) -> DataError:
 
 
 def _likely_encoding(content: bytes) -> str:
-    """Name the encoding of text that is not quite UTF-8, by a rule of thumb; "" where none fits."""
+    """Guess the encoding of text that is not valid UTF-8; "" for no guess."""
     for mark, name in MARKS.items():
         if content.startswith(mark):
             return name
-    if content.count(0) > len(content) / 4:  # every other byte of what is mostly ASCII
+    if content.count(0) > len(content) / 4:  # every other byte of mostly ASCII text
         return "UTF-16"
     characters = content.decode("utf-8", "replace")
     if len(re.findall(r"[^\0-\x7f\ufffd]", characters)) >= characters.count("\ufffd"):
@@ -160,14 +159,14 @@ def _likely_encoding(content: bytes) -> str:
         if _is_chinese(content, codec):
             return f"{name} or another encoding of East Asia"
     if re.search(rb"[\x81\x8d\x8f\x90\x9d]|[\xc0-\xff]{4}", content):
-        return ""  # of another alphabet, or no text
+        return ""  # another alphabet, or not text
     return "Windows-1252"
 
 
 def _is_chinese(content: bytes, codec: str) -> bool:
-    """Tell whether content can be decoded, to runs that mostly stand between no ASCII letters.
+    """Return whether content can be decoded to runs that are mostly not next to ASCII letters.
 
-    An accented letter and the one after it can be decoded so as well, but stand within a word.
+    An accented letter and its successor can also be decoded so, but within a word.
     """
     try:
         runs = re.findall(r"[A-Za-z]?[^\0-\x7f]+[A-Za-z]?", content.decode(codec))
@@ -180,7 +179,7 @@ def _is_chinese(content: bytes, codec: str) -> bool:
 def _number(
     path: Path, line: int, column: str, row: Mapping[str, str], *, optional: bool = False
 ) -> float:
-    """Return a finite number; NaN for one that is optional and empty, or without a column."""
+    """Return a finite number; NaN for an optional one that is empty or has no column."""
     text = row.get(column, "")
     if optional and not text.strip():
         return math.nan

@@ -1,4 +1,4 @@
-"""What is done to all frames, for training and for use: finite float32, repairs counted."""
+"""Validation and repair of all frames, in training and inference: finite float32."""
 
 import tempfile
 from pathlib import Path
@@ -14,13 +14,10 @@ NotFinite = Literal["zero", "refuse"]
 
 
 class Frames:
-    """The frames of one modality of one split, utterance by utterance; used by `with`.
+    """The frames of one modality of one split, added utterance by utterance; a context manager.
 
-    They go straight to an unnamed temporary file, so that their number is bounded by the disk
-    alone. `repairs` counts over utterances what `repair` counts of each: <modality>_not_finite and
-    <modality>_missing.
-
-    folder: where the temporary file is made. not_finite: see repair.
+    They are written to an unnamed temporary file in the folder, so that only the disk bounds their
+    number. `repairs` sums the counts of `repair`: <modality>_not_finite and <modality>_missing.
     """
 
     def __init__(
@@ -58,17 +55,17 @@ class Frames:
             self.repairs[f"{self.modality}_{kind}"] += count
         try:
             self._file.write(frames.data)
-        except OSError as error:  # a full disk: say where
+        except OSError as error:  # a full disk: name it
             error.filename = str(self.folder)
             raise
         self.lengths.append(len(frames))
 
     def finish(self) -> Ragged:
-        """Return all frames, mapped from the file, which goes when they are no longer used."""
+        """Return all frames, mapped from the file, which is deleted with the last reference."""
         offsets = np.cumsum(self.lengths)
         shape = (int(offsets[-1]), self.width)
         self._file.flush()
-        if shape[0] == 0:  # nothing can be mapped
+        if shape[0] == 0:  # an empty file cannot be mapped
             return Ragged(np.zeros(shape, np.float32), offsets)
         return Ragged(np.memmap(self._file, np.float32, "r", shape=shape), offsets)
 
@@ -76,15 +73,15 @@ class Frames:
 def repair(
     frames: Shaped[np.ndarray, "t d"], not_finite: NotFinite
 ) -> tuple[Float32[np.ndarray, "_ d"], dict[str, int]]:
-    """Return the frames of one utterance, one or more and finite, and what was repaired:
+    """Return the frames of one utterance, at least one and finite, and counts of repairs:
 
     not_finite: values that were NaN, infinite or too large for float32, set to 0
-    missing: 1 where there are no frames, which gives one of zeros, or zeros alone
+    missing: 1 for no frames (returned as one of zeros) or only zeros
 
-    not_finite: what to do with such values: "zero" (Self-MM does so for -inf in audio), or
-    "refuse", which raises DataError naming the first.
+    not_finite: "zero" sets such values to 0 (as Self-MM does for -inf in audio), "refuse" raises
+    DataError naming the first.
     """
-    # What is too large becomes infinite, and is seen as such; a signalling NaN warns too.
+    # Overflow gives infinity, which is found below; a signalling NaN warns too.
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(frames, np.float32)
     if len(values) == 0:
@@ -103,7 +100,7 @@ def repair(
 
 
 def map_frames(file: Path) -> Shaped[np.ndarray, "t d"]:
-    """Map the frames in a .npy file. Raises DataError for what are no numbers, (t, d)."""
+    """Memory-map the frames in a .npy file. Raises DataError unless they are numbers, (t, d)."""
     frames = map_array(file)
     if frames.dtype.kind not in "fiu" or frames.ndim != 2 or frames.shape[1] == 0:
         raise DataError(
@@ -113,14 +110,14 @@ def map_frames(file: Path) -> Shaped[np.ndarray, "t d"]:
 
 
 def map_array(file: Path) -> np.ndarray:
-    """Map the array in a .npy file, so that a size that is a lie takes no memory.
+    """Memory-map the array in a .npy file, so that a false size in it allocates nothing.
 
-    Nothing in it is run: an array of Python's objects is refused. Raises DataError.
+    No code in it is run: an array of Python objects is refused. Raises DataError.
     """
     if not file.is_file():
         raise DataError(f"{file}: {'a folder, no .npy file' if file.is_dir() else 'missing'}")
     try:
-        with np.errstate(over="ignore"):  # the product of a shape that no file has
+        with np.errstate(over="ignore"):  # the product of an impossible shape
             return np.lib.format.open_memmap(file, mode="r")
-    except Exception as error:  # whatever the damage leads NumPy's parser of headers to
+    except Exception as error:  # NumPy's parser raises many types for a damaged header
         raise DataError(f"{file}: no array can be read: {' '.join(str(error).split())}") from None

@@ -1,8 +1,8 @@
 """CMU's computational sequences: the .csd files of the CMU Multimodal SDK, which are HDF5.
 
 A file holds one group, of any name, with data/<video>/features: one row per frame, word or label;
-and data/<video>/intervals: from when to when in the video each row lasts, in seconds. Rows need
-not lie in the order of time (labels of MOSEI do not), and segments may overlap or begin below 0.
+and data/<video>/intervals: start and end of each row in the video, in seconds. Rows need not be in
+temporal order (labels of MOSEI are not), and segments may overlap or start below 0.
 """
 
 import ast
@@ -27,21 +27,21 @@ from msabench.utterances import SPLITS, Utterances, suggest_splits
 
 FOLDER = True
 
-# Sentiment alone, or before six emotions: a file with those alone, (n, 6), is not mistaken for it.
+# Sentiment, alone or before six emotions; a file of the emotions alone, (n, 6), is refused.
 WIDTHS = {"labels": (1, 7), "words": (1,)}
 SILENCE = "sp"
-SHORTEST = 1e-5  # seconds; the SDK drops shorter segments too: CMU gave those it withdrew length 0
+SHORTEST = 1e-5  # seconds, as in the SDK: withdrawn segments have length 0
 LARGEST = 1 << 30  # bytes of one array of a video; an hour of COVAREP has 0.2 GB
-_NOTHING = (
-    "nothing lies in any of the {} labelled segments; are the intervals in seconds, and are these "
-    "the same videos? (a modality that is absent: its file name null in the settings)"
+_NO_ROWS = (
+    "no row is in any of the {} labelled segments; are the intervals in seconds, and the videos "
+    "the same? (for an absent modality, set its file name to null)"
 )
 DAMAGE = (OSError, LookupError, MemoryError, RuntimeError, SyntaxError, TypeError, ValueError)
 
 
 def _plain(name: str | None) -> str | None:
     if name is not None and (name in ("", "..") or name != Path(name).name):
-        raise DataError(f"{name!r} is not the plain name of a file in the folder")
+        raise DataError(f"{name!r} is not the name of a file in the folder")
     return name
 
 
@@ -62,21 +62,20 @@ def read(
     """Read the videos of each fold from the files of a folder, cut into the labelled segments.
 
     labels: the first of its 1 or 7 columns is the sentiment, -3..3. words: "sp" is silence.
-    audio, vision: None where the modality is to be absent.
-    folds: which videos are in which split: JSON, {"train": [...], "valid": [...], "test": [...]},
-        or the SDK's own Python file, whose name ends in .py and which is parsed, never run.
+    audio, vision: None for an absent modality.
+    folds: the videos of each split: JSON, {"train": [...], "valid": [...], "test": [...]}, or the
+        SDK's own Python file, whose name ends in .py and which is parsed, never run.
     not_finite: see Frames.
 
-    A word or frame belongs to a segment if its midpoint lies in [start, end). The id of a segment
-    is video$_$i, where i counts the label rows of the video by their start: their order in the
-    file means nothing. MMSA's clips have the same order, yet often higher numbers, for these count
-    sentences without labels too, of which the files say nothing.
+    A word or frame belongs to a segment if its midpoint is in [start, end). The id of a segment is
+    video$_$i, where i counts the label rows of the video by their start, not by their order in the
+    file. MMSA's clips have the same order, but often higher numbers, which also count sentences
+    without labels.
 
-    Beside those of Frames, repairs counts what is left out: segments of segments_empty (no
-    length) and labels_not_finite; videos_without_labels; videos_without_fold (with train, as they
-    have no split). It counts what stays, with the text "", too: text_missing.
-    Raises DataError naming file and video, and for a file that has nothing for any segment of a
-    split: a modality that is absent has no file.
+    Besides those of Frames, repairs counts what is left out: segments_empty (no length),
+    labels_not_finite, videos_without_labels, and videos_without_fold (in train, as they have no
+    split); and what is kept, with the text "": text_missing.
+    Raises DataError naming file and video, and for a file without a row for any segment of a split.
     """
     names = {"labels": labels, "words": words, "audio": audio, "vision": vision}
     for name in (*names.values(), folds):
@@ -98,7 +97,7 @@ def read(
 
 @contextmanager
 def _named(place: object) -> Iterator[None]:
-    """Name the place in every error, in one line; h5py tells damage by errors of many types."""
+    """Prefix every error with the place, in one line; h5py raises many types for a damaged file."""
     try:
         yield
     except DAMAGE as error:
@@ -107,7 +106,7 @@ def _named(place: object) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Track:
-    """The words or frames of one video, by their midpoints in seconds, which ascend."""
+    """The words or frames of one video, sorted by their midpoints, in seconds."""
 
     features: Shaped[np.ndarray, "n d"]
     midpoints: Float64[np.ndarray, " n"]
@@ -119,7 +118,7 @@ class _Track:
 
 @dataclass(frozen=True)
 class _Sequence:
-    """One .csd file. Nothing but the videos asked for is read, one at a time."""
+    """One .csd file, of which one video at a time is read."""
 
     path: Path
     data: h5py.Group
@@ -128,7 +127,7 @@ class _Sequence:
     is_text: bool
 
     def rows(self, video: str) -> tuple[Shaped[np.ndarray, "n d"], Float64[np.ndarray, "n 2"]]:
-        """Return features and intervals, in seconds; none of a video that the file lacks."""
+        """Return features and intervals, in seconds; no rows for a video that the file lacks."""
         if video not in self.videos:
             return np.empty((0, self.width)), np.empty((0, 2))
         with _named(f"{self.path}: video {video!r}"):
@@ -158,7 +157,7 @@ class _Sequence:
         """Return [start, end, sentiment] of each label row, by start, in seconds."""
         features, intervals = self.rows(video)
         order = np.lexsort((intervals[:, 1], intervals[:, 0]))
-        with np.errstate(over="ignore", invalid="ignore"):  # not finite: seen as such
+        with np.errstate(over="ignore", invalid="ignore"):  # checked later
             sentiment = features[:, :1].astype(np.float64)
         return np.hstack([intervals, sentiment])[order].tolist()
 
@@ -185,10 +184,10 @@ def _names(group: h5py.Group) -> list[str]:
 
 
 def _member(group: h5py.Group, name: str, kind: type) -> Any:
-    """Return a member of the group, which must lie in the same file.
+    """Return a member of the group that is stored in the same file.
 
-    h5py's own ways to ask for it, `in` and get, open the file that a link leads to. So does a path,
-    for which HDF5 takes a name with a slash, even where a damaged file has one.
+    h5py's `in` and `get` would open the target of a link in another file, and so would a name with
+    a slash, which HDF5 takes for a path.
     """
     key = name.encode("utf-8", "surrogateescape")
     if "/" in name or not group.id.links.exists(key):
@@ -202,9 +201,11 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
 
 
 def _array(group: h5py.Group, name: str, width: int | None = None) -> h5py.Dataset:
-    """Return the array (n, width), of which nothing is read yet."""
+    """Return the array (n, width), without reading its values."""
     array = _member(group, name, h5py.Dataset)
-    if array.is_virtual or array.external:  # asked before the shape, which may be elsewhere as well
+    if (
+        array.is_virtual or array.external
+    ):  # before the shape, which may be stored elsewhere as well
         raise DataError(f"{name}: kept in other files: refused")
     if array.ndim != 2 or array.shape[1] < 1 or width not in (None, array.shape[1]):
         raise DataError(f"{name}: shape {array.shape}; needed: (n, {width or 'at least 1'})")
@@ -216,8 +217,7 @@ def _array(group: h5py.Group, name: str, width: int | None = None) -> h5py.Datas
 def _values(array: h5py.Dataset, is_text: bool = False) -> Shaped[np.ndarray, "n d"]:
     """Read numbers, or text as str.
 
-    Strings of variable length are refused: where the heap that holds them is damaged, HDF5 can
-    read without end.
+    Strings of variable length are refused: HDF5 may read a damaged heap of them endlessly.
     """
     if array.dtype.kind not in ("S" if is_text else "fiu"):
         needed = "strings of a fixed length" if is_text else "numbers"
@@ -233,7 +233,7 @@ def _split(
     not_finite: NotFinite,
 ) -> Utterances:
     ids, texts, labels = [], [], []
-    inside: Counter[str] = Counter()  # words and frames of the segments
+    rows_used: Counter[str] = Counter()  # words and frames in segments
     kinds = ("segments_empty", "labels_not_finite", "text_missing", "videos_without_labels")
     repairs = dict.fromkeys(kinds, 0)
     with ExitStack() as stack:
@@ -259,18 +259,18 @@ def _split(
                 ids.append(f"{video}$_${i}")
                 labels.append(label)
                 rows = {key: track.cut(start, end) for key, track in tracks.items()}
-                inside.update({key: len(part) for key, part in rows.items()})
+                rows_used.update({key: len(part) for key, part in rows.items()})
                 texts.append(_text(rows["words"]))
                 for modality in frames:
                     frames[modality].add(ids[-1], rows[modality])
         for key in ("words", *frames):
-            if ids and not inside[key]:
-                raise DataError(f"{files[key].path}: {split}: {_NOTHING.format(len(ids))}")
+            if ids and not rows_used[key]:
+                raise DataError(f"{files[key].path}: {split}: {_NO_ROWS.format(len(ids))}")
         sequences = {modality: each.finish() for modality, each in frames.items()}
     repairs["text_missing"] = texts.count("")
     for each in frames.values():
         repairs |= each.repairs
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, for check to refuse
+    with np.errstate(over="ignore"):  # overflow gives infinity, which check refuses
         sentiment = np.array(labels, np.float64).astype(np.float32)
     return Utterances(ids, texts, sentiment, sequences, repairs=repairs)
 
@@ -287,25 +287,25 @@ def _folds(path: Path) -> dict[str, list[str]]:
             text = content.decode()
         except UnicodeDecodeError:
             raise not_utf8("folds", content) from None
-        found = _assigned(text) if path.suffix == ".py" else json.loads(text)
-        if not isinstance(found, dict) or set(found) != set(SPLITS):
-            names = list(found) if isinstance(found, dict) else []
-            folds = ", ".join(map(repr, names)) or ("none" if found == {} else type(found).__name__)
+        folds = _parse_folds(text) if path.suffix == ".py" else json.loads(text)
+        if not isinstance(folds, dict) or set(folds) != set(SPLITS):
+            names = list(folds) if isinstance(folds, dict) else []
+            given = ", ".join(map(repr, names)) or ("none" if folds == {} else type(folds).__name__)
             needed = f"{', '.join(SPLITS)}{suggest_splits(names)}"
-            raise DataError(f"folds: {folds}; needed: {needed}")
+            raise DataError(f"folds: {given}; needed: {needed}")
         split_of: dict[str, str] = {}
         for split in SPLITS:
-            videos = found[split]
+            videos = folds[split]
             if not isinstance(videos, list) or not all(isinstance(video, str) for video in videos):
                 raise DataError(f"{split}: not a list of video ids")
             for video in videos:
-                video.encode()  # half a character (a lone surrogate) could not be saved
+                video.encode()  # a lone surrogate could not be saved
                 if split_of.setdefault(video, split) != split:
                     raise DataError(f"video {video!r} is in {split_of[video]} and in {split}")
     return {split: [video for video in split_of if split_of[video] == split] for split in SPLITS}
 
 
-def _assigned(text: str) -> dict[str, Any]:
+def _parse_folds(text: str) -> dict[str, Any]:
     """Return the lists of the SDK's Python file, standard_<split>_fold = [...], by split."""
     lists = {}
     for statement in ast.parse(text).body:
@@ -314,5 +314,5 @@ def _assigned(text: str) -> dict[str, Any]:
                 split = name.removeprefix("standard_").removesuffix("_fold")
                 lists[split] = ast.literal_eval(value)
             case _:
-                raise DataError(f"line {statement.lineno}: only `name = [...]` is understood")
+                raise DataError(f"line {statement.lineno}: permitted: `name = [...]`")
     return lists

@@ -1,4 +1,4 @@
-"""A plain folder: somebody's own recordings, as one csv and one array of frames per clip or split.
+"""A plain folder of own recordings: one csv, and one array of frames per clip or per split.
 
 utterances.csv, UTF-8, has one row per utterance and the columns
 
@@ -7,20 +7,20 @@ utterances.csv, UTF-8, has one row per utterance and the columns
     split    train, valid or test
     text     the transcript
     label    a finite number
-    video    optional: the recording that the utterance was cut from, whatever its id; in no row
-             empty. The clips of one recording depend on each other, of whatever split they are
+    video    optional: the recording that the utterance was cut from, whatever its id; no row may
+             be empty. The clips of one recording depend on each other, in all splits
     label_text, label_audio, label_vision    optional: the true label of each modality alone
 
 The frames of audio, and likewise of vision, are either one file per utterance
 
     audio/<id>.npy               (frames, features); ids of letters, digits and _ $ . + - alone
 
-or one pair of files per split, with the frames of its utterances end to end in the csv's order
+or a pair of files per split, with the frames of its utterances concatenated in the csv's order
 
     audio.<split>.npy            (all frames, features)
     audio.<split>.lengths.npy    (utterances,) whole numbers, 1 or more
 
-A modality with neither folder nor files is absent; what is there must hold frames of every split.
+A modality with neither folder nor files is absent; a present one needs frames in every split.
 """
 
 import re
@@ -53,13 +53,13 @@ Arrays = Iterator[Shaped[np.ndarray, "_ d"]]
 def read(path: Path, *, not_finite: NotFinite = "zero") -> dict[str, Utterances]:
     """Read the three splits.
 
-    not_finite: see Frames, which counts as missing an utterance without a file of its own, too:
-    a clip without a visible face is usual. A misspelt name is not, and does not pass for such a
-    clip, because a file of no utterance is an error. So is a folder without files, and a split
-    without any frame: nothing came out of an extraction. No folder tells that there was none.
+    not_finite: see Frames, which also counts as missing an utterance without a file of its own,
+    such as a clip without a visible face. A file of no utterance is an error, so that a misspelt
+    name does not pass for such a clip; so is a folder without files and a split without any frame,
+    the signs of a failed extraction.
 
-    A file may be a link to one elsewhere. The folders audio and vision may not: a hash of the data
-    does not follow them, so that it would not tell of other frames.
+    A file may be a symbolic link. The folders audio and vision may not: the hash of the data does
+    not follow them, so that changed frames would go unnoticed.
     Raises DataError naming file, and line or utterance.
     """
     splits = _csv.read(path / TABLE, id=["id"], split="split", unimodal=UNIMODAL, video="video")
@@ -126,14 +126,14 @@ def _arrays(path: Path, modality: str, ids: Ids) -> dict[str, Arrays]:
 
 
 def _visible(files: Iterable[Path]) -> list[Path]:
-    """Return all but what a Finder leaves behind."""
+    """Return the files that are not hidden (macOS leaves such), sorted."""
     return sorted(file for file in files if not file.name.startswith("."))
 
 
 def _check_files(folder: Path, files: list[Path]) -> None:
-    """Raise DataError for what is no file of frames, and where there is none."""
+    """Raise DataError for a file that is not one of frames, and for no file."""
     if not files:
-        raise DataError(f"{folder}: {_nothing('file', folder.name)}")
+        raise DataError(f"{folder}: {_missing('file', folder.name)}")
     belong = f"the frames of an utterance belong in {folder.name}/<id>.npy"
     for file in files:
         if file.is_dir():
@@ -142,8 +142,8 @@ def _check_files(folder: Path, files: list[Path]) -> None:
             raise DataError(f"{file}: not an .npy file; {belong}, an array (frames, features)")
 
 
-def _nothing(what: str, modality: str) -> str:
-    """Say that a modality has no files or frames: who makes the place for them means them."""
+def _missing(what: str, modality: str) -> str:
+    """Return the message for a modality whose folder or files exist, but without content."""
     return f"no {what}; remove all files and folders of {modality} if the data have none"
 
 
@@ -166,7 +166,7 @@ def _one_file_each(folder: Path, ids: Ids, files: list[Path]) -> dict[str, Array
         present = [folder / f"{id}.npy" for id in own if f"{id}.npy" in names]
         if not any(len(_frames(file)) for file in present):
             what = f"{'frame' if present else 'file'} of any utterance of {split}"
-            raise DataError(f"{folder}: {_nothing(what, folder.name)}")
+            raise DataError(f"{folder}: {_missing(what, folder.name)}")
     width = _frames(folder / min(names)).shape[1]
 
     def arrays(own: list[str]) -> Arrays:
@@ -184,7 +184,7 @@ def _one_pair_per_split(path: Path, modality: str, ids: Ids) -> dict[str, Arrays
         values = _frames(file, width)
         width = values.shape[1]
         if not len(values):
-            raise DataError(f"{file}: {_nothing('frame', modality)}")
+            raise DataError(f"{file}: {_missing('frame', modality)}")
         lengths_file = file.with_suffix(".lengths.npy")
         lengths = _lengths(lengths_file, own)
         if sum(lengths) != len(values):
@@ -201,7 +201,7 @@ def _frames(file: Path, width: int | None = None) -> Shaped[np.ndarray, "t d"]:
 
 
 def _lengths(file: Path, ids: list[str]) -> list[int]:
-    """Return the number of frames of each utterance, as Python's integers: no sum overflows."""
+    """Return the number of frames of each utterance, as Python integers: no sum overflows."""
     lengths = map_array(file)
     if lengths.dtype.kind not in "iu" or lengths.shape != (len(ids),):
         raise DataError(
@@ -217,7 +217,7 @@ def _lengths(file: Path, ids: list[str]) -> list[int]:
 def _add(
     utterances: Utterances, modality: str, arrays: Arrays, folder: Path, not_finite: NotFinite
 ) -> Utterances:
-    """Return the utterances with one modality more. folder: of the temporary file."""
+    """Return the utterances with one more modality. folder: of the temporary file."""
     first = next(arrays)
     with Frames(modality, first.shape[1], folder, not_finite=not_finite) as frames:
         for id, array in zip(utterances.ids, chain([first], arrays), strict=True):

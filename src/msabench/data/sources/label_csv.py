@@ -9,9 +9,5 @@ UNIMODAL = {"text": "label_T", "audio": "label_A", "vision": "label_V"}
 
 
 def read(path: Path) -> dict[str, Utterances]:
-    """Read the three splits, told apart by the column mode.
-
-    Unimodal labels are kept where their column is filled in every row of the file.
-    Raises DataError naming the line of what is missing, unknown or no number.
-    """
+    """Read the three splits, which the column mode names; see `_csv.read`."""
     return _csv.read(path, id=["video_id", "clip_id"], split="mode", unimodal=UNIMODAL)

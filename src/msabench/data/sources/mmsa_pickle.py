@@ -19,7 +19,7 @@ from msabench.utterances import SPLITS, Ragged, Utterances, check_ids, suggest_s
 
 FRAMES = ("audio", "vision")
 UNIMODAL = {"text": "T", "audio": "A", "vision": "V"}
-CHUNK = 1 << 22  # values copied at once of an array that does not lie row by row in the file
+CHUNK = 1 << 22  # values copied at once of an array that is not in C order
 
 LengthRule = Literal["repair", "file", "padding"]
 
@@ -32,24 +32,23 @@ def read(
     lengths: LengthRule = "repair",
     not_finite: NotFinite = "zero",
 ) -> dict[str, Utterances]:
-    """Read the three splits, cut to their real frames, as float32.
+    """Read the three splits as float32, without padding.
 
-    aligned: all modalities have one step per word piece; the mask in text_bert tells how many
-        are real. Otherwise <modality>_lengths of the file tell, if it has them.
-    padding: the side on which frames are padded with zeros. Nothing in a file says it: "auto"
-        takes, for each modality of the file, the side on which more utterances are zero beyond
-        their length; where that does not tell, the side on which more of the zeros lie.
-    lengths: what happens to a length that contradicts the padding. "repair" lets it reach to the
-        outermost frame that is not zero, where it ends before or is impossible; zeros within it
-        are a face or voice not found, and stay. "file" believes it, or refuses it where it is
-        impossible. "padding" always takes that outermost frame for the end, as must be done for a
-        file without lengths. A value that is not finite counts as a zero here.
+    aligned: all modalities have one step per word piece, and the mask in text_bert gives their
+        lengths. Otherwise <modality>_lengths of the file give them, if it has them.
+    padding: the side on which frames are padded with zeros, which no file states. "auto" selects,
+        for each modality of the file, the side on which more utterances are zero beyond their
+        length, and at a tie the side with more zeros.
+    lengths: treatment of a length that contradicts the padding. "repair" extends one that is too
+        short or impossible to the outermost nonzero frame; zeros within it (no face or voice was
+        detected) stay. "file" uses it, and refuses an impossible one. "padding" always uses the
+        outermost nonzero frame, as for a file without lengths. Values that are not finite count as
+        zeros here.
     not_finite: see Frames.
 
     A modality that the file lacks is absent. So are unimodal labels that are missing or all zero,
-    as MOSEI has them. Beside those of Frames, repairs counts the utterances of
-    <modality>_lengths, repaired, and <modality>_front, padded at the front.
-    Raises DataError naming split and key.
+    as in MOSEI. Besides those of Frames, repairs counts the utterances of <modality>_lengths,
+    repaired, and <modality>_front, padded at the front. Raises DataError naming split and key.
     """
     content = pickle_reader.read(path)
     if not isinstance(content, dict):
@@ -59,10 +58,10 @@ def read(
         names = _names(content) + suggest_splits(list(content)[:10])
         raise DataError(f"{path}: no dict of {', '.join(missing)}; found: {names}")
     splits = {name: _Split(path, name, content[name]) for name in SPLITS}
-    found = {name: _without_frames(split) for name, split in splits.items()}
+    utterances = {name: _without_frames(split) for name, split in splits.items()}
     for modality in FRAMES:
         padded = {
-            name: _Padded.of(split, modality, found[name].ids, aligned, lengths)
+            name: _Padded.of(split, modality, utterances[name].ids, aligned, lengths)
             for name, split in splits.items()
             if split.content.get(modality) is not None
         }
@@ -70,17 +69,17 @@ def read(
         for name, part in padded.items():
             with Frames(modality, part.width, path.parent, not_finite=not_finite) as frames:
                 repairs = part.cut(front, lengths, frames)
-                found[name] = replace(
-                    found[name],
-                    sequences={**found[name].sequences, modality: frames.finish()},
-                    repairs={**found[name].repairs, **frames.repairs, **repairs},
+                utterances[name] = replace(
+                    utterances[name],
+                    sequences={**utterances[name].sequences, modality: frames.finish()},
+                    repairs={**utterances[name].repairs, **frames.repairs, **repairs},
                 )
-    return found
+    return utterances
 
 
 @dataclass(frozen=True)
 class _Split:
-    """What the file holds of one split, and the checks of its types and shapes."""
+    """The content of one split in the file, with checks of types and shapes."""
 
     path: Path
     name: str
@@ -96,7 +95,7 @@ class _Split:
         return value
 
     def column(self, key: str, n: int | None) -> list:
-        """Return one value per utterance as a list, whatever kind of sequence it is."""
+        """Return one value per utterance as a list, from any type of sequence."""
         value = self.get(key)
         if isinstance(value, np.ndarray) and value.ndim == 1:
             value = value.tolist()
@@ -112,11 +111,11 @@ class _Split:
             if not isinstance(value, str):
                 raise self.error(key, f"value {i} is a {type(value).__name__}; expected text")
             if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                raise self.error(key, f"value {i} holds half a character (a lone surrogate)")
+                raise self.error(key, f"value {i} holds a lone surrogate (half a character)")
         return [str(value) for value in values]
 
     def numbers(self, key: str, n: int) -> Float[np.ndarray, " n"]:
-        """Return float64; None, where a list holds it, becomes NaN."""
+        """Return float64; None becomes NaN."""
         values = self.column(key, n)
         for i, value in enumerate(values):
             if value is not None and not isinstance(value, (int, float, np.integer, np.floating)):
@@ -131,7 +130,7 @@ class _Split:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != 3:
             raise self.error(key, f"{_kind(value)}; expected an array of numbers with three axes")
         if len(value) != n or 0 in value.shape[1:]:
-            raise self.error(key, f"shape {value.shape}; expected {n} along the first axis, no 0")
+            raise self.error(key, f"shape {value.shape}; expected ({n}, t, d), t and d at least 1")
         return value
 
 
@@ -154,7 +153,7 @@ def _without_frames(split: _Split) -> Utterances:
 
 
 def _unimodal_labels(split: _Split, key: str, n: int) -> Float32[np.ndarray, " n"] | None:
-    """Return unimodal labels, or None for dummies: missing, or nothing but NaN, None and 0."""
+    """Return unimodal labels, or None where they are missing or all NaN, None or 0."""
     if split.content.get(key) is None:
         return None
     labels = _float32(split.numbers(key, n))
@@ -162,17 +161,17 @@ def _unimodal_labels(split: _Split, key: str, n: int) -> Float32[np.ndarray, " n
 
 
 def _given_tokens(split: _Split, n: int) -> Ragged | None:
-    """Return the token ids in text_bert, or None where they are missing or none."""
+    """Return the token ids in text_bert, or None where they are missing or invalid."""
     if split.content.get("text_bert") is None:
         return None
     tokens = _word_pieces(split, n)
     real = tokens[:, 1] == 1
     if not real.any():
         return None
-    real[~real.any(axis=1), 0] = True  # not even [CLS]: no encoder's tokens, and seen as such
+    real[~real.any(axis=1), 0] = True  # not even [CLS]: at least one token each
     with np.errstate(invalid="ignore"):
-        ids = tokens[:, 0][real].astype(np.float64)  # half precision knows no 2**31
-        whole = (ids >= 0) & (ids < 2**31) & (ids % 1 == 0)  # false for what is not finite
+        ids = tokens[:, 0][real].astype(np.float64)  # float16 cannot represent 2**31
+        whole = (ids >= 0) & (ids < 2**31) & (ids % 1 == 0)  # false for NaN and infinity
     if not whole.all():
         return None
     return Ragged(ids.astype(np.int32), np.concatenate([[0], np.cumsum(real.sum(axis=1))]))
@@ -187,26 +186,26 @@ def _word_pieces(split: _Split, n: int) -> Shaped[np.ndarray, "n 3 pieces"]:
 
 
 def _rows(padded: Shaped[np.ndarray, "n t d"]) -> Iterator[Shaped[np.ndarray, "t d"]]:
-    """Yield the frames of each utterance, contiguous: an array in Fortran order is copied so."""
+    """Yield the frames of each utterance in C order; Fortran order is copied in chunks."""
     step = max(1, CHUNK // (padded.shape[1] * padded.shape[2]))
     for start in range(0, len(padded), step):
         yield from np.ascontiguousarray(padded[start : start + step])
 
 
 def _needed(padded: Shaped[np.ndarray, "n t d"]) -> Integer[np.ndarray, "n 2"]:
-    """Count the frames up to the last that is not zero, and those from the first such one on."""
-    found = np.zeros((len(padded), 2), np.int64)
-    for counts, frames in zip(found, _rows(padded), strict=True):
+    """Return the lengths up to the last nonzero frame, and from the first nonzero frame on."""
+    needed = np.zeros((len(padded), 2), np.int64)
+    for counts, frames in zip(needed, _rows(padded), strict=True):
         real = ((frames != 0) & np.isfinite(frames)).any(axis=1)
         if real.any():
             counts[:] = len(real) - real[::-1].argmax(), len(real) - real.argmax()
-    return found
+    return needed
 
 
 def _declared(
     split: _Split, modality: str, ids: list[str], steps: int, aligned: bool, rule: LengthRule
 ) -> Integer[np.ndarray, " n"] | None:
-    """Return the lengths that the file gives, 0 for an impossible one; None where none count.
+    """Return the lengths in the file, 0 for an impossible one; None if they are not used.
 
     Raises DataError for an impossible one that the rule does not repair.
     """
@@ -219,7 +218,7 @@ def _declared(
     else:
         given = split.numbers(key, len(ids))
     with np.errstate(invalid="ignore"):
-        whole = given % 1 == 0  # false for NaN and infinity as well
+        whole = given % 1 == 0  # false for NaN and infinity
     possible = whole & (given >= 1) & (given <= steps)
     wrong = ~(possible if rule == "file" else whole)
     if wrong.any():
@@ -231,10 +230,10 @@ def _declared(
 
 @dataclass(frozen=True)
 class _Padded:
-    """One modality of one split, and what tells how many of its frames are real.
+    """One modality of one split, with the evidence for its lengths.
 
-    declared: by the file, 0 where impossible. needed: for all frames that are not zero, where the
-    padding is at the end, and where it is in front.
+    declared: lengths in the file, 0 where impossible. needed: lengths that contain all nonzero
+    frames, for padding at the end and in front.
     """
 
     modality: str
@@ -256,16 +255,16 @@ class _Padded:
         return self.array.shape[2]
 
     def sides(self) -> Integer[np.ndarray, "2 2"]:
-        """Count what speaks for padding at the end and in front: fitting lengths, then zeros."""
+        """Count the evidence for padding at the end and in front: consistent lengths, zeros."""
         steps = self.array.shape[1]
-        fitting = np.zeros(2, np.int64)
+        consistent = np.zeros(2, np.int64)
         if self.declared is not None:
             short = (self.declared > 0) & (self.declared < steps)
-            fitting = (self.needed[short] <= self.declared[short, None]).sum(axis=0)
-        return np.stack([fitting, (steps - self.needed).sum(axis=0)])
+            consistent = (self.needed[short] <= self.declared[short, None]).sum(axis=0)
+        return np.stack([consistent, (steps - self.needed).sum(axis=0)])
 
     def cut(self, front: bool, rule: LengthRule, frames: Frames) -> dict[str, int]:
-        """Add the real frames alone; return what was repaired."""
+        """Add the frames without padding; return the counts of repairs."""
         real = needed = np.maximum(self.needed[:, int(front)], 1)
         repaired = 0
         if self.declared is not None:
@@ -280,14 +279,14 @@ class _Padded:
 
 
 def _padded_in_front(parts: Iterable[_Padded]) -> bool:
-    """Say on which side the padding is; were it the other, no frame would be lost all the same."""
-    fitting, zeros = sum((part.sides() for part in parts), np.zeros((2, 2), np.int64))
-    end, front = zeros if fitting[0] == fitting[1] else fitting
+    """Return whether the padding is in front; a wrong answer keeps padding, but loses no frame."""
+    consistent, zeros = sum((part.sides() for part in parts), np.zeros((2, 2), np.int64))
+    end, front = zeros if consistent[0] == consistent[1] else consistent
     return bool(front > end)
 
 
 def _float32(values: Shaped[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:
-    # What is too large becomes infinite, and is seen as such; a signalling NaN warns too.
+    # Overflow gives infinity, which is checked later; a signalling NaN warns too.
     with np.errstate(over="ignore", invalid="ignore"):
         return values.astype(np.float32)
 
