@@ -278,7 +278,7 @@ def test_a_server_without_ranges_is_asked_for_all(tree, server):
 @over_http
 def test_cut_too_often_says_run_again_which_goes_on(tree, server):
     server.cuts = [300_000] + [0] * (2 * download.TRIES - 1)
-    assert "; run again to go on, or get " in tree.fail()
+    assert "; run again to resume, or get " in tree.fail()
     tree.succeed()
     assert server.starts[-1] >= 300_000
 
@@ -318,7 +318,7 @@ def test_another_hash_is_removed_and_fetched_anew(tree, server):
     server.content, server.etag = CONTENT[:-1] + b"?", HASH
     message = tree.fail()
     assert f"expected {HASH}" in message
-    assert "; it is removed: run again to fetch it anew, or get" in message
+    assert "; it is removed: run again to download it again, or get" in message
     assert not tree.parts()
     server.content = CONTENT
     tree.succeed()
@@ -357,14 +357,14 @@ def test_always_busy(tree, server):
     server.statuses = [503] * download.TRIES
     message = tree.fail()
     assert "503" in message
-    assert "; run again to go on, or get " in message
+    assert "; run again to resume, or get " in message
     assert len(server.requests) == download.TRIES
 
 
 def test_no_server(tree, server):
     server.shutdown()
     server.server_close()
-    assert "; run again to go on, or get " in tree.fail()
+    assert "; run again to resume, or get " in tree.fail()
 
 
 @over_hub

@@ -1,4 +1,4 @@
-"""Raw data: find or fetch what a data set is made of, verify it, link it into the tree."""
+"""Raw data: locate or download the files of a data set, verify them, link them into the tree."""
 
 import errno
 import io
@@ -22,20 +22,19 @@ from msabench.params import Dataset
 Result = TypeVar("Result")
 
 TRIES = 5
-# Seconds: before the second try, doubled before each further one; and without a byte from a server.
-WAIT = 2.0
-TIMEOUT = 60.0
+WAIT = 2.0  # seconds before the second try, doubled before each further one
+TIMEOUT = 60.0  # seconds without a byte from the server
 
 
 def obtain(name: str, dataset: Dataset, *, file: str, sha256: str, folder: bool = False) -> Path:
-    """Return the verified raw data: where the user keeps them, or else fetched from the url.
+    """Return the path of the verified raw data: the user's copy, else downloaded from the url.
 
-    folder: the data are a folder. Raises DataError saying what is wrong and what to do.
+    folder: the data are a folder. Raises DataError with the problem and its solution.
     """
-    kept = locate(name, dataset, file, folder=folder)
-    if kept is not None:
-        verify(kept, sha256)
-        return kept
+    path = locate(name, dataset, file, folder=folder)
+    if path is not None:
+        verify(path, sha256)
+        return path
     by_hand = (
         f"get {file}"
         + (f" from {dataset.by_hand}" if dataset.by_hand else "")
@@ -43,68 +42,68 @@ def obtain(name: str, dataset: Dataset, *, file: str, sha256: str, folder: bool 
         + (f" or environment variable {dataset.path_variable}" if dataset.path_variable else "")
     )
     if folder or not dataset.url:
-        found = "no path (a folder is not fetched)" if folder else "neither path nor url"
-        raise DataError(f"datasets.{name}: {found}; {by_hand}")
+        problem = "no path (a folder is not downloaded)" if folder else "neither path nor url"
+        raise DataError(f"datasets.{name}: {problem}; {by_hand}")
     try:
         return fetch(dataset.url, file, sha256)
     except ParamsError:
         raise
     except DataError as error:
         raise DataError(f"{error}, or {by_hand}") from error
-    except Exception as error:  # each of fsspec's backends has errors of its own
-        again = "run again to go on, or " if _may_pass(error) else ""
-        raise DataError(f"{dataset.url}: {_reason(error)}; {again}{by_hand}") from error
+    except Exception as error:  # fsspec's backends raise many types
+        retry = "run again to resume, or " if _is_transient(error) else ""
+        raise DataError(f"{dataset.url}: {_reason(error)}; {retry}{by_hand}") from error
 
 
 def locate(name: str, dataset: Dataset, file: str, *, folder: bool = False) -> Path | None:
-    """Return where the user keeps the data: by path, environment variable, or url of a local file.
+    """Return the user's copy of the data: by path, environment variable, or url of a local file.
 
-    A folder stands for the file of that name in it, unless the data are a folder. Raises DataError
-    where the place is relative or nothing is there.
+    A given folder means the file of that name in it, unless the data are a folder. Raises DataError
+    for a relative path and for one that does not exist.
     """
     variable, url = dataset.path_variable or "", (dataset.url or "").removeprefix("file://")
-    places = {
+    settings = {
         f"datasets.{name}.path": dataset.path,
         f"environment variable {variable}": os.environ.get(variable),
         f"datasets.{name}.url": None if "://" in url else url,
     }
-    for place, path in places.items():
-        if not path:
+    for setting, text in settings.items():
+        if not text:
             continue
-        found = Path(path)
-        if not found.is_absolute():
-            raise DataError(f"{place}: {path!r} is relative; it must be absolute")
-        if found.is_dir() and not folder:
-            found /= file
-        if not (found.is_dir() if folder else found.is_file()):
-            raise DataError(f"{place}: no {'folder' if folder else 'file'} at {found}")
-        return found
+        path = Path(text)
+        if not path.is_absolute():
+            raise DataError(f"{setting}: {text!r} is relative; it must be absolute")
+        if path.is_dir() and not folder:
+            path /= file
+        if not (path.is_dir() if folder else path.is_file()):
+            raise DataError(f"{setting}: no {'folder' if folder else 'file'} at {path}")
+        return path
     return None
 
 
 def verify(path: Path, sha256: str) -> None:
-    """Raise DataError where the file or folder is not the one that the hash names.
+    """Raise DataError where the SHA-256 of the file or folder is another.
 
-    Nor may a folder without files lie in a folder: no hash and no link tells of it, and whoever
-    made it means it to hold something.
+    A folder may contain no empty folder: neither hash nor links would show it, and its files are
+    probably missing.
     """
     for folder in sorted(path.glob("[!.]*/")):
         if not hashes.files_in(folder):
             raise DataError(
                 f"{folder}: no file; remove the folder if the data have none of its kind"
             )
-    found = hashes.of_data(path)
-    if found != sha256:
+    digest = hashes.of_data(path)
+    if digest != sha256:
         raise DataError(
-            f"{path}: SHA-256 {found}; expected {sha256}: damaged, incomplete or another version; "
-            "get it anew, or if it is the one you mean, give its own sha256 in params.yaml"
+            f"{path}: SHA-256 {digest}; expected {sha256}: damaged, incomplete or another version; "
+            "get it again, or if it is the intended one, set its sha256 in params.yaml"
         )
 
 
 def link(source: Path, target: Path) -> None:
-    """Make a file, or each file of a folder, appear under the target without a second copy.
+    """Link a file, or each file of a folder, to the target folder.
 
-    DVC sees an empty folder in a link to a folder, so that there are links to files only.
+    Only files are linked: DVC sees a link to a folder as an empty folder.
     """
     for file in hashes.files_in(source) if source.is_dir() else [source]:
         linked = target / file.relative_to(source)
@@ -113,7 +112,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def fetch(url: str, file: str, sha256: str) -> Path:
-    """Return the file at the url, verified, from a cache where an earlier run left it there."""
+    """Return the file at the url, verified; downloads are cached."""
     if url.startswith("hf://"):
         return _fetch_from_hub(url, sha256)
     default = Path(platformdirs.user_cache_dir("msabench"))
@@ -124,17 +123,17 @@ def fetch(url: str, file: str, sha256: str) -> Path:
 
 
 def _cache(text: str) -> Path:
-    path = Path(text)  # absolute, as queued runs work elsewhere, and would fetch it again
+    path = Path(text)  # absolute: queued runs have another working directory
     if not path.is_absolute() or (path.exists() and not path.is_dir()):
         raise ValueError(text)
     return path
 
 
 def _fetch_from_hub(url: str, sha256: str) -> Path:
-    """Fetch hf://datasets/<owner>/<name>[@revision]/<file> into the hub's own cache.
+    """Download hf://datasets/<owner>/<name>[@revision]/<file> into the hub's own cache.
 
-    hf_hub_download alone would start from 0 again after a run that was killed: here it only
-    enters into its cache the blob that lies complete at its place.
+    hf_hub_download alone would restart from 0 after a killed run: here it only registers the blob,
+    which is already complete in its cache.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -165,9 +164,9 @@ def _fetch_from_hub(url: str, sha256: str) -> Path:
 
 
 def _complete(target: Path, url: str, headers: dict[str, str], sha256: str) -> None:
-    """Make the file at the url appear as the target, whole and verified, or not at all.
+    """Download the file at the url to the target atomically, verified.
 
-    What came before an interruption stays beside it, in <target>.part, for the next try or run.
+    After an interruption, <target>.part remains for the next try or run to resume from.
     """
     part = target.with_name(f"{target.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -175,25 +174,25 @@ def _complete(target: Path, url: str, headers: dict[str, str], sha256: str) -> N
         if target.exists() and hashes.of_file(target) == sha256:
             return
         _fetch_all(part, url, headers)
-        found = hashes.of_file(part)
-        if found != sha256:
+        digest = hashes.of_file(part)
+        if digest != sha256:
             part.unlink()
             raise DataError(
-                f"{url}: SHA-256 {found}; expected {sha256}: damaged or another version;"
-                " it is removed: run again to fetch it anew"
+                f"{url}: SHA-256 {digest}; expected {sha256}: damaged or another version;"
+                " it is removed: run again to download it again"
             )
         os.replace(part, target)
 
 
 def _fetch_all(part: Path, url: str, headers: dict[str, str]) -> None:
-    """Fetch the file, by new tries for as long as they bring it on."""
+    """Download the file, with more tries as long as they make progress."""
     reached = _size(part)
     while True:
         try:
             return _retry(_append, part, url, headers)
         except Exception as error:
-            before, reached = reached, max(reached, _size(part))
-            if reached == before or not _may_pass(error):
+            previous, reached = reached, max(reached, _size(part))
+            if reached == previous or not _is_transient(error):
                 raise
 
 
@@ -202,9 +201,9 @@ def _size(part: Path) -> int:
 
 
 def _append(part: Path, url: str, headers: dict[str, str]) -> None:
-    """Fetch what the part lacks of the file at the url, or all of it from a server without ranges.
+    """Download the rest of the file, or all of it from a server without range requests.
 
-    Raises DataError where the disk has no room for it.
+    Raises DataError where the disk is too small.
     """
     start = _size(part)
     try:
@@ -224,9 +223,9 @@ def _append(part: Path, url: str, headers: dict[str, str]) -> None:
 
 
 def _open(url: str, headers: dict[str, str], start: int) -> tuple[io.IOBase, int, int | None]:
-    """Open the file at the url from byte `start`, or from 0 where its server knows no ranges.
+    """Open the file at the url at byte `start`, or at 0 where its server has no range requests.
 
-    Returns it, the byte that comes first, and the size of the whole, if known.
+    Returns the stream, its first byte's position, and the size of the whole file, if known.
     """
     import fsspec
 
@@ -234,8 +233,8 @@ def _open(url: str, headers: dict[str, str], start: int) -> tuple[io.IOBase, int
         try:
             files, path = fsspec.url_to_fs(url)
         except ImportError as error:
-            missing = getattr(error.__cause__, "name", None) or error
-            raise DataError(f"{url}: pip install {missing}") from error
+            package = getattr(error.__cause__, "name", None) or error
+            raise DataError(f"{url}: pip install {package}") from error
         stream = files.open(path, "rb")
         stream.seek(start)
         return stream, start, stream.size
@@ -248,12 +247,12 @@ def _open(url: str, headers: dict[str, str], start: int) -> tuple[io.IOBase, int
     if start:
         headers["Range"] = f"bytes={start}-"
     try:
-        # Given a size, fsspec does not ask for it first, which makes "not found" of every failure.
+        # Without a size, fsspec requests it first, and turns every failure into "not found".
         stream = files.open(path, "rb", block_size=0, size=1, headers=headers)
     except Exception as error:
         if _status(error) != 416:
             raise
-        return io.BytesIO(), start, start  # nothing is left to fetch
+        return io.BytesIO(), start, start  # the part is complete
     if stream.r.status != 206:
         start = 0
     length = stream.r.content_length
@@ -273,25 +272,25 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _retry(function: Callable[..., Result], *arguments: object) -> Result:
-    """Call the function again, after growing waits, while its failure may pass by itself."""
-    again = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_may_pass),
+    """Call the function, again after growing waits while it fails with a transient error."""
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_transient),
         stop=tenacity.stop_after_attempt(TRIES),
         wait=tenacity.wait_exponential(multiplier=WAIT, max=60),
-        before_sleep=_tell,
+        before_sleep=_print_retry,
         reraise=True,
     )
-    return again(function, *arguments)
+    return retrying(function, *arguments)
 
 
-def _tell(state: tenacity.RetryCallState) -> None:
+def _print_retry(state: tenacity.RetryCallState) -> None:
     if state.outcome and state.next_action:
         reason = _reason(state.outcome.exception())
         print(f"{reason}: next try in {state.next_action.sleep:.0f} s", file=sys.stderr)
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Return whether a failure may pass by itself: no answer or a broken one, 408, 429, 5xx."""
+def _is_transient(error: BaseException) -> bool:
+    """Return whether an error is transient: no or a broken response, 408, 429, 5xx."""
     from aiohttp import ClientError
     from httpx2 import TransportError
     from huggingface_hub.errors import OfflineModeIsEnabled
@@ -310,7 +309,7 @@ def _status(error: BaseException | None) -> int | None:
 
 
 def _reason(error: BaseException | None) -> str:
-    """Return what went wrong, in one line."""
+    """Return the cause of an error in one line."""
     if type(error) is FileNotFoundError or _status(error) == 404:
-        return "not found"  # fsspec says the url alone, the hub much more
+        return "not found"  # fsspec's message is the url alone, the hub's is long
     return " ".join(str(error).split()) or type(error).__name__

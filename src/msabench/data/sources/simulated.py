@@ -1,18 +1,18 @@
 """The simulated data set: MOSEI's format, defects and difficulties, with known truths.
 
-Each clip has a felt sentiment z and three unimodal truths, what its words, its voice and its
-face say. All are sentiments, -3..3 (values beyond are cut), and N is a normal variable:
+Each clip has a felt sentiment z and three unimodal truths: of its words, its voice and its face.
+All are sentiments, clipped to -3..3, and N is a normal variable:
 
     speaker  s ~ N(0, 0.6)                       one per video; a video lies in one split
     felt     z ~ 0.3 + s + N(0, 1.15)            opinionated clips, 79 %
-    words    y_t = score(text)                   text written to say z + N(0, 0.4), or -z (irony)
+    words    y_t = score(text)                   text generated for z + N(0, 0.4), or -z (irony)
     voice    y_a = z + N(0, 0.9)
     face     y_v = z + N(0, 0.8)
     neutral  y_t = 0;  y_a, y_v ~ N(0.3, 0.4)    the other clips; their text is filler
 
-    n = 0.4 y_a + 0.6 y_v                        what is said without words
-    y = 0.6 y_t + 0.4 n                          where words and n agree in sign,
-        0.3 y_t + 0.7 n                          else: then voice and face are believed
+    n = 0.4 y_a + 0.6 y_v                        the nonverbal sentiment
+    y = 0.6 y_t + 0.4 n                          where y_t and n agree in sign,
+        0.3 y_t + 0.7 n                          else: voice and face have more weight
 
 y is rounded to MOSEI's grid, thirds (three annotators) or in 1 % of the clips sixths.
 
@@ -25,12 +25,12 @@ Frame k of the T frames of a voice or face, at time u = (k + 1/2) / T, has featu
 
     x_f(u) = offset_f + scale_f (l_f m + r_f o ramp(u) + e_f o event(u) + s_f + AR1_f(u))
 
-m and o are that modality's truth, each with noise of its own. m is the level cue, which any mean
-over time shows. o, less noisy, is the order cue: a ramp from -1 to 1, and an event, up then down
-at some moment, both with mean zero over the frames and turned over by a negative o. So only a
-model that knows the order of the frames reads o. The loadings l, r and e are zero for most
-features, s_f is the speaker's own offset, AR1 is autocorrelated noise, and in audio the scales
-span six orders of magnitude, as COVAREP's do.
+m and o are that modality's truth, each with its own noise. m is the level cue, visible in the mean
+over time. o, less noisy, is the order cue: a ramp from -1 to 1, and an event, up then down at a
+random time, both with mean zero over the frames and inverted by a negative o. So only a model that
+uses the order of the frames can read o. The loadings l, r and e are zero for most features, s_f is
+the speaker's offset, AR1 is autocorrelated noise, and in audio the scales span six orders of
+magnitude, as COVAREP's do.
 """
 
 import pickle
@@ -75,13 +75,13 @@ def simulate(
 ) -> dict[str, dict[str, Any]]:
     """Return a data set in MMSA's unaligned format: one dictionary per split.
 
-    seed: of everything drawn; a split does not depend on the sizes of the others, nor a text
+    seed: of all random numbers; a split does not depend on the sizes of the others, nor a text
         on the frames.
     train, valid, test: utterances.
-    audio_frames, vision_frames: most frames of an utterance, and the padded length of the arrays.
-    full_length: 500 frames in both modalities, as in MMSA's files, whatever the two above say.
+    audio_frames, vision_frames: maximum frames of an utterance, the padded length of the arrays.
+    full_length: 500 frames in both modalities, as in MMSA's files, overriding the two above.
     padding: "end" or "front", where the zeros are.
-    irony: share of the opinionated clips whose words say the opposite of what is felt, 0..1.
+    irony: share of the opinionated clips whose words have the opposite sign of z, 0..1.
     Raises DataError for a setting that is not permitted.
     """
     try:
@@ -92,9 +92,9 @@ def simulate(
     frames = {"audio": audio_frames, "vision": vision_frames}
     if full_length:
         frames = dict.fromkeys(frames, FULL_LENGTH)
-    senses = _senses(np.random.default_rng([seed, len(SPLITS)]))
+    models = _models(np.random.default_rng([seed, len(SPLITS)]))
     return {
-        split: _split(split, sizes[split], [seed, i], senses, frames, padding, irony)
+        split: _split(split, sizes[split], [seed, i], models, frames, padding, irony)
         for i, split in enumerate(SPLITS)
     }
 
@@ -107,7 +107,7 @@ def write(path: Path, **settings: Any) -> None:
 
 
 def read(path: Path, **_settings: Any) -> dict[str, Utterances]:
-    """Read what write wrote, by the very importer that real data goes through."""
+    """Read the output of write with the importer of real data."""
     return mmsa_pickle.read(path)
 
 
@@ -115,21 +115,21 @@ def fuse(
     text: Float[np.ndarray, " n"], audio: Float[np.ndarray, " n"], vision: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
     """Return the multimodal sentiment, before rounding, of the three unimodal truths."""
-    wordless = 0.4 * audio + 0.6 * vision
-    trust = np.where(text * wordless >= 0, 0.6, 0.3)  # in the words
-    return trust * text + (1 - trust) * wordless
+    nonverbal = 0.4 * audio + 0.6 * vision
+    text_weight = np.where(text * nonverbal >= 0, 0.6, 0.3)
+    return text_weight * text + (1 - text_weight) * nonverbal
 
 
 def _split(
     split: str,
     n: int,
     seed: list[int],
-    senses: "Mapping[str, Sense]",
+    models: "Mapping[str, FrameModel]",
     frames: Mapping[str, int],
     padding: Side,
     irony: float,
 ) -> dict[str, Any]:
-    rng, *sense_rngs = (np.random.default_rng([*seed, stream]) for stream in range(3))
+    rng, *frame_rngs = (np.random.default_rng([*seed, stream]) for stream in range(3))
     video, clip = _videos(rng, n)
     texts, truths = _opinions(rng, video, irony)
     grid = np.where(rng.random(n) < 0.01, 6, 3)
@@ -140,9 +140,9 @@ def _split(
         "raw_text": texts,
         "id": [f"{split}{v:05d}$_${c}" for v, c in zip(video, clip, strict=True)],
     }
-    for (name, sense), sense_rng in zip(senses.items(), sense_rngs, strict=True):
-        lengths = _lengths(sense_rng, words, frames[name])
-        data[name] = sense.frames(sense_rng, truths[name], video, lengths, frames[name], padding)
+    for (name, model), frame_rng in zip(models.items(), frame_rngs, strict=True):
+        lengths = _lengths(frame_rng, words, frames[name])
+        data[name] = model.frames(frame_rng, truths[name], video, lengths, frames[name], padding)
         data[f"{name}_lengths"] = lengths.tolist()
     classes = np.sign(labels).astype(np.int64) + 1
     return data | {
@@ -172,14 +172,15 @@ def _opinions(
     speaker = rng.normal(0, 0.6, n)[video]
     felt = 0.3 + speaker + rng.normal(0, 1.15, n)
     neutral = rng.random(n) < NEUTRAL
-    said = np.where(rng.random(n) < irony, -felt, felt + rng.normal(0, 0.4, n))
+    verbal = np.where(rng.random(n) < irony, -felt, felt + rng.normal(0, 0.4, n))
     truths = {"audio": felt + rng.normal(0, 0.9, n), "vision": felt + rng.normal(0, 0.8, n)}
     for truth in truths.values():
         truth[neutral] = rng.normal(0.3, 0.4, neutral.sum())
         truth.clip(-STRONGEST, STRONGEST, out=truth)
     writer = Writer(rng)
     written = [
-        writer.text(None if plain else float(aim)) for aim, plain in zip(said, neutral, strict=True)
+        writer.text(None if plain else float(target))
+        for target, plain in zip(verbal, neutral, strict=True)
     ]
     truths["text"] = np.array([score for _, score in written])
     return [text for text, _ in written], truths
@@ -194,8 +195,8 @@ def _lengths(
 
 
 @dataclass(frozen=True)
-class Sense:
-    """What the features of one modality show; every array is (d,)."""
+class FrameModel:
+    """Parameters of the simulated frames of one modality; every array is (d,)."""
 
     offset: Float[np.ndarray, " d"]
     scale: Float[np.ndarray, " d"]
@@ -221,15 +222,15 @@ class Sense:
         level = truth + rng.normal(0, self.level_noise, n)
         order = truth + rng.normal(0, self.order_noise, n)
         speaker = rng.normal(0, 0.3, (n, width))[video]
-        # zeros are not touched until written: padding costs no memory
+        # memory of zeros is allocated when written: padding costs none
         frames = np.zeros((n, limit, width))
         for i, t in enumerate(lengths.tolist()):
-            shown = _autocorrelated(rng, t, width)
-            shown += speaker[i] + level[i] * self.level
-            shown += order[i] * np.outer(_ramp(t), self.ramp)
-            shown += order[i] * np.outer(_event(rng, t), self.event)
+            signal = _autocorrelated(rng, t, width)
+            signal += speaker[i] + level[i] * self.level
+            signal += order[i] * np.outer(_ramp(t), self.ramp)
+            signal += order[i] * np.outer(_event(rng, t), self.event)
             start = 0 if padding == "end" else limit - t
-            frames[i, start : start + t] = self._damage(rng, self.offset + self.scale * shown)
+            frames[i, start : start + t] = self._damage(rng, self.offset + self.scale * signal)
         return frames
 
     def _damage(
@@ -243,14 +244,14 @@ class Sense:
         return frames
 
 
-def _senses(rng: np.random.Generator) -> dict[str, Sense]:
+def _models(rng: np.random.Generator) -> dict[str, FrameModel]:
     def loadings(width: int, share: float, size: float) -> np.ndarray:
         chosen = rng.permutation(width) < share * width
         return chosen * rng.choice([-1, 1], width) * rng.uniform(0.5, 1, width) * size
 
-    def sense(width: int, powers: tuple[float, float], **noise: Any) -> Sense:
+    def model(width: int, powers: tuple[float, float], **noise: Any) -> FrameModel:
         scale = 10 ** rng.uniform(*powers, width)
-        return Sense(
+        return FrameModel(
             offset=scale * rng.normal(0, 3, width),
             scale=scale,
             level=loadings(width, 0.5, 0.4),
@@ -259,11 +260,11 @@ def _senses(rng: np.random.Generator) -> dict[str, Sense]:
             **noise,
         )
 
-    audio = sense(
+    audio = model(
         74, (-3.0, 3.0), level_noise=2.0, order_noise=1.0, damaged=0.005, defect="infinite"
     )
     # 153 of MOSEI's clips show no face
-    vision = sense(
+    vision = model(
         35, (-1.0, 1.0), level_noise=1.4, order_noise=0.8, damaged=153 / 22856, defect="blank"
     )
     return {"audio": audio, "vision": vision}
@@ -283,14 +284,14 @@ def _ramp(t: int) -> Float[np.ndarray, " t"]:
 
 
 def _event(rng: np.random.Generator, t: int) -> Float[np.ndarray, " t"]:
-    """Return a swing up, then down, around some moment; its mean over the frames is zero."""
+    """Return a swing up, then down, at a random time; its mean over the frames is zero."""
     u = (np.arange(t) + 0.5) / t - rng.uniform(0.25, 0.75)
     swing = -u / 0.08 * np.exp(0.5 - 0.5 * (u / 0.08) ** 2)
     return swing - swing.mean()
 
 
 class Writer:
-    """A speaker who puts a sentiment into words of the grammar, and knows the words' score."""
+    """Generates texts for a sentiment from the grammar, with the score of their words."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -299,46 +300,47 @@ class Writer:
         self.phrases = [(kind, words) for kind, words, _ in phrases]
         self.scores = np.array([score for _, _, score in phrases])
 
-    def text(self, aim: float | None) -> tuple[str, float]:
-        """Return a text that says about `aim`, -3..3, and its true score; None: no opinion."""
+    def text(self, target: float | None) -> tuple[str, float]:
+        """Return a text with a score near the target, -3..3, and the score; None: no opinion."""
         rng, grammar = self.rng, self.grammar
         topic = self.pick(list(grammar["topics"]))
         budget = min(300, rng.lognormal(2.6, 0.65))  # words; MOSEI: median 17
-        said: list[str] = []
+        clauses: list[str] = []
         scores: list[float] = []
-        if aim is not None:
+        if target is not None:
             count = 1 + min(rng.poisson(budget / 40), 4)
-            for each in aim + rng.normal(0, 0.5, count) * (count > 1):
+            for each in target + rng.normal(0, 0.5, count) * (count > 1):
                 words, score = self.opinion(each, topic, budget)
-                said.append(words)
+                clauses.append(words)
                 scores.append(score)
         elif budget < 5:
-            said.append(self.fill(self.pick(grammar["greetings"]), topic))
-        while sum(len(part.split()) for part in said) + 5 < budget or not said:
+            clauses.append(self.fill(self.pick(grammar["greetings"]), topic))
+        while sum(len(part.split()) for part in clauses) + 5 < budget or not clauses:
             filler = self.fill(self.pick(grammar["fillers"]), topic)
-            said.insert(rng.integers(len(said) + 1), filler)
-        text = self.join(said, budget)
+            clauses.insert(rng.integers(len(clauses) + 1), filler)
+        text = self.join(clauses, budget)
         return text, float(np.mean(scores)) if scores else 0.0
 
-    def opinion(self, aim: float, topic: str, budget: float) -> tuple[str, float]:
-        """Return a clause that says about `aim`, or two with "but" between them, and the score."""
+    def opinion(self, target: float, topic: str, budget: float) -> tuple[str, float]:
+        """Return a clause near the target, or two joined by "but", and the score."""
         if budget < 12 or self.rng.random() > 0.15:
-            return self.clause(aim, topic, short=budget < 7)
-        first, before = self.clause(-np.sign(aim) * self.rng.uniform(0.3, 2.0), topic)
-        second, after = self.clause((4 * aim - before) / 3, topic)
-        return first + self.pick(self.grammar["contrasts"]) + second, (before + 3 * after) / 4
+            return self.clause(target, topic, short=budget < 7)
+        first, first_score = self.clause(-np.sign(target) * self.rng.uniform(0.3, 2.0), topic)
+        second, second_score = self.clause((4 * target - first_score) / 3, topic)
+        text = first + self.pick(self.grammar["contrasts"]) + second
+        return text, (first_score + 3 * second_score) / 4
 
-    def clause(self, aim: float, topic: str, short: bool = False) -> tuple[str, float]:
-        """Return a clause with a phrase whose score is near to `aim`, and that score."""
-        distance = np.abs(self.scores - aim)
+    def clause(self, target: float, topic: str, short: bool = False) -> tuple[str, float]:
+        """Return a clause with a phrase whose score is near the target, and that score."""
+        distance = np.abs(self.scores - target)
         near = np.flatnonzero(distance <= max(0.15, np.partition(distance, 12)[12]))
         i = int(self.rng.choice(near))
         kind, words = self.phrases[i]
         pattern = self.pick(self.grammar[f"short_{kind}_clauses" if short else f"{kind}_clauses"])
         return self.fill(pattern, topic, phrase=words), float(self.scores[i])
 
-    def fill(self, pattern: str, topic: str, **given: str) -> str:
-        """Return the pattern with each {slot} replaced by a word drawn for it."""
+    def fill(self, pattern: str, topic: str, **values: str) -> str:
+        """Return the pattern with each {slot} replaced by a random word for it."""
         grammar = self.grammar
         slots = {
             "subject": grammar["topics"][topic],
@@ -347,13 +349,13 @@ class Writer:
             "place": grammar["places"],
             "number": grammar["numbers"],
         }
-        given["topic"] = topic
+        values["topic"] = topic
         parts = re.split(r"\{(\w+)\}", pattern)
-        parts[1::2] = [given.get(slot) or self.pick(slots[slot]) for slot in parts[1::2]]
+        parts[1::2] = [values.get(slot) or self.pick(slots[slot]) for slot in parts[1::2]]
         return "".join(parts)
 
     def join(self, parts: list[str], budget: float) -> str:
-        """Return the parts as speech: with openings, interjections and links between them."""
+        """Join the parts with openings, interjections and links."""
         rng, grammar = self.rng, self.grammar
         text = parts[0]
         if budget >= 7 and rng.random() < 0.4:
