@@ -51,9 +51,8 @@ def main(threads: int, name: torch_settings.Device) -> None:
 
     trained, limit = [], []
     for number in range(REPEATS):
-        values, lengths = tokens.padded(order[number % len(order)])
-        b, t = values.shape
-        text = Padded(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
+        text = Padded.of(tokens, order[number % len(order)], device)
+        b, t = text.values.shape
 
         def step(text: Padded = text) -> None:
             encoder(text).sum().backward()

@@ -1,8 +1,8 @@
-"""Train Self-MM with MMSA 2.2.1, or load its data alone, and say how long it took.
+"""Train Self-MM with MMSA 2.2.1 and print the seconds of loading and of each epoch.
 
 Runs in MMSA's own environment, on the CPU, by MMSA's own entry `MMSA_run`. What is changed from the
-outside: `torch.cuda.set_device`, which fails without a GPU, does nothing; validation is skipped and
-ends the training after two epochs; an epoch may end early.
+outside: `torch.cuda.set_device`, which fails without a GPU, is a no-op; validation is skipped and
+stops the training after two epochs; an epoch may be cut to some batches.
 """
 
 import json
@@ -21,9 +21,7 @@ import MMSA.run  # noqa: E402
 trainer = sys.modules["MMSA.trains.multiTask.SELF_MM"]
 
 
-def main(
-    file: str, bert: str, utterances: int, finetune: bool, batches: int, load_only: bool = False
-) -> None:
+def main(file: str, bert: str, utterances: int, finetune: bool, batches: int) -> None:
     """Train on a pickle of so many training utterances; batches: of an epoch, 0 for all."""
     starts: list[float] = []
     ends: list[float] = []
@@ -45,9 +43,6 @@ def main(
         start = time.perf_counter()
         data = load(*arguments)
         loading.append(time.perf_counter() - start)
-        if load_only:
-            print(json.dumps({"loading": loading[0]}))
-            sys.exit()
         return data
 
     trainer.tqdm, trainer.SELF_MM.do_test = started, ended  # type: ignore[attr-defined]

@@ -43,7 +43,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def start_up(clone: Path) -> tuple[dict[str, float], dict[str, float], Counter]:
-    """Return the seconds of each kind of stage, with torch and without, and how many there are."""
+    """Return the seconds of each kind of stage, with torch and without, and their numbers."""
     boot = median(run(sys.executable, "-c", "pass", cwd=clone).seconds for _ in range(5))
     kinds: dict[str, list[str]] = {}
     counts: Counter = Counter()

@@ -109,7 +109,7 @@ def one_command(monkeypatch, main):
         parser.add_argument("--what")
 
     act = SimpleNamespace(__doc__="Act.\n\nMore.", SECTION="Data", arguments=arguments, main=main)
-    monkeypatch.setattr(commands, "found", lambda: {"act": act})
+    monkeypatch.setattr(commands, "load", lambda: {"act": act})
 
 
 @pytest.mark.parametrize("error", [DataError, FloatingPointError, MemoryError])

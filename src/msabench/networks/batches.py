@@ -25,6 +25,12 @@ class Padded:
     values: Shaped[Tensor, "b t *d"]
     lengths: Int[Tensor, " b"]
 
+    @classmethod
+    def of(cls, ragged: Ragged, index: np.ndarray, device: torch.device) -> "Padded":
+        """Pad the sequences at index, (b,), and move them to the device."""
+        values, lengths = ragged.padded(index)
+        return cls(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
+
     @property
     def mask(self) -> Bool[Tensor, "b t"]:
         """True at real frames."""
@@ -50,14 +56,9 @@ class Batch:
             index=torch.from_numpy(index).to(device),
             labels=torch.from_numpy(data.labels[index]).to(device),
             sequences={
-                name: _padded(ragged, index, device) for name, ragged in data.sequences.items()
+                name: Padded.of(ragged, index, device) for name, ragged in data.sequences.items()
             },
         )
-
-
-def _padded(ragged: Ragged, index: np.ndarray, device: torch.device) -> Padded:
-    values, lengths = ragged.padded(index)
-    return Padded(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
 
 
 def cost(data: Utterances) -> Integer[np.ndarray, " n"]:

@@ -247,8 +247,7 @@ def encode(
         frozen_layers(trainable_layers, depth) for trainable_layers, _ in settings.values()
     )
     for index in in_order_of_length(tokens.lengths, batch_size):
-        values, lengths = tokens.padded(index)
-        text = Padded(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
+        text = Padded.of(tokens, index, device)
         states = [bert.embeddings(text.values)]  # after 0, 1, 2, ... layers
         for layer in bert.encoder.layer[:deepest]:
             states.append(run_layers([layer], states[-1], text))

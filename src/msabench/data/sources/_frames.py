@@ -1,6 +1,7 @@
 """Validation and repair of all frames, in training and inference: finite float32."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from msabench.errors import DataError
-from msabench.utterances import Ragged
+from msabench.utterances import Ragged, Utterances
 
 NotFinite = Literal["zero", "refuse"]
 
@@ -59,6 +60,14 @@ class Frames:
             error.filename = str(self.folder)
             raise
         self.lengths.append(len(frames))
+
+    def added_to(self, utterances: Utterances) -> Utterances:
+        """Return the utterances with these frames and their repairs."""
+        return replace(
+            utterances,
+            sequences={**utterances.sequences, self.modality: self.finish()},
+            repairs={**utterances.repairs, **self.repairs},
+        )
 
     def finish(self) -> Ragged:
         """Return all frames, mapped from the file, which is deleted with the last reference."""

@@ -266,13 +266,13 @@ def _split(
         for key in ("words", *frames):
             if ids and not rows_used[key]:
                 raise DataError(f"{files[key].path}: {split}: {_NO_ROWS.format(len(ids))}")
-        sequences = {modality: each.finish() for modality, each in frames.items()}
-    repairs["text_missing"] = texts.count("")
-    for each in frames.values():
-        repairs |= each.repairs
-    with np.errstate(over="ignore"):  # overflow gives infinity, which check refuses
-        sentiment = np.array(labels, np.float64).astype(np.float32)
-    return Utterances(ids, texts, sentiment, sequences, repairs=repairs)
+        repairs["text_missing"] = texts.count("")
+        with np.errstate(over="ignore"):  # overflow gives infinity, which check refuses
+            sentiment = np.array(labels, np.float64).astype(np.float32)
+        utterances = Utterances(ids, texts, sentiment, repairs=repairs)
+        for each in frames.values():
+            utterances = each.added_to(utterances)
+    return utterances
 
 
 def _text(rows: Shaped[np.ndarray, "n 1"]) -> str:

@@ -26,7 +26,6 @@ A modality with neither folder nor files is absent; a present one needs frames i
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -222,8 +221,4 @@ def _add(
     with Frames(modality, first.shape[1], folder, not_finite=not_finite) as frames:
         for id, array in zip(utterances.ids, chain([first], arrays), strict=True):
             frames.add(id, array)
-        return replace(
-            utterances,
-            sequences={**utterances.sequences, modality: frames.finish()},
-            repairs={**utterances.repairs, **frames.repairs},
-        )
+        return frames.added_to(utterances)

@@ -5,7 +5,7 @@ a data set has unimodal labels), audio, vision, audio_lengths, vision_lengths an
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,12 +68,8 @@ def read(
         front = padding == "front" or (padding == "auto" and _padded_in_front(padded.values()))
         for name, part in padded.items():
             with Frames(modality, part.width, path.parent, not_finite=not_finite) as frames:
-                repairs = part.cut(front, lengths, frames)
-                utterances[name] = replace(
-                    utterances[name],
-                    sequences={**utterances[name].sequences, modality: frames.finish()},
-                    repairs={**utterances[name].repairs, **frames.repairs, **repairs},
-                )
+                part.cut(front, lengths, frames)
+                utterances[name] = frames.added_to(utterances[name])
     return utterances
 
 
@@ -263,8 +259,8 @@ class _Padded:
             consistent = (self.needed[short] <= self.declared[short, None]).sum(axis=0)
         return np.stack([consistent, (steps - self.needed).sum(axis=0)])
 
-    def cut(self, front: bool, rule: LengthRule, frames: Frames) -> dict[str, int]:
-        """Add the frames without padding; return the counts of repairs."""
+    def cut(self, front: bool, rule: LengthRule, frames: Frames) -> None:
+        """Add the frames without padding, and count the repairs."""
         real = needed = np.maximum(self.needed[:, int(front)], 1)
         repaired = 0
         if self.declared is not None:
@@ -272,10 +268,8 @@ class _Padded:
             repaired = int((real != self.declared).sum())
         for id, row, length in zip(self.ids, _rows(self.array), real.tolist(), strict=True):
             frames.add(id, row[len(row) - length :] if front else row[:length])
-        return {
-            f"{self.modality}_lengths": repaired,
-            f"{self.modality}_front": len(real) if front else 0,
-        }
+        frames.repairs[f"{self.modality}_lengths"] = repaired
+        frames.repairs[f"{self.modality}_front"] = len(real) if front else 0
 
 
 def _padded_in_front(parts: Iterable[_Padded]) -> bool:
