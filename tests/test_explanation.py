@@ -131,7 +131,8 @@ def test_other_data_than_the_run_had_are_refused(predictor, tree, file):
         (tree / file).write_text(before)
     place = tree / "/".join(file.split("/")[:2])
     assert str(caught.value) == (
-        f"{place}: not the data that {predictor.folders[0]} was trained on; `dvc repro` updates both"
+        f"{place}: not the data that {predictor.folders[0]} was trained on; "
+        "`dvc repro` updates both"
     )
 
 
