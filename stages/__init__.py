@@ -12,7 +12,7 @@ if not (3, 11) <= sys.version_info[:2] <= (3, 12):
     sys.exit("error: Python {}.{}; 3.11 or 3.12 is needed".format(*sys.version_info))
 
 PARENT = os.getppid()  # as early as can be: it may end while this process starts
-SECTION = "Experiments"  # of the README, for the errors of a stage that names none
+PAGE = "docs/experiments.md"  # for the errors of a stage that names no page
 
 # The package of this very tree, not an installed one: a queued experiment runs its own code.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -23,16 +23,16 @@ def run(main: Callable[..., None], *arguments: str) -> None:
     """Run a stage; an error that the user can mend is one line and exit status 1.
 
     The line begins with what the stage was to run, as several may run at once, and names the
-    section of the README where the error arose, by default `SECTION` of the stage's file.
+    page of docs/ where the error arose, by default `PAGE` of the stage's file.
     `--help` shows the docstring of the stage and the parameters of main, which the arguments must
     fit: status 2 where they do not. `--debug` lets any error show its traceback.
     """
     from msabench import errors, program
 
     parsed = _parse(main, arguments)
-    section = getattr(sys.modules[main.__module__], "SECTION", SECTION)
+    page = getattr(sys.modules[main.__module__], "PAGE", PAGE)
     try:
-        with program.one_line(section, place="-".join(map(str, parsed))):
+        with program.one_line(page, place="-".join(map(str, parsed))):
             main(*parsed)
     except KeyboardInterrupt:
         print(errors.INTERRUPTED, file=sys.stderr)
@@ -61,7 +61,7 @@ def _without_traceback(
     if "--debug" in sys.argv or program.shows_traceback(error):
         sys.__excepthook__(kind, error, trace)
     else:
-        print(errors.told(error), file=sys.stderr)
+        print(errors.message(error), file=sys.stderr)
 
 
 sys.excepthook = _without_traceback

@@ -18,7 +18,7 @@ import joblib
 from msabench import params, program
 from stages import run
 
-SECTION = "Experiments"  # of the README
+PAGE = "docs/experiments.md"
 
 # One round after the other: no stage of a round needs another of it.
 ROUNDS = (("train", "sweep", "ablation"), ("robustness",))

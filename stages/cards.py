@@ -12,7 +12,7 @@ from msabench.evaluation.tables import SWEEPS, rows_of
 from msabench.reporting import cards
 from stages import run
 
-SECTION = "Cards"  # of the README
+PAGE = "docs/cards.md"
 PLAN, PREDICTIONS, METRICS = Path("runs/plan/stages"), Path("predictions"), Path("metrics")
 OUT = Path("runs/cards")
 

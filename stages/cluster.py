@@ -34,7 +34,7 @@ from msabench.errors import DataError, DeviceError, ProcessError
 from stages import run
 from stages.__main__ import ROUNDS, visible_gpus
 
-SECTION = "Beyond one machine"  # of the README
+PAGE = "docs/clusters.md"
 RETRIES = 2  # of a task that fails by its worker; those of workers that die are counted by Dask
 LOOK = 0.2  # seconds between two looks at a stage that runs
 GRACE = 8.0  # seconds for it to end, with a checkpoint, where nobody wants it any more
@@ -44,7 +44,7 @@ LINES = 15  # of the output of a run that failed
 DATA = ("prepare", "features")  # stages whose outputs a training reads
 ENVIRONMENT = ("OMP_NUM_THREADS", "MSABENCH_CHECKPOINT_SECONDS", program.DEBUG)
 
-with errors.section(SECTION):
+with errors.see(PAGE):
     try:
         from distributed import Client, LocalCluster, as_completed, get_worker
         from distributed.comm import CommClosedError

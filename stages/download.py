@@ -9,7 +9,7 @@ from msabench import params
 from msabench.data import download, sources
 from stages import run
 
-SECTION = "Data"  # of the README
+PAGE = "docs/data.md"
 OUT = Path("data/raw")
 
 

@@ -9,7 +9,7 @@ from msabench import hashes
 from msabench.utterances import SPLITS, Utterances
 from stages import run
 
-SECTION = "Interrupted"  # of the README
+PAGE = "docs/reliability.md"
 PREPARED = Path("data/prepared")
 OUT = Path("data/features")
 

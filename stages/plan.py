@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages import run
 
-SECTION = "Try one setting"  # of the README
+PAGE = "docs/experiments.md"
 OUT, PREDICTIONS = Path("runs/plan"), Path("predictions")
 OF_A_RUN = re.compile(r"[\w.+-]+-\d+")
 

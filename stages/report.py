@@ -10,7 +10,7 @@ from msabench.evaluation import tables
 from msabench.reporting import exhibits, figures, markdown, page, plot_data, provenance
 from stages import run
 
-SECTION = "Experiments"  # of the README
+PAGE = "docs/experiments.md"
 STAGES, PREPARED, PREDICTIONS = Path("runs/plan/stages"), Path("data/prepared"), Path("predictions")
 METRICS, PLOTS = Path("metrics"), Path("plots")
 

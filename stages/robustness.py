@@ -13,7 +13,7 @@ from typing import Any
 
 from stages import run
 
-SECTION = "Robustness"  # of the README
+PAGE = "docs/results.md"
 PREPARED = Path("data/prepared")
 
 

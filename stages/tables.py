@@ -11,7 +11,7 @@ from msabench.evaluation import data_report, tables
 from msabench.reporting.markdown import markdown, sections
 from stages import run
 
-SECTION = "Experiments"  # of the README
+PAGE = "docs/experiments.md"
 PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from msabench import arithmetic
 from stages import PARENT, run
 
-SECTION = "Interrupted"  # of the README
+PAGE = "docs/reliability.md"
 PREPARED, FEATURES = Path("data/prepared"), Path("data/features")
 
 

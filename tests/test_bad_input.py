@@ -100,10 +100,8 @@ def test_a_date_that_is_none_in_the_params(tree):
     assert "error: params.yaml: not valid YAML: " in error()
 
 
-@pytest.mark.parametrize(
-    ("source", "section"), [("folder", "Your own recordings"), ("label_csv", "Data")]
-)
-def test_an_error_in_the_data_names_the_section_of_the_source(tree, source, section):
+@pytest.mark.parametrize("source", ["folder", "label_csv"])
+def test_an_error_in_the_data_names_its_page(tree, source):
     """Of its form as of a label out of range, which is found after it has been read."""
     rows = [f"v{i},{split},good,{label}\n" for i, (split, label) in enumerate(ROWS)]
     header = {"folder": "id,split,text,label\n", "label_csv": "video_id,mode,text,label\n"}
@@ -122,7 +120,7 @@ def test_an_error_in_the_data_names_the_section_of_the_source(tree, source, sect
         change(dataset="own", datasets={"own": entry | {"sha256": hashes.of_data(path)}})
         line = error()
         assert message in line
-        assert line.endswith(f'(README: "{section}")')
+        assert line.endswith("(docs/data.md)")
 
 
 def test_a_file_that_is_not_there(tree):

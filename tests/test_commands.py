@@ -108,8 +108,10 @@ def one_command(monkeypatch, main):
     def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--what")
 
-    act = SimpleNamespace(__doc__="Act.\n\nMore.", SECTION="Data", arguments=arguments, main=main)
-    monkeypatch.setattr(commands, "load", lambda: {"act": act})
+    act = SimpleNamespace(
+        __doc__="Act.\n\nMore.", PAGE="docs/data.md", arguments=arguments, main=main
+    )
+    monkeypatch.setattr(commands, "found", lambda: {"act": act})
 
 
 @pytest.mark.parametrize("error", [DataError, FloatingPointError, MemoryError])
@@ -120,7 +122,7 @@ def test_an_error_of_the_input_is_one_line(error, monkeypatch):
     one_command(monkeypatch, main)
     with pytest.raises(SystemExit) as stopped:
         program.main(["act"])
-    assert str(stopped.value.code).startswith("error: what is wrong (README: ")
+    assert str(stopped.value.code).startswith("error: what is wrong (docs/")
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, ConnectionError])
@@ -144,13 +146,13 @@ def test_debug_shows_the_traceback_of_any_error(arguments, monkeypatch):
         program.main(arguments)
 
 
-def test_an_error_names_the_section_of_where_it_arose(monkeypatch):
-    @errors.section("Systems")
+def test_an_error_names_the_page_of_where_it_arose(monkeypatch):
+    @errors.see("docs/systems.md")
     def main(_):
         raise DataError("wrong")
 
     one_command(monkeypatch, main)
-    with pytest.raises(SystemExit, match=r'^error: wrong \(README: "Systems"\)$'):
+    with pytest.raises(SystemExit, match=r"^error: wrong \(docs/systems.md\)$"):
         program.main(["act"])
 
 
@@ -179,7 +181,7 @@ def test_a_reader_that_stops_is_no_error():
     """`explain --list | head -1`, with more lines than a pipe holds."""
     code = (
         "from msabench import __main__, commands; from types import SimpleNamespace as S; "
-        "commands.load = lambda: {'act': S(__doc__='Act.', SECTION='', arguments=lambda p: None, "
+        "commands.found = lambda: {'act': S(__doc__='Act.', PAGE='', arguments=lambda p: None, "
         "main=lambda o: [print('x' * 1000) for _ in range(1000)])}; __main__.main(['act'])"
     )
     environment = os.environ | {"PYTHONPATH": str(trained_tree.ROOT / "src")}
@@ -339,7 +341,7 @@ def test_a_bad_row_of_a_csv_stops_no_other(run, table, tmp_path, capsys, changes
     for row, same in zip(found, (expected[0], expected[2]), strict=True):
         assert row["prediction"] == pytest.approx(same["prediction"], abs=1e-5)
     reason = f"{file}: {message.format(folder=tmp_path)}"
-    told = f'error: 1 of 3 utterances not predicted: {reason} (README: "Use a model")'
+    told = f"error: 1 of 3 utterances not predicted: {reason} (docs/use.md)"
     assert stopped.value.code == told
 
 
@@ -360,7 +362,7 @@ def test_a_row_with_a_wrong_number_of_fields_stops_no_other(run, tmp_path, capsy
     misfit = "the row does not have 2 fields like the first line"
     assert stopped.value.code == (
         f"error: 4 of 7 utterances not predicted: {file}: line 3: {misfit}; "
-        f'{file}: line 5: {misfit}; {file}: line 8: {misfit}; ... (README: "Use a model")'
+        f"{file}: line 5: {misfit}; {file}: line 8: {misfit}; ... (docs/use.md)"
     )
 
 
@@ -368,7 +370,7 @@ def test_where_no_row_can_be_read_the_first_is_named(fails, tmp_path):
     file = tmp_path / "clips.csv"
     file.write_text("id,text\n1\n2,\n")
     misfit = "the row does not have 2 fields like the first line"
-    message = f'error: {file}: line 2: {misfit} (README: "Use a model")'
+    message = f"error: {file}: line 2: {misfit} (docs/use.md)"
     assert fails("predict", "--run", "runs/svm-1", "--csv", file) == (1, message)
 
 
@@ -380,7 +382,7 @@ def test_a_line_or_text_without_anything_stops_no_other(run, monkeypatch, capsys
         with pytest.raises(SystemExit) as stopped:
             run("predict", "--run", "runs/svm-1", *texts)
         reason = f"{name}: nothing is given; this run reads text, audio, vision"
-        told = f'error: 1 of 3 utterances not predicted: {reason} (README: "Use a model")'
+        told = f"error: 1 of 3 utterances not predicted: {reason} (docs/use.md)"
         assert stopped.value.code == told
         tables[name] = capsys.readouterr().out
     assert [row.split()[-1] for row in tables["text 2"].splitlines()] == ["text", "good", "bad"]
@@ -466,7 +468,7 @@ def test_every_kind_of_loss_has_a_meaning():
 def test_predict_refuses_an_empty_csv(fails, tmp_path):
     (tmp_path / "a.csv").write_text("text\n")
     message = f"error: {tmp_path / 'a.csv'}: no row after the first line; at least 1 is needed"
-    message += ' (README: "Use a model")'
+    message += " (docs/use.md)"
     assert fails("predict", "--run", "runs/svm", "--csv", tmp_path / "a.csv") == (1, message)
 
 

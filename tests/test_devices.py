@@ -255,7 +255,7 @@ def test_what_the_environment_says_amiss_of_several_processes_is_one_line(
         monkeypatch.setenv(name, value)
     with pytest.raises((ParamsError, DeviceError), match=message) as caught:
         torch_settings.choose_device("cpu")
-    assert errors.told(caught.value).endswith(' (README: "Systems")')
+    assert errors.message(caught.value).endswith(" (docs/systems.md)")
 
 
 def test_without_accelerate_it_is_one_line(monkeypatch):

@@ -220,7 +220,7 @@ class Tree:
         assert message.startswith("error: ")
         assert "Traceback" not in errors
         by_hand = "get data.pkl from the drive and give its absolute path as datasets.own.path"
-        assert message.endswith(f'{by_hand} (README: "Data")')
+        assert message.endswith(f"{by_hand} (docs/data.md)")
         return message
 
     def parts(self):

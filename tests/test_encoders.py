@@ -113,7 +113,7 @@ def test_without_a_network_it_is_one_line(hub, tmp_path, variables):
     assert made.returncode == 1
     line = made.stderr.splitlines()[-1]
     assert line.startswith("error: text_encoder: bert-base-uncased: ")
-    assert "; or give a folder that has it (README: " in line
+    assert "; or give a folder that has it (docs/" in line
     assert "Traceback" not in made.stderr
 
 

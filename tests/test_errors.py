@@ -1,4 +1,4 @@
-"""What the user is told of an error: one line that names a section of the README that there is."""
+"""What is printed of an error: one line that names a page of docs/, which exists."""
 
 import ast
 import errno
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def _named():
-    """Return every section that the code names: `SECTION = "..."`, and `section("...")`."""
+    """Return every page that the code names: `PAGE = "..."`, `see("...")`, `one_line("...")`."""
     for file in [*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Assign):
@@ -29,28 +29,20 @@ def _named():
                 value = node.args[0]
             else:
                 continue
-            if name in ("SECTION", "INSTALLATION", "section", "one_line"):
+            if name in ("PAGE", "INSTALLATION", "see", "one_line"):
                 yield from [value.value] if isinstance(value, ast.Constant) else []
-    yield sources.section("label_csv")
 
 
-@pytest.mark.parametrize("section", sorted(set(_named())))
-def test_every_section_is_a_heading_of_the_readme(section):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    content = re.sub("^```.*?^```", "", readme, flags=re.MULTILINE | re.DOTALL)
-    assert section in re.findall("^#+ (.+)$", content, re.MULTILINE)
+@pytest.mark.parametrize("page", sorted(set(_named())))
+def test_every_page_that_an_error_names_exists(page):
+    assert re.fullmatch(r"docs/\w+\.md", page)
+    assert (ROOT / page).is_file()
 
 
-def test_the_sections_are_found():
-    expected = {
-        "Try one setting",
-        "Data",
-        "Your own recordings",
-        "Systems",
-        "Interrupted",
-        "Review",
-    }
-    assert expected | {"The report's own setting", "Cards", "Experiments"} <= set(_named())
+def test_the_pages_are_collected():
+    names = ("cards", "clusters", "data", "experiments", "models", "reliability", "review")
+    expected = {f"docs/{name}.md" for name in (*names, "results", "systems", "use")}
+    assert expected == set(_named())
 
 
 OURS = [
@@ -80,7 +72,7 @@ def test_what_the_machine_refuses_is_mendable(name):
     number = getattr(errno, name)
     error = OSError(number, os.strerror(number), "runs")
     assert errors.mendable(error)
-    assert errors.told(error) == f"error: {error}"
+    assert errors.message(error) == f"error: {error}"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +124,7 @@ def test_a_missing_output_tells_what_makes_it(tree, folder):
     for path in (below, f"./{below}", tree / below, tree.parent / "link" / below, folder + "/a"):
         error = _missing(path)
         assert errors.mendable(error)
-        assert errors.told(error) == f"error: {path} is missing: `dvc repro` makes it"
+        assert errors.message(error) == f"error: {path} is missing: `dvc repro` makes it"
     assert errors.mendable(_missing(below.encode()))
 
 
@@ -151,56 +143,56 @@ def test_any_other_missing_file_is_a_defect(tree, path):  # noqa: ARG001
 
 
 def test_a_line_says_what_is_wrong_and_where_to_read_on():
-    with pytest.raises(errors.ParamsError) as caught, errors.section("Try one setting"):
+    with pytest.raises(errors.ParamsError) as caught, errors.see("docs/experiments.md"):
         raise errors.ParamsError("lr:\n  'abc'")
-    line = errors.told(caught.value, place="ours-1")
-    assert line == "error: ours-1: lr: 'abc' (README: \"Try one setting\")"
+    line = errors.message(caught.value, place="ours-1")
+    assert line == "error: ours-1: lr: 'abc' (docs/experiments.md)"
 
 
-def test_the_innermost_section_is_told():
-    @errors.section("Data")
+def test_the_innermost_page_is_named():
+    @errors.see("docs/data.md")
     def read():
         raise errors.DataError("truncated")
 
-    with pytest.raises(errors.DataError) as caught, errors.section("Interrupted"):
+    with pytest.raises(errors.DataError) as caught, errors.see("docs/reliability.md"):
         read()
-    assert errors.told(caught.value) == 'error: truncated (README: "Data")'
+    assert errors.message(caught.value) == "error: truncated (docs/data.md)"
 
 
-def test_a_defect_is_given_no_section():
-    with pytest.raises(KeyError) as caught, errors.section("Data"):
+def test_a_defect_names_no_page():
+    with pytest.raises(KeyError) as caught, errors.see("docs/data.md"):
         raise KeyError("a")
-    assert not hasattr(caught.value, "section")
+    assert not hasattr(caught.value, "page")
 
 
 def test_memory_that_python_lacks_tells_what_to_try():
-    assert "out of memory; try a smaller batch_size" in errors.told(MemoryError())
+    assert "out of memory; try a smaller batch_size" in errors.message(MemoryError())
 
 
 def test_a_missing_package_tells_what_installs_it_wherever_it_is_imported():
-    with pytest.raises(ModuleNotFoundError) as caught, errors.section("Data"):
+    with pytest.raises(ModuleNotFoundError) as caught, errors.see("docs/data.md"):
         import no_such_package  # noqa: F401
-    assert errors.told(caught.value) == (
+    assert errors.message(caught.value) == (
         "error: No module named 'no_such_package'; `make repro` installs what is needed "
-        '(README: "Systems")'
+        "(docs/systems.md)"
     )
 
 
-def test_errors_say_themselves_which_section_is_theirs(tmp_path, monkeypatch):
+def test_errors_know_their_own_page(tmp_path, monkeypatch):
     """Those of devices and text encoders are about data no more than about settings."""
     monkeypatch.setattr(torch_settings.torch.backends.mps, "is_available", lambda: False)
     (tmp_path / "params.yaml").write_text("lr: abc", encoding="utf-8")
     (tmp_path / "mine").mkdir()
-    for raises, section in (
-        (lambda: load_bert("bert-huge"), "The report's own setting"),
-        (lambda: params.load(tmp_path / "params.yaml"), "Try one setting"),
-        (lambda: torch_settings.choose_device("mps"), "Systems"),
-        (lambda: sources.read("folder", tmp_path / "mine", {}), "Your own recordings"),
-        (lambda: sources.read("label_csv", tmp_path / "label.csv", {}), "Data"),
+    for raises, page in (
+        (lambda: load_bert("bert-huge"), "docs/models.md"),
+        (lambda: params.load(tmp_path / "params.yaml"), "docs/experiments.md"),
+        (lambda: torch_settings.choose_device("mps"), "docs/systems.md"),
+        (lambda: sources.read("folder", tmp_path / "mine", {}), "docs/data.md"),
+        (lambda: sources.read("label_csv", tmp_path / "label.csv", {}), "docs/data.md"),
     ):
         with pytest.raises((errors.ParamsError, errors.DataError)) as caught:
             raises()
-        assert errors.told(caught.value).endswith(f' (README: "{section}")')
+        assert errors.message(caught.value).endswith(f" ({page})")
 
 
 def test_a_device_that_is_not_there(monkeypatch):

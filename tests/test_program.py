@@ -72,7 +72,7 @@ def test_debug_is_an_environment_variable_too(parser):
 def ends(error):
     """Return how a program ends by an error: its one line, or the error itself."""
     try:
-        with program.one_line("Data"):
+        with program.one_line("docs/data.md"):
             raise error
     except SystemExit as stop:
         return stop.code
@@ -85,7 +85,7 @@ def test_an_error_is_one_line(off, monkeypatch):
     monkeypatch.delenv(program.DEBUG, raising=False)
     if off is not None:
         monkeypatch.setenv(program.DEBUG, off)
-    assert ends(DataError("a")) == 'error: a (README: "Data")'
+    assert ends(DataError("a")) == "error: a (docs/data.md)"
     assert isinstance(ends(OSError("a bug")), OSError)
 
 
@@ -99,7 +99,7 @@ def test_with_debug_any_error_shows_its_traceback(monkeypatch):
 def test_another_value_of_debug_is_refused(value, monkeypatch):
     monkeypatch.setenv(program.DEBUG, value)
     line = f"error: environment variable {program.DEBUG}: {value!r}; permitted: 0 or 1"
-    assert ends(None) == f'{line} (README: "Experiments")'
+    assert ends(None) == f"{line} (docs/experiments.md)"
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "abc", "1.5", "4,", "4,x", "auto"])
@@ -112,7 +112,7 @@ def test_a_senseless_number_of_threads_is_refused(value, monkeypatch):
 @pytest.mark.parametrize("value", ["", "1", "4,2"])
 def test_numbers_of_threads(value, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    with program.one_line("Data"):
+    with program.one_line("docs/data.md"):
         pass
 
 

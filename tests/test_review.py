@@ -366,14 +366,14 @@ def test_an_unknown_base_is_one_line(write_comment, base):
     text, status = write_comment(f"--base={base}")
     assert text == ""
     said = f"error: {re.escape(repr(base))} names no commit here; permitted.*"
-    assert re.fullmatch(rf'{said} \(README: "Review"\)', status)
+    assert re.fullmatch(rf"{said} \(docs/review.md\)", status)
 
 
 def test_a_broken_pipeline_is_one_line(tree, write_comment):
     write(tree, {"dvc.yaml": "stages: 1"})
     text, status = write_comment()
     assert text == ""
-    assert re.fullmatch(r'error: .*dvc\.yaml.* \(README: "Review"\)', status)
+    assert re.fullmatch(r"error: .*dvc\.yaml.* \(docs/review.md\)", status)
 
 
 def test_links_lead_to_both_versions_here(tree, write_comment):

@@ -123,26 +123,26 @@ def test_a_full_disk_is_one_line():
     def main():
         raise OSError(ENOSPC, "No space left on device", "runs/a")
 
-    with pytest.raises(SystemExit, match=r"^error: .*No space left on device: 'runs/a' \(README: "):
+    with pytest.raises(SystemExit, match=r"^error: .*No space left on device: 'runs/a' \(docs/"):
         stages.run(main)
 
 
-def test_a_stage_names_its_own_section_where_an_error_names_none(monkeypatch):
+def test_a_stage_names_its_own_page_where_an_error_names_none(monkeypatch):
     def main():
         raise errors.DataError("wrong")
 
-    with pytest.raises(SystemExit, match=r'\(README: "Experiments"\)$'):
+    with pytest.raises(SystemExit, match=r"\(docs/experiments.md\)$"):
         stages.run(main)
-    monkeypatch.setitem(globals(), "SECTION", "Cards")
-    with pytest.raises(SystemExit, match=r'\(README: "Cards"\)$'):
+    monkeypatch.setitem(globals(), "PAGE", "docs/cards.md")
+    with pytest.raises(SystemExit, match=r"\(docs/cards.md\)$"):
         stages.run(main)
 
 
 @pytest.mark.parametrize("stage", sorted(file.stem for file in (ROOT / "stages").glob("[!_]*.py")))
-def test_every_stage_has_a_section(stage):
+def test_every_stage_has_a_page(stage):
     tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text("utf-8"))
     assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
-    assert "SECTION" in [getattr(node.targets[0], "id", "") for node in assigned]
+    assert "PAGE" in [getattr(node.targets[0], "id", "") for node in assigned]
 
 
 def test_an_output_that_is_not_there_is_one_line(tmp_path):
@@ -153,7 +153,7 @@ def test_an_output_that_is_not_there_is_one_line(tmp_path):
     assert made.returncode == 1
     assert made.stderr == (
         "error: ours-1: runs/plan/ours.json is missing: `dvc repro` makes it "
-        '(README: "Interrupted")\n'
+        "(docs/reliability.md)\n"
     )
     shown = python("-c", code, "ours", "1", "--debug", cwd=tmp_path)
     assert shown.returncode == 1
@@ -253,7 +253,7 @@ def test_a_missing_package_is_one_line(tmp_path):
     assert made.returncode == 1
     assert made.stderr == (
         "error: No module named 'no_such_package'; `make repro` installs what is needed "
-        '(README: "Systems")\n'
+        "(docs/systems.md)\n"
     )
 
 

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ± is no error
     try:
-        with program.one_line(options.section):
+        with program.one_line(options.page):
             options.main(options)
             sys.stdout.flush()
     except BrokenPipeError:  # as by `| head`: nobody reads on
@@ -41,7 +41,7 @@ def _parser() -> program.Parser:
             epilog=rest.strip(),
         )
         command.arguments(one)
-        one.set_defaults(main=command.main, section=command.SECTION)
+        one.set_defaults(main=command.main, page=command.PAGE)
     return parser
 
 

@@ -87,7 +87,7 @@ def numpy_is_portable() -> bool:
     return extensions == ["X86_V3"] and cores <= {"Haswell"}
 
 
-@errors.section("Systems")
+@errors.see("docs/systems.md")
 def choose(setting: Setting, kind: str) -> Arithmetic:
     """Resolve the setting for a device type (`cpu`, `cuda`, `mps`).
 

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         if status == FAILED:
             check_expanded(arguments)
     except (DataError, ParamsError) as error:
-        print(errors.told(error), file=sys.stderr)
+        print(errors.message(error), file=sys.stderr)
         return 1
     return status
 
@@ -39,7 +39,7 @@ def _in_a_copy(words: set[str]) -> bool:
     return bool(words & {"--temp", "--queue", "--run-all"}) or words >= {"queue", "start"}
 
 
-@errors.section("A grid, through the queue")
+@errors.see("docs/experiments.md")
 def check_cache() -> None:
     """Raise DataError where the path of DVC's cache is not ASCII: no experiment runs in a copy."""
     from dvc.exceptions import DvcException

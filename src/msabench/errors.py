@@ -1,4 +1,4 @@
-"""Which errors the user can mend: each is told in one line that names a section of the README.
+"""Which errors the user can mend: each is printed as one line that names a page of docs/.
 
 All else is a defect of the code, and ends in a traceback.
 """
@@ -47,7 +47,7 @@ REFUSED = {
 }
 OUTPUTS = ("data", "runs", "predictions", "metrics", "plots")  # folders that the pipeline makes
 OURS = ("msabench", "stages")
-INSTALLATION = "Systems"  # the section for a package that is missing, wherever it is imported
+INSTALLATION = "docs/systems.md"  # the page on a missing package, wherever it is imported
 
 
 def mendable(error: BaseException) -> bool:
@@ -74,8 +74,8 @@ def _is_output(path: object) -> bool:
 
 
 @contextmanager
-def section(name: str) -> Iterator[None]:
-    """Let an error inside name this section of the README, unless one further inside does.
+def see(page: str) -> Iterator[None]:
+    """Let an error inside name this page of docs/, unless one further inside names another.
 
     Around a block, or as a decorator of a function.
     """
@@ -83,19 +83,19 @@ def section(name: str) -> Iterator[None]:
         yield
     except Exception as error:
         if mendable(error):
-            vars(error).setdefault("section", name)
+            vars(error).setdefault("page", page)
         raise
 
 
-def told(error: BaseException, place: str = "") -> str:
-    """Return the line that tells of an error that is `mendable`. place: what was to run."""
+def message(error: BaseException, place: str = "") -> str:
+    """Return the line to print for an error that is `mendable`. place: what was to run."""
     reason = " ".join(str(error).split())
-    named = getattr(error, "section", "")
+    page = getattr(error, "page", "")
     if isinstance(error, ModuleNotFoundError):
-        reason, named = f"{reason}; `make repro` installs what is needed", INSTALLATION
+        reason, page = f"{reason}; `make repro` installs what is needed", INSTALLATION
     elif isinstance(error, FileNotFoundError):
         reason = f"{os.fsdecode(error.filename)} is missing: `dvc repro` makes it"
     elif isinstance(error, MemoryError) and not reason:
         reason = "out of memory; try a smaller batch_size, or end what else runs on this machine"
-    pointer = f' (README: "{named}")' if named else ""
+    pointer = f" ({page})" if page else ""
     return f"error: {place}{': ' if place else ''}{reason}{pointer}"

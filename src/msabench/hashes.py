@@ -59,7 +59,7 @@ def main() -> None:
     path = parser.parse_args().path
     if not path:
         parser.error("DATA is not given: make hash DATA=/path")
-    with program.one_line("Data"):
+    with program.one_line("docs/data.md"):
         try:
             print(of_data(Path(path)))
         except OSError as error:  # of this path, which the user gave

@@ -162,7 +162,7 @@ EXPANDED = {
 }
 
 
-@errors.section("Try one setting")
+@errors.see("docs/experiments.md")
 def load(path: Path) -> Params:
     """Read and check params.yaml. Raises ParamsError naming the first wrong setting."""
     content = _read(path)
@@ -172,7 +172,7 @@ def load(path: Path) -> Params:
         raise ParamsError(describe(error, str(path))) from error
 
 
-@errors.section("Try one setting")
+@errors.see("docs/experiments.md")
 def check_expanded(path: Path) -> None:
     """Raise ParamsError where DVC cannot expand dvc.yaml by what params.yaml holds."""
     content = _read(path)

@@ -51,7 +51,7 @@ class Run:
     config: Config
 
 
-@errors.section("Try one setting")
+@errors.see("docs/experiments.md")
 def resolve(params: Params) -> dict[str, Config]:
     """Return the configuration of every run, by its name, and of every stage, as `stages/<name>`.
 

@@ -79,19 +79,19 @@ class _Debug(argparse.Action):
 
 
 @contextmanager
-def one_line(section: str, place: str = "") -> Iterator[None]:
+def one_line(page: str, place: str = "") -> Iterator[None]:
     """Exit with one line and status 1 for an error that the user can mend.
 
-    section: of the README, for an error that names none. place: what was to run.
+    page: of docs/, for an error that names none. place: what was to run.
     """
     try:
-        with errors.section(section):
+        with errors.see(page):
             _check_environment()
             yield
     except Exception as error:
         if shows_traceback(error):
             raise
-        sys.exit(errors.told(error, place))
+        sys.exit(errors.message(error, place))
 
 
 def shows_traceback(error: BaseException) -> bool:
@@ -99,7 +99,7 @@ def shows_traceback(error: BaseException) -> bool:
     return not errors.mendable(error) or os.environ.get(DEBUG) == "1"
 
 
-@errors.section("Experiments")
+@errors.see("docs/experiments.md")
 def _check_environment() -> None:
     """Validate environment variables that a library would silently misread."""
     variable(DEBUG, 0, {"0": 0, "1": 1}.__getitem__, "0 or 1")

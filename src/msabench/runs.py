@@ -39,7 +39,7 @@ def fit_and_predict(
         text_encoder=config["text_encoder"],
         device=config["device"],
     )
-    with errors.section("Try one setting"):
+    with errors.see("docs/experiments.md"):
         history = regressor.fit(train, splits["valid"], seed=seed, scratch=scratch)
         found = {split: regressor.predict(splits[split]) for split in ("valid", "test")}
     if parallel.is_rank_zero():

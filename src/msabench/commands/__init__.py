@@ -1,7 +1,7 @@
 """The commands of `python -m msabench`: one file each, discovered by name.
 
 The docstring of a command's file is its help; its first line is that of the list of commands. The
-file has `SECTION`, the section of the README that its errors name, `arguments(parser)`, which adds
+file has `PAGE`, the page of docs/ that its errors name, `arguments(parser)`, which adds
 the command's own, and `main(options)`. What takes long to import is imported in main, so that help
 is fast.
 """

@@ -10,7 +10,7 @@ examples:
 import argparse
 from pathlib import Path
 
-SECTION = "Cards"  # of the README
+PAGE = "docs/cards.md"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # only its types: it imports PyTorch
     from msabench.labels import LabelScale
     from msabench.predictions import Predictions
 
-SECTION = "Use a model"  # of the README
+PAGE = "docs/use.md"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

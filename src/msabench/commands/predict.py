@@ -34,7 +34,7 @@ from msabench.errors import DataError
 if TYPE_CHECKING:  # it imports NumPy
     from msabench.labels import LabelScale
 
-SECTION = "Use a model"  # of the README
+PAGE = "docs/use.md"
 FRAMES = ("audio", "vision")
 COLUMNS = ("id", "text", *FRAMES)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from msabench.errors import DataError
 
-SECTION = "Review"  # of the README
+PAGE = "docs/review.md"
 VERSIONS = "runs/review"  # both versions of each changed figure, outside GitHub
 
 

@@ -56,7 +56,7 @@ def folder(root: Path, name: str, *decisive: Path, machine: str) -> Iterator[Pat
         lock.release()
 
 
-@errors.section("Interrupted")
+@errors.see("docs/reliability.md")
 def _acquire(lock: BaseFileLock, path: Path) -> None:
     try:
         lock.acquire()

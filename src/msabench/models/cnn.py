@@ -24,7 +24,7 @@ class CNN(Network):
     over time, dropout, linear.
     bert_lr: learning rate of the text encoder's trained layers, if any; lr: of the rest.
     standardize: all features that are not trained, by training statistics. Rate, its decay and
-    dropout in params.yaml were chosen on validation: see the README.
+    dropout in params.yaml were chosen on validation: see docs/models.md.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class Ours(Network):
     transformer_dim: d. feedforward: width of the transformers' inner layer, in multiples of d.
     bert_lr: learning rate of the text encoder's trained layers; lr: of the rest.
     standardize: all features that are not trained, by training statistics. Layers, feed-forward
-    width, dropout and standardization in params.yaml were chosen on validation: see the README.
+    width, dropout and standardization in params.yaml were chosen on validation: see docs/models.md.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class SVM:
     Its sentiment class is the side of the neutral label, as for every other model.
     C, epsilon: as in scikit-learn. frame_std: add each feature's standard deviation over the
     real frames beside its mean. standardize: all features, by training statistics. C and epsilon
-    in params.yaml were chosen on validation: see the README.
+    in params.yaml were chosen on validation: see docs/models.md.
     """
 
     def __init__(

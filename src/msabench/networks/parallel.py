@@ -35,7 +35,7 @@ def is_rank_zero() -> bool:
     return _rank() == 0
 
 
-@errors.section("Systems")
+@errors.see("docs/systems.md")
 def init(kind: str) -> torch.device:
     """Initialize the process group and return the device of this process, of that kind.
 
@@ -200,7 +200,7 @@ def _device() -> torch.device:
 @contextmanager
 def _peer_failures() -> Iterator[None]:
     """Turn the error of a collective whose other end has failed into a ProcessError."""
-    with errors.section("Systems"):
+    with errors.see("docs/systems.md"):
         try:
             yield
         except torch.OutOfMemoryError:

@@ -29,7 +29,7 @@ from msabench.networks.layers import pool
 from msabench.params import Pooling, TrainableLayers
 from msabench.utterances import Ragged, save_array
 
-SECTION = "The report's own setting"  # of the README
+PAGE = "docs/models.md"
 # Activation checkpointing on a CPU begins beyond this many values of layer outputs (b t d, summed
 # over layers), about a hundred bytes each: 7 layers of bert-base for 32 texts of 50 tokens.
 MAX_ACTIVATIONS = 9_000_000
@@ -87,7 +87,7 @@ def run_layers(
     return states
 
 
-@errors.section(SECTION)
+@errors.see(PAGE)
 def build_encoder(
     name: str, trainable_layers: TrainableLayers, pooling: Pooling, width: int
 ) -> TextEncoder:
@@ -107,7 +107,7 @@ def build_encoder(
     )
 
 
-@errors.section(SECTION)
+@errors.see(PAGE)
 def frozen_layers(trainable_layers: TrainableLayers, layers: int) -> int:
     """Return the number of frozen lower layers. Raises EncoderError for more than it has."""
     if trainable_layers == "all":
@@ -130,7 +130,7 @@ def transformers() -> Any:
     return transformers
 
 
-@errors.section(SECTION)
+@errors.see(PAGE)
 def load_bert(name: str) -> Any:
     """Load a BERT by name (on the hub) or folder. Raises EncoderError where there is none."""
     try:
@@ -152,7 +152,7 @@ def load_bert(name: str) -> Any:
         raise _not_found(name, error) from error
 
 
-@errors.section(SECTION)
+@errors.see(PAGE)
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of a text encoder. Raises EncoderError where there is none."""
     try:

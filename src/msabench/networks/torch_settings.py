@@ -14,7 +14,7 @@ from msabench.networks import kernels, parallel
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
-@errors.section("Systems")
+@errors.see("docs/systems.md")
 def choose_device(device: Device) -> torch.device:
     """Return the device; auto selects CUDA, else Apple's MPS, else the CPU.
 
@@ -61,7 +61,7 @@ def _processor() -> str:
     return f"{name} {torch.backends.cpu.get_cpu_capability()}".strip()
 
 
-@errors.section("Systems")
+@errors.see("docs/systems.md")
 def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
     """Make PyTorch deterministic in this process and limit its threads.
 

@@ -31,7 +31,7 @@ History = list[dict[str, int | float]]
 
 NAME = "checkpoint.json"
 SECONDS = "MSABENCH_CHECKPOINT_SECONDS"  # at least, between two; 0: after every step
-SECTION = "Interrupted"  # of the README
+PAGE = "docs/reliability.md"
 SHARE = 0.01  # of the time of a training, at most, without the best weights
 WRITTEN_PER_SECOND = 200e6  # bytes; assumed until the first checkpoint is timed
 
@@ -56,7 +56,7 @@ class Checkpoints:
     Raises OSError where a file cannot be written: the previous checkpoint stays valid.
     """
 
-    @errors.section(SECTION)
+    @errors.see(PAGE)
     def __init__(self, folder: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.folder = folder
         self.network = network
@@ -73,7 +73,7 @@ class Checkpoints:
         """Return whether enough time has passed since the last checkpoint."""
         return parallel.is_rank_zero() and time.monotonic() >= self.next
 
-    @errors.section(SECTION)
+    @errors.see(PAGE)
     def write(self, progress: Progress) -> None:
         """Write a checkpoint, between two steps of the optimizer: gradients are not stored.
 
@@ -113,7 +113,7 @@ class Checkpoints:
         self._remove_all_but(self.folder / NAME, *files)
         self._wait(time.monotonic() - start)
 
-    @errors.section(SECTION)
+    @errors.see(PAGE)
     def keep_best(self, epoch: int) -> None:
         """Save the weights of this epoch, the best one so far. Raises as write does."""
         self._check(f"epoch {epoch}")
@@ -130,7 +130,7 @@ class Checkpoints:
         self.network.load_state_dict(load_file(self.best))
         parallel.barrier()  # rank 0 may remove the file from here on
 
-    @errors.section(SECTION)
+    @errors.see(PAGE)
     def resume(self) -> Progress:
         """Load the checkpoint into network and optimizer and return its position, else the start.
 
@@ -160,7 +160,7 @@ class Checkpoints:
         for name, state in self.generators.items():
             _RNGS[name][1](state)
 
-    @errors.section("Try one setting")
+    @errors.see("docs/experiments.md")
     def _check(self, when: str) -> None:
         for name, value in _trained_state(self.network).items():
             if not torch.isfinite(value).all():

@@ -3,8 +3,7 @@
 A source has `read(path, **settings)`, which returns the splits train, valid and test; one that
 generates its data also has `simulate(**settings)` and `write(path, **settings)`. A data set's
 settings in params.yaml are the keyword-only arguments of `simulate`, or else of `read`.
-A source of data that is a folder binds `FOLDER = True`; one that has a section of its own in the
-README binds `SECTION`, which errors in its data name.
+A source of data that is a folder binds `FOLDER = True`.
 """
 
 from collections.abc import Mapping
@@ -39,11 +38,6 @@ def reads_folder(source: str) -> bool:
     return getattr(load(source), "FOLDER", False)
 
 
-def section(source: str) -> str:
-    """Return the section of the README that tells what the raw data of a source must be."""
-    return getattr(load(source), "SECTION", "Data")
-
-
 def check_settings(source: str, settings: Mapping[str, Any], where: str) -> None:
     """Raise ParamsError for a source or a setting that does not exist or is not permitted."""
     module = load(source)
@@ -66,7 +60,7 @@ def not_finite(source: str, settings: Mapping[str, Any]) -> str:
     return settings.get("not_finite", parameter.default if parameter else "zero")
 
 
+@errors.see("docs/data.md")
 def read(source: str, path: Path, settings: Mapping[str, Any]) -> dict[str, Utterances]:
     """Read raw data with the source of that name. Raises DataError for invalid data."""
-    with errors.section(section(source)):
-        return load(source).read(path, **settings)
+    return load(source).read(path, **settings)

@@ -38,7 +38,6 @@ from msabench.errors import DataError
 from msabench.utterances import SPLITS, Utterances, suggest_splits
 
 FOLDER = True
-SECTION = "Your own recordings"
 
 FRAMES = ("audio", "vision")
 TABLE = "utterances.csv"
