@@ -29,7 +29,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 # Files that take minutes, the longest first.
-LONG = ["test_pipeline.py", "test_readme_commands.py", "test_cluster.py", "test_two_processes.py"]
+LONG = ["test_pipeline.py", "test_docs_commands.py", "test_cluster.py", "test_two_processes.py"]
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,4 @@
-"""The README, followed from top to bottom in a fresh clone: its blocks work as printed.
+"""README.md and docs/: each page is followed from top to bottom in a clone of its own state.
 
 A block of `sh` is run as it stands; the rows of the output below it must be printed here too.
 """
@@ -15,7 +15,21 @@ from msabench import hashes
 from tests import clones
 from tests.clones import ROOT, SMALL, environment, run
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+pytestmark = pytest.mark.slow
+
+# In the order in which a reader meets them; others have no commands.
+NAMES = (
+    "use",
+    "experiments",
+    "review",
+    "models",
+    "data",
+    "results",
+    "speed",
+    "clusters",
+    "systems",
+)
+PAGES = ["README", *(f"docs/{name}" for name in (*NAMES, "cards"))]
 # Lines that are not run here, by how they begin, and why.
 NOT_HERE = {
     "make bench": "hours, alone on the machine",
@@ -28,43 +42,58 @@ NOT_HERE = {
     "dvc exp run -S dataset=mosei -S text_encoder=bert-base-uncased": "a file of 13.65 GB",
     "dvc exp run -S models.self_mm.preset=repository_mosei": "bert-base from the hub",
 }
-SEEDS = ("robustness_seeds=[1,2,3]", "robustness_seeds=[1]")  # of the default run, and here
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# What is run here instead, to be faster.
+SMALLER = {
+    "robustness_seeds=[1,2,3]": "robustness_seeds=[1]",
+    "ablation.models=[self_mm,svm,cnn,ours]": "ablation.models=[svm,cnn]",
+    "ablation.seeds=[1,2,3]": "ablation.seeds=[1]",
+}
+BLOCK = re.compile(r"^(`{3,})(\w+)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 
 
-def sections():
-    """Return the README's sections by heading, each with its blocks: kind and content."""
-    found = {}
-    for part in re.split(r"^#{2,3} ", README, flags=re.MULTILINE)[1:]:
-        heading, _, text = part.partition("\n")
-        found[heading] = BLOCK.findall(text)
-    return found
-
-
-SECTIONS = {heading: blocks for heading, blocks in sections().items() if blocks}
+def blocks(page, heading=""):
+    """Return the blocks of a page, or of one section of it: kind and content."""
+    text = (ROOT / f"{page}.md").read_text(encoding="utf-8")
+    if heading:
+        text = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    elif page == "README":
+        text = text.partition("\n## ")[2]  # what stands before is how the clone was made
+    return [(kind, block) for _, kind, block in BLOCK.findall(text)]
 
 
 def lines_of(block):
-    """Return the commands of a block; one that goes on after a backslash is one."""
+    """Return the commands of a block; one that continues after a backslash is one."""
     return re.split(r"(?<!\\)\n", block.rstrip("\n"))
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
+def repository(tmp_path_factory):
     """This tree as a user has it after `make repro`, with small settings, and no sweep."""
-    folder = tmp_path_factory.mktemp("readme") / "msabench"
+    folder = tmp_path_factory.mktemp("docs") / "msabench"
     clones.clone(folder)
     clones.install(folder)
     run(folder, "dvc", "exp", "run", *clones.options([*SMALL, "sweep_seeds=[]"]), "plan")
     shell(folder, "make repro")
     run(folder, "git", "commit", "--quiet", "--all", "--message", "small")
+    run(folder, "git", "tag", "small")
     return folder
+
+
+@pytest.fixture
+def clone(repository):
+    """The repository as it was before any page was followed."""
+    shell(
+        repository,
+        "git switch --quiet --force main && git reset --quiet --hard small && git clean -fdq\n"
+        "dvc checkout --quiet --force",
+    )
+    return repository
 
 
 def shell(folder, commands):
     """Run lines in one shell, which ends at the first that fails; return what they print."""
     variables = environment() | {"PYTHONPATH": str(folder / "src"), "COLUMNS": "200"}
-    made = subprocess.run(
+    finished = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=folder,
         env=variables,
@@ -73,23 +102,26 @@ def shell(folder, commands):
         timeout=3600,
         check=False,
     )
-    output = made.stdout + made.stderr
-    assert made.returncode == 0, f"{commands}\n{output[-6000:]}"
+    output = finished.stdout + finished.stderr
+    assert finished.returncode == 0, f"{commands}\n{output[-6000:]}"
     return output
 
 
-@pytest.mark.parametrize("heading", SECTIONS)
-def test_the_blocks_of_a_section_work(clone, heading):
-    follow(clone, heading)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_a_page_work(clone, page):
+    follow(clone, blocks(page))
 
 
-def follow(clone, heading):
-    """Do what a section says."""
+def follow(clone, blocks):
+    """Do what the blocks say, one after the other."""
     printed = ""
-    for kind, block in SECTIONS[heading]:
+    for kind, block in blocks:
         if kind == "sh":
             here = [line for line in lines_of(block) if not line.startswith(tuple(NOT_HERE))]
-            printed = shell(clone, "\n".join(here).replace(*SEEDS))
+            commands = "\n".join(here)
+            for usual, smaller in SMALLER.items():
+                commands = commands.replace(usual, smaller)
+            printed = shell(clone, commands)
         elif kind == "text":
             missing = first_cells(block) - first_cells(printed)
             assert not missing, f"{missing} of\n{block}\nin\n{printed}"
@@ -97,7 +129,7 @@ def follow(clone, heading):
             set_params(clone, block)
         elif "Model = " in block:
             (clone / "src/msabench/models/mine.py").write_text(block, encoding="utf-8")
-        elif "SLURM" not in block:
+        elif kind == "python" and "SLURM" not in block:
             (clone / "runs/example.py").write_text(block, encoding="utf-8")
             printed = shell(clone, "python runs/example.py")
 
@@ -118,8 +150,7 @@ def set_params(clone, block):
 
 def test_a_fifth_model_stands_beside_the_others(clone):
     """In Table 6, on the page, and among the cards, once its section has been followed."""
-    if not (clone / "src/msabench/models/mine.py").exists():
-        follow(clone, "Add a model")
+    follow(clone, blocks("README", "Add a model"))
     assert json.loads((clone / "metrics/table6.json").read_text())["mine"]["mae"] > 0
     assert "mine" in (clone / "plots/report.html").read_text(encoding="utf-8")
     assert (clone / "runs/cards/mine-1.md").is_file()
@@ -134,13 +165,13 @@ def first_cells(text):
     return {cell for cell, *others in lines if others and not re.search(r"\d", cell)}
 
 
-def test_what_is_not_run_still_stands_in_the_readme():
-    commands = [
-        line
-        for blocks in SECTIONS.values()
-        for kind, block in blocks
-        if kind == "sh"
-        for line in lines_of(block)
-    ]
-    for left_out in NOT_HERE:
-        assert any(line.startswith(left_out) for line in commands), left_out
+def test_every_page_with_commands_is_followed():
+    pages = ["README", *(f"docs/{file.stem}" for file in (ROOT / "docs").glob("*.md"))]
+    assert {page for page in pages if blocks(page)} <= {*PAGES}
+
+
+def test_what_is_not_run_still_stands_on_a_page():
+    text = [block for page in PAGES for kind, block in blocks(page) if kind == "sh"]
+    lines = [line for block in text for line in lines_of(block)]
+    assert [key for key in NOT_HERE if not any(line.startswith(key) for line in lines)] == []
+    assert [key for key in SMALLER if not any(key in line for line in lines)] == []
