@@ -20,7 +20,7 @@ import msabench  # noqa: E402, F401  before a stage imports NumPy, which reads i
 
 
 def run(main: Callable[..., None], *arguments: str) -> None:
-    """Run a stage; an error that the user can mend is one line and exit status 1.
+    """Run a stage; an error that the user can fix is one line and exit status 1.
 
     The line begins with what the stage was to run, as several may run at once, and names the
     page of docs/ where the error arose, by default `PAGE` of the stage's file.

@@ -63,15 +63,15 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
-def test_what_the_user_can_mend_is_mendable(error):
-    assert errors.mendable(error)
+def test_what_the_user_can_mend_is_fixable(error):
+    assert errors.fixable(error)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_the_machine_refuses_is_mendable(name):
+def test_what_the_machine_refuses_is_fixable(name):
     number = getattr(errno, name)
     error = OSError(number, os.strerror(number), "runs")
-    assert errors.mendable(error)
+    assert errors.fixable(error)
     assert errors.message(error) == f"error: {error}"
 
 
@@ -97,8 +97,8 @@ def test_what_the_machine_refuses_is_mendable(name):
     ],
     ids=repr,
 )
-def test_a_defect_is_not_mendable(error):
-    assert not errors.mendable(error)
+def test_a_defect_is_not_fixable(error):
+    assert not errors.fixable(error)
 
 
 @pytest.fixture
@@ -123,23 +123,23 @@ def test_a_missing_output_tells_what_makes_it(tree, folder):
     below = f"{folder}/deep/a.json"
     for path in (below, f"./{below}", tree / below, tree.parent / "link" / below, folder + "/a"):
         error = _missing(path)
-        assert errors.mendable(error)
+        assert errors.fixable(error)
         assert errors.message(error) == f"error: {path} is missing: `dvc repro` makes it"
-    assert errors.mendable(_missing(below.encode()))
+    assert errors.fixable(_missing(below.encode()))
 
 
 def test_an_output_of_another_tree_counts_too(tree):
     other = tree.parent / "other"
-    assert not errors.mendable(_missing(other / "data/a.json"))
+    assert not errors.fixable(_missing(other / "data/a.json"))
     (other / "dvc.yaml").touch()
-    assert errors.mendable(_missing(other / "data/a.json"))
+    assert errors.fixable(_missing(other / "data/a.json"))
 
 
 @pytest.mark.parametrize(
     "path", ["src/msabench/a.json", "dta/a", "a/../a.json", "../data/a", "src/data/a", "/data/a"]
 )
 def test_any_other_missing_file_is_a_defect(tree, path):  # noqa: ARG001
-    assert not errors.mendable(_missing(path))
+    assert not errors.fixable(_missing(path))
 
 
 def test_a_line_says_what_is_wrong_and_where_to_read_on():
@@ -201,7 +201,7 @@ def test_a_device_that_is_not_there(monkeypatch):
         torch_settings.choose_device("mps")
 
 
-def test_an_array_that_the_disk_has_no_room_for_is_mendable(tmp_path, monkeypatch):
+def test_an_array_that_the_disk_has_no_room_for_is_fixable(tmp_path, monkeypatch):
     """NumPy then raises an OSError without a number."""
 
     def save(_, array):

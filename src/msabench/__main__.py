@@ -10,7 +10,7 @@ from msabench import commands, errors, program
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; an error that the user can mend is one line and exit status 1."""
+    """Run a command; an error that the user can fix is one line and exit status 1."""
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no ± is no error

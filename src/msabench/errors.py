@@ -1,6 +1,6 @@
-"""Which errors the user can mend: each is printed as one line that names a page of docs/.
+"""Which errors the user can fix: each is printed as one line that names a page of docs/.
 
-All else is a defect of the code, and ends in a traceback.
+Any other is a defect of the code, and ends in a traceback.
 """
 
 import errno
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-INTERRUPTED = "interrupted: `dvc repro` goes on from the last checkpoint"
+INTERRUPTED = "interrupted: `dvc repro` resumes from the last checkpoint"
 INTERRUPTED_STATUS = 130  # what a shell reports of a command that Ctrl-C ended
 
 
@@ -19,7 +19,7 @@ class ParamsError(ValueError):
 
 
 class DataError(ValueError):
-    """A promise of the data that does not hold; the message names place, value and range."""
+    """Data that are not as required; the message names place, value and permitted range."""
 
 
 class DeviceError(DataError):
@@ -27,19 +27,19 @@ class DeviceError(DataError):
 
 
 class EncoderError(DataError):
-    """A text encoder that is not there, or is not the one that was published."""
+    """A text encoder that is missing, or is not the published one."""
 
 
 class StorageError(DataError):
-    """A file that cannot be written, or that not all processes read alike."""
+    """A file that cannot be written, or that processes read differently."""
 
 
 class ProcessError(DataError):
     """Another process, here or elsewhere, that is in the way, has ended, or has failed."""
 
 
-# What the machine refuses, whatever the code does: its disks and their quotas, rights, limits of a
-# process, memory, names that are too long for the file system, a disk or network drive that breaks.
+# What the system refuses, whatever the code does: full disks, quotas, rights, limits of a process,
+# memory, names that are too long for the file system, a disk or network drive that fails.
 REFUSED = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.ENAMETOOLONG),
@@ -50,8 +50,8 @@ OURS = ("msabench", "stages")
 INSTALLATION = "docs/systems.md"  # the page on a missing package, wherever it is imported
 
 
-def mendable(error: BaseException) -> bool:
-    """Tell whether the user can mend what raised an error, rather than who changes the code."""
+def fixable(error: BaseException) -> bool:
+    """Return whether an error is for the user to fix, rather than a defect of the code."""
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         return package not in OURS and package not in sys.stdlib_module_names
@@ -63,7 +63,7 @@ def mendable(error: BaseException) -> bool:
 
 
 def _is_output(path: object) -> bool:
-    """Tell whether a path lies in a folder that the pipeline makes, here or in another tree."""
+    """Return whether a path is in a folder that the pipeline makes, here or in another tree."""
     if not isinstance(path, str | bytes | os.PathLike):
         return False
     full = Path(os.path.abspath(os.fsdecode(path)))
@@ -82,13 +82,13 @@ def see(page: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if mendable(error):
+        if fixable(error):
             vars(error).setdefault("page", page)
         raise
 
 
 def message(error: BaseException, place: str = "") -> str:
-    """Return the line to print for an error that is `mendable`. place: what was to run."""
+    """Return the line to print for an error that is `fixable`. place: what was to run."""
     reason = " ".join(str(error).split())
     page = getattr(error, "page", "")
     if isinstance(error, ModuleNotFoundError):
@@ -96,6 +96,6 @@ def message(error: BaseException, place: str = "") -> str:
     elif isinstance(error, FileNotFoundError):
         reason = f"{os.fsdecode(error.filename)} is missing: `dvc repro` makes it"
     elif isinstance(error, MemoryError) and not reason:
-        reason = "out of memory; try a smaller batch_size, or end what else runs on this machine"
+        reason = "out of memory; try a smaller batch_size, or end other programs on this machine"
     pointer = f" ({page})" if page else ""
     return f"error: {place}{': ' if place else ''}{reason}{pointer}"

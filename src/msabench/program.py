@@ -80,7 +80,7 @@ class _Debug(argparse.Action):
 
 @contextmanager
 def one_line(page: str, place: str = "") -> Iterator[None]:
-    """Exit with one line and status 1 for an error that the user can mend.
+    """End the program with one line and status 1 for an error inside that the user can fix.
 
     page: of docs/, for an error that names none. place: what was to run.
     """
@@ -95,13 +95,13 @@ def one_line(page: str, place: str = "") -> Iterator[None]:
 
 
 def shows_traceback(error: BaseException) -> bool:
-    """Return whether an error ends in a traceback: a defect does, and with `--debug` any."""
-    return not errors.mendable(error) or os.environ.get(DEBUG) == "1"
+    """Return whether an error ends in a traceback: a defect does, with `--debug` any."""
+    return not errors.fixable(error) or os.environ.get(DEBUG) == "1"
 
 
 @errors.see("docs/experiments.md")
 def _check_environment() -> None:
-    """Validate environment variables that a library would silently misread."""
+    """Refuse values that a library would misread, before it reads them."""
     variable(DEBUG, 0, {"0": 0, "1": 1}.__getitem__, "0 or 1")
     # OpenMP takes one number, or one per nesting level; any other value means all cores.
     variable("OMP_NUM_THREADS", [1], _each_whole, "a number of threads, 1 or more")
