@@ -1,4 +1,4 @@
-"""`python -m msabench`: what a person types and reads."""
+"""`msabench`: what a person types and reads."""
 
 import argparse
 import csv
@@ -9,6 +9,8 @@ import re
 import shlex
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +27,7 @@ from msabench.utterances import Utterances
 from tests import trained_tree
 
 NAMES = list(commands.load())
+INSTALLED = Path(sysconfig.get_path("scripts"), "msabench")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def test_the_help_of_a_command_has_examples_that_parse(name, capsys):
     with pytest.raises(SystemExit):
         program.main([name, "--help"])
     shown = capsys.readouterr().out
-    examples = re.findall(r"python -m msabench (.*?)(?: \||$)", shown.split("xamples:")[1], re.M)
+    examples = re.findall(r"(?<!\S)msabench (.*?)(?: \||$)", shown.split("xamples:")[1], re.M)
     assert examples
     for example in examples:
         options = program._parser().parse_args(shlex.split(example))
@@ -96,10 +99,13 @@ def test_help_needs_no_slow_import():
     assert python("-c", code).stdout == "set()\n"
 
 
-def test_the_package_is_a_program():
-    made = python("-m", "msabench", "--help")
-    assert made.stdout.startswith("usage: python -m msabench [-h] [--debug] <command>")
-    assert (made.returncode, made.stderr) == (0, "")
+@pytest.mark.parametrize("program", [[INSTALLED], [sys.executable, "-m", "msabench"]])
+def test_the_package_is_a_program(program):
+    """It names itself `msabench`, whichever way it is started."""
+    made = subprocess.run([*program, "predict"], capture_output=True, text=True)
+    assert made.returncode == 2
+    assert "; usage: msabench predict [-h] [--debug] --run RUN " in made.stderr
+    assert made.stdout == ""
 
 
 def one_command(monkeypatch, main):
@@ -174,7 +180,7 @@ def test_wrong_usage_is_status_2(arguments, monkeypatch, capsys):
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
-    assert "; usage: python -m msabench " in line
+    assert "; usage: msabench " in line
 
 
 def test_a_reader_that_stops_is_no_error():
@@ -496,17 +502,17 @@ def test_predict_reads_texts_that_begin_with_a_dash(run, fails):
     assert run("predict", "--run", "runs/svm", "--json", "--text=-meh") == f"{lines[0]}\n"
     status, line = fails("predict", "--run", "runs/svm", "-meh")
     assert status == 2
-    assert "-- -meh; usage: python -m msabench predict " in line
+    assert "-- -meh; usage: msabench predict " in line
     status, line = fails("predict", "--run", "runs/svm", "--text", "-meh")
     assert status == 2
-    assert "--text=-meh; usage: python -m msabench predict " in line
+    assert "--text=-meh; usage: msabench predict " in line
 
 
 def test_explain_takes_an_id_that_begins_with_a_dash(fails):
     id = "-3g5yACwYnA$_$0"
     status, line = fails("explain", "--run", "runs/svm", id)
     assert status == 2
-    assert f"-- '{id}'; usage: python -m msabench explain " in line
+    assert f"-- '{id}'; usage: msabench explain " in line
     status, line = fails("explain", "--run", "runs/svm", "--", id)
     assert status == 1
     assert line.startswith(f"error: {id!r} is no utterance of the test split")

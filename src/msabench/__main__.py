@@ -1,4 +1,4 @@
-"""`python -m msabench <command>`: use and inspect what the pipeline made."""
+"""`msabench <command>`, or `python -m msabench <command>`: use what the pipeline made."""
 
 import gc
 import io
@@ -7,6 +7,17 @@ import sys
 from collections.abc import Sequence
 
 from msabench import commands, errors, program
+
+
+def run() -> None:
+    """Run this process's command; the installed program `msabench` is this function."""
+    # What a command makes it uses to its end. To look for garbage among the many objects of PyTorch
+    # and transformers, again and again and once more at the exit, takes a quarter of `predict`.
+    gc.disable()
+    try:
+        main()
+    finally:
+        gc.freeze()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> program.Parser:
     parser = program.Parser(
-        prog="python -m msabench",
+        prog="msabench",
         description="Use and inspect what the pipeline made.",
-        epilog="`python -m msabench <command> --help` has examples.",
+        epilog="`msabench <command> --help` has examples.",
     )
     kinds = parser.add_subparsers(title="commands", metavar="<command>", required=True)
     for name, command in commands.load().items():
@@ -46,10 +57,4 @@ def _parser() -> program.Parser:
 
 
 if __name__ == "__main__":
-    # What a command makes it uses to its end. To look for garbage among the many objects of PyTorch
-    # and transformers, again and again and once more at the exit, takes a quarter of `predict`.
-    gc.disable()
-    try:
-        main()
-    finally:
-        gc.freeze()
+    run()

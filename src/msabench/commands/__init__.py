@@ -1,4 +1,4 @@
-"""The commands of `python -m msabench`: one file each, discovered by name.
+"""The commands of `msabench`: one file each, discovered by name.
 
 The docstring of a command's file is its help; its first line is that of the list of commands. The
 file has `PAGE`, the page of docs/ that its errors name, `arguments(parser)`, which adds

@@ -4,7 +4,7 @@ The cards themselves are runs/cards/<run>-<seed>.md, and data.md for the data se
 makes them.
 
 examples:
-  python -m msabench card runs/ours-1
+  msabench card runs/ours-1
 """
 
 import argparse

@@ -7,10 +7,10 @@ each feature standardized, averaged over modalities; no model is involved. Notes
 `notes` in json, count the tokens that are not read.
 
 examples:
-  python -m msabench explain --run runs/ours
-  python -m msabench explain --run runs/ours --list | head
-  python -m msabench explain --run runs/ours-1 'test00062$_$4' --json
-  python -m msabench explain --run runs/ours-1 --json -- '-3g5yACwYnA$_$0'
+  msabench explain --run runs/ours
+  msabench explain --run runs/ours --list | head
+  msabench explain --run runs/ours-1 'test00062$_$4' --json
+  msabench explain --run runs/ours-1 --json -- '-3g5yACwYnA$_$0'
 
 Write `--` before an id that begins with `-`.
 """

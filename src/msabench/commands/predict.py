@@ -7,11 +7,11 @@ where they have none. Frames are .npy files with an array (frames, features).
 Absent audio or vision is imputed by the mean frame of the training data.
 
 examples:
-  python -m msabench predict --run runs/ours "I loved it" "what a waste of time"
-  python -m msabench predict --run runs/ours --text "fine" --audio a.npy --vision v.npy
-  python -m msabench predict --run runs/svm-1 --csv clips.csv --json
-  cat lines.txt | python -m msabench predict --run runs/ours -
-  python -m msabench predict --run runs/ours -- "-meh" "-hmm"
+  msabench predict --run runs/ours "I loved it" "what a waste of time"
+  msabench predict --run runs/ours --text "fine" --audio a.npy --vision v.npy
+  msabench predict --run runs/svm-1 --csv clips.csv --json
+  cat lines.txt | msabench predict --run runs/ours -
+  msabench predict --run runs/ours -- "-meh" "-hmm"
 
 Write `--` before texts of which one begins with `-`; as a value such a text is `--text=-meh`.
 A csv (UTF-8) has the column text, and optionally id, audio and vision: paths relative to the csv's

@@ -5,8 +5,8 @@ base, as in a pull request. Exit status: 1 if dvc.lock does not match the code, 
 has no metrics to compare, else 0.
 
 examples:
-  python -m msabench review
-  python -m msabench review --base origin/main --output runs/review.md
+  msabench review
+  msabench review --base origin/main --output runs/review.md
 """
 
 import argparse
