@@ -1,4 +1,4 @@
-# `make repro` runs the whole pipeline, `make test` the checks and tests; each sets itself up.
+# `make repro` runs the whole pipeline, `make test` checks and tests; each sets itself up.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread for each run; runs side by side would otherwise wait for each other's threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help repro test review check soak audit real hash bench clean
+.PHONY: help repro test test-all review check soak audit real hash bench clean
 
 #: JOBS=2              so many runs, or files of tests, at once; by default the GPUs, or the cores
 #: SET='-S lr=1e-4'    changes of params.yaml, for repro
@@ -26,7 +26,7 @@ export OMP_NUM_THREADS ?= 1
 #: PYTHON=python3.11   the Python that makes .venv
 help: ## show this list
 	@echo 'make TARGET [VARIABLE=value ...]'
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 12
 	@echo 'Variables:'
 	@sed -n 's/^#: /  /p' $(MAKEFILE_LIST)
 
@@ -111,8 +111,14 @@ check: $(VENV)/installed ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check $(VENV)/installed-cluster ## the checks, then all tests
-	$(BIN)/python -m pytest -n "$(or $(JOBS),auto)" --dist loadfile --no-loadscope-reorder
+# One worker for each core, one file after the other, in the order that tests/conftest.py gives.
+PYTEST := $(BIN)/python -m pytest -n "$(or $(JOBS),auto)" --dist loadfile --no-loadscope-reorder
+
+test: check $(VENV)/installed-cluster ## the checks, then the first tier of tests (four minutes)
+	$(PYTEST) -m "not slow"
+
+test-all: test ## the same, then the second tier, which takes minutes (a quarter of an hour in all)
+	$(PYTEST) -m slow
 
 BASE ?= main
 export BASE

@@ -21,6 +21,7 @@ SMALL = (
     "models.cnn.epochs=1",
     "models.self_mm.epochs=2",
 )
+ALL = ("ablation.enabled=true", "robustness_seeds=[1]")  # what is off by default
 
 
 def environment() -> dict[str, str]:
@@ -76,8 +77,26 @@ def install(folder: Path) -> None:
     for entry in Path(sys.prefix).iterdir():
         if not entry.name.startswith("installed"):
             (place / entry.name).symlink_to(entry)
+    _stamp(place)
+
+
+def _stamp(place: Path) -> None:
     for stamp in ("installed", "installed-cluster"):
         (place / stamp).write_text(f"{place.resolve()}\n")
+
+
+def run_pipeline(folder: Path) -> None:
+    """Copy this tree and run its whole pipeline there with small settings."""
+    clone(folder)
+    install(folder)
+    run(folder, "dvc", "exp", "run", *options([*SMALL, *ALL]))
+
+
+def copy(pipeline: Path, folder: Path) -> Path:
+    """Return a copy of a repository in which the pipeline has run, with an installation."""
+    shutil.copytree(pipeline, folder, symlinks=True)
+    _stamp(folder / ".venv")
+    return folder
 
 
 def options(changes: Sequence[str]) -> list[str]:

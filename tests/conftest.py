@@ -1,6 +1,7 @@
-"""What the tests share: one thread, small random data, a small random BERT on disk."""
+"""What the tests share: one thread, small random data, a small random BERT, one small pipeline."""
 
 import os
+import shutil
 import signal
 import time
 import warnings
@@ -17,6 +18,8 @@ with warnings.catch_warnings():  # of pytest's plugins one has imported NumPy al
     warnings.simplefilter("ignore", RuntimeWarning)
     import msabench  # noqa: F401
 
+from filelock import FileLock
+
 from msabench.networks import torch_settings
 from msabench.utterances import Ragged, Utterances
 
@@ -28,13 +31,60 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Files that take minutes, the longest first.
+# The longest files of each tier, the longest first.
 LONG = ["test_pipeline.py", "test_docs_commands.py", "test_cluster.py", "test_two_processes.py"]
 
 
 def pytest_collection_modifyitems(items):
     """Start the longest files first, so that they run beside all others."""
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.name) in LONG else len(LONG))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """Return a function that makes a folder once for all of pytest's workers.
+
+    It takes the folder's name, and what fills it with what arguments. Who would change something
+    there copies it first.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+
+    def once(name, make, *arguments):
+        folder, whole = place / name, place / f"{name}.whole"
+        with FileLock(f"{folder}.lock"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what an error left of it
+                folder.mkdir()
+                make(folder, *arguments)
+                whole.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def pipeline(shared):
+    """A repository in which the whole pipeline has run once, for all files; see `clones.copy`."""
+    from tests import clones
+
+    return shared("pipeline", clones.run_pipeline)
+
+
+@pytest.fixture(scope="session")
+def trained_with(shared, tiny_bert, tmp_path_factory):
+    """Return a function that returns a copy of the tree of `trained_tree.make`, which is made once.
+
+    It takes how many layers of the BERT are trained too.
+    """
+    from tests import trained_tree
+
+    def copy(layers):
+        tree = shared(f"trained-{layers}", trained_tree.make, tiny_bert, layers)
+        return shutil.copytree(tree, tmp_path_factory.mktemp("trained") / "tree", symlinks=True)
+
+    return copy
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -120,12 +170,15 @@ def anonymous_megabytes() -> float:
 
 
 @pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory):
+def tiny_bert(shared):
     """A folder with a random BERT of three layers, width 8, and a tokenizer of few words."""
+    return str(shared("bert", _write_bert))
+
+
+def _write_bert(folder):
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("bert")
     words = [
         "[PAD]",
         "[UNK]",
@@ -158,4 +211,3 @@ def tiny_bert(tmp_path_factory):
         max_position_embeddings=64,
     )
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return str(folder)

@@ -28,6 +28,7 @@ CHANGES = [
     "models.ours.epochs=3",
 ]
 PROGRAM = (sys.executable, "-m", "stages.cluster")
+slow = pytest.mark.slow  # starts clusters of real processes
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,7 @@ def training(tree, process):
     return until(found)
 
 
+@slow
 def test_a_cluster_makes_what_a_serial_run_makes(tree, serial):
     told = run(tree, *PROGRAM, "local:3").stdout
     assert "train@ours-1: done on " in told
@@ -112,6 +114,7 @@ def test_a_cluster_makes_what_a_serial_run_makes(tree, serial):
     assert_is(tree, serial)
 
 
+@slow
 def test_a_killed_worker_loses_nothing(trained, serial):
     """Killed while it trains; the run ends on another one."""
     forget(trained, "train@ours-1")
@@ -123,6 +126,7 @@ def test_a_killed_worker_loses_nothing(trained, serial):
     assert_is(trained, serial)
 
 
+@slow
 def test_a_run_that_fails_stops_no_other(trained, serial):
     run(trained, "dvc", "exp", "run", *clones.options(["models.cnn.lr=1e30"]), "plan")
     forget(trained, "train@svm-1", last="train@svm-1")
@@ -135,6 +139,7 @@ def test_a_run_that_fails_stops_no_other(trained, serial):
     assert (trained / "predictions/cnn-1/test.csv").exists()
 
 
+@slow
 def test_what_the_run_cache_has_is_not_run_again(trained, serial):
     forget(trained, "train@svm-1", last="train@svm-1", run_cache=True)
     told = run(trained, *PROGRAM, "tcp://127.0.0.1:1").stdout  # where nobody is
@@ -142,6 +147,7 @@ def test_what_the_run_cache_has_is_not_run_again(trained, serial):
     assert lock_of(trained) == lock_of(serial)
 
 
+@slow
 def test_a_changed_run_is_not_taken_for_a_cached_one(trained):
     """The run cache has that of the settings before, which dvc.lock still names."""
     run(trained, "dvc", "exp", "run", *clones.options(["models.cnn.lr=2e-3"]), "plan")
@@ -153,6 +159,7 @@ def test_a_changed_run_is_not_taken_for_a_cached_one(trained):
     assert told.splitlines()[-1] == "[('train@svm-1', True), ('train@cnn-1', False)]"
 
 
+@slow
 def test_ctrl_c_ends_the_runs(trained):
     forget(trained, "train@ours-1")
     process = start(trained, *PROGRAM, "local:2")
@@ -166,6 +173,7 @@ def test_ctrl_c_ends_the_runs(trained):
     assert "train@ours-1" not in lock_of(trained)
 
 
+@slow
 def test_workers_get_data_from_a_remote(trained, serial, tmp_path):
     run(trained, "dvc", "remote", "add", "store", str(tmp_path / "store"))
     forget(trained, "train@svm-1", last="train@svm-1")
@@ -345,6 +353,7 @@ def test_an_address_of_no_scheduler_is_refused(address, capsys):
     assert repr(address) in capsys.readouterr().err
 
 
+@slow
 def test_without_the_extra_it_says_what_to_install(planned, tmp_path, monkeypatch):
     missing = "raise ModuleNotFoundError(\"No module named 'distributed'\")"
     (tmp_path / "distributed.py").write_text(missing)

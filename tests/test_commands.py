@@ -31,10 +31,8 @@ INSTALLED = Path(sysconfig.get_path("scripts"), "msabench")
 
 
 @pytest.fixture(scope="module")
-def tree(tiny_bert, tmp_path_factory):
-    place = tmp_path_factory.mktemp("tree")
-    trained_tree.make(place, tiny_bert, 1)
-    return place
+def tree(trained_with):
+    return trained_with(1)
 
 
 @pytest.fixture

@@ -15,10 +15,8 @@ from tests.conftest import random_utterances
 
 
 @pytest.fixture(scope="module", params=[1, "all"], ids=lambda layers: f"{layers}-layers")
-def tree(request, tiny_bert, tmp_path_factory):
-    place = tmp_path_factory.mktemp("tree")
-    trained_tree.make(place, tiny_bert, request.param)
-    return place
+def tree(request, trained_with):
+    return trained_with(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -27,11 +27,9 @@ TEXT = "the film was very good"
 
 
 @pytest.fixture(scope="module", params=[1, "all"], ids=lambda layers: f"{layers}-layers")
-def tree(request, tiny_bert, tmp_path_factory):
+def tree(request, trained_with):
     """Trees in which networks read hidden states, and token ids; other models one vector."""
-    place = tmp_path_factory.mktemp("tree")
-    trained_tree.make(place, tiny_bert, request.param)
-    return place
+    return trained_with(request.param)
 
 
 @pytest.fixture(scope="module", params=NAMES)

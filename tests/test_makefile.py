@@ -38,7 +38,7 @@ def tree(tmp_path):
     (folder / ".venv/bin").mkdir(parents=True)
     for name in ("Makefile", "requirements.txt", "requirements-cluster.txt"):
         shutil.copy(ROOT / name, folder)
-    for name in ("python", "dvc"):
+    for name in ("python", "dvc", "ruff", "mypy"):
         program = folder / ".venv/bin" / name
         program.write_text(PROGRAM)
         program.chmod(0o755)
@@ -103,6 +103,23 @@ def test_nothing_follows_an_interrupted_step(tree, shell, step):
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(300) != 0
     assert calls(tree) == before
+
+
+def tested(tree, target):
+    """The expression of each run of pytest, after the checks."""
+    make(tree, target)
+    checks, runs = calls(tree)[:3], calls(tree)[3:]
+    assert [check[0] for check in checks] == ["ruff", "ruff", "mypy"]
+    assert all(run[:3] == ["python", "-m", "pytest"] and run[-2] == "-m" for run in runs)
+    return [run[-1] for run in runs]
+
+
+def test_the_first_tier_is_all_that_is_not_marked(tree):
+    assert tested(tree, "test") == ["not slow"]
+
+
+def test_both_tiers_are_each_run_once(tree):
+    assert tested(tree, "test-all") == ["not slow", "slow"]
 
 
 def test_an_installation_in_place_is_not_made_again(tree):

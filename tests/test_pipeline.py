@@ -23,25 +23,20 @@ from msabench import errors
 from msabench.evaluation.robustness import LEVELS
 from msabench.predictions import Predictions
 from tests import clones
-from tests.clones import ROOT, SHELLS, SMALL, run, start
+from tests.clones import ROOT, SHELLS, run, start
 from tests.conftest import until
 
 FIGURES = (
     *("learning", "predictions", "confusion", "comparison", "sweeps"),
     *("generated_labels", "robustness"),
 )
-# What is off by default.
-ALL = ("ablation.enabled=true", "robustness_seeds=[1]")
+slow = pytest.mark.slow  # starts more processes than there is time for in the first tier
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
+def clone(pipeline, tmp_path_factory):
     """This tree as a repository of its own, run once with small settings."""
-    folder = tmp_path_factory.mktemp("clone") / "msabench"
-    clones.clone(folder)
-    clones.install(folder)
-    run(folder, "dvc", "exp", "run", *clones.options([*SMALL, *ALL]))
-    return folder
+    return clones.copy(pipeline, tmp_path_factory.mktemp("clone") / "msabench")
 
 
 def test_every_table_and_figure_is_made(clone):
@@ -61,6 +56,7 @@ def test_every_table_and_figure_is_made(clone):
         assert "simulated data" in (clone / f"plots/{figure}.svg").read_text()
 
 
+@slow
 def test_side_by_side_is_one_after_the_other(clone, tmp_path):
     """The clone trained its runs in turn; two at once give the same bytes and the same lock."""
     folder = tmp_path / "msabench"
@@ -196,6 +192,7 @@ LONG = ("batch_size=8", "models.ours.epochs=4")  # 24 steps
 LONGER = ("batch_size=2", "models.ours.epochs=4")  # 96: none must end by itself meanwhile
 
 
+@slow
 def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path):
     """One training, interrupted in three ways, each of which leaves it some steps further."""
     command = ("dvc", "repro", "--single-item", "train@ours-7")
@@ -212,6 +209,7 @@ def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path):
         assert not any((clone / "runs/scratch").glob("ours-7-*/"))
 
 
+@slow
 def test_an_interrupted_ablation_goes_on(clone, tmp_path):
     """It repeats no run that it has finished, and ends with the same files."""
     out = "predictions/ablation-cnn"
@@ -247,6 +245,7 @@ def kill_group(process):
 REFUSALS = ("Unable to acquire lock", "is busy", "another process trains this run")
 
 
+@slow
 def test_two_at_once_do_not_mix(clone, tmp_path):
     """Two `dvc repro` of one run in the workspace, beside an experiment elsewhere of another.
 
@@ -278,6 +277,7 @@ def test_two_at_once_do_not_mix(clone, tmp_path):
                 assert hashlib.md5(content).hexdigest() == file["md5"]
 
 
+@slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_ctrl_c_ends_all_of_make_repro(clone, shell):
     """In whatever shell make and DVC start programs: no stage follows, and no process is left."""
@@ -297,6 +297,7 @@ def test_ctrl_c_ends_all_of_make_repro(clone, shell):
         assert psutil.wait_procs(below, timeout=300)[1] == []
 
 
+@slow
 def test_predictions_of_a_dropped_seed_are_no_results(clone):
     """The stages that read all of predictions/ find what the plan names, and are up to date."""
     params, lock = ((clone / name).read_bytes() for name in ("params.yaml", "dvc.lock"))
@@ -309,6 +310,7 @@ def test_predictions_of_a_dropped_seed_are_no_results(clone):
     assert "up to date" in run(clone, "dvc", "status", "tables", "report", "cards").stdout
 
 
+@slow
 def test_what_no_stage_wrote_is_no_result(clone):
     """Neither a file of somebody's nor a copy among the predictions makes a stage stale."""
     copy, notes = clone / "predictions/svm-1 copy", clone / "predictions/notes.txt"
@@ -322,6 +324,7 @@ def test_what_no_stage_wrote_is_no_result(clone):
     notes.unlink()
 
 
+@slow
 def test_the_base_value_changes_no_byte(clone):
     before = (clone / "params.yaml").read_bytes()
     made = run(clone, "dvc", "exp", "run", "--set-param", "lr=2e-4")
@@ -329,6 +332,7 @@ def test_the_base_value_changes_no_byte(clone):
     assert (clone / "params.yaml").read_bytes() == before
 
 
+@slow
 @pytest.mark.parametrize(
     ("change", "trained"),
     [
@@ -374,6 +378,7 @@ def test_no_output_tells_when_or_where(clone):
     assert [path for path in files if any(word in path.read_bytes() for word in telling)] == []
 
 
+@slow
 @pytest.mark.parametrize("model", ["svm", "cnn", "self_mm", "ours"])
 def test_the_test_split_changes_no_trained_weight(clone, tmp_path, model):
     """Train again on the same data but for a test split of other labels, frames and texts."""
@@ -389,6 +394,7 @@ def test_the_test_split_changes_no_trained_weight(clone, tmp_path, model):
     assert (tmp_path / predictions).read_bytes() != (clone / predictions).read_bytes()
 
 
+@slow
 def test_what_a_killed_run_left_in_its_outputs_is_not_kept(clone, tmp_path):
     """Under DVC it is gone before; a run that is started by hand is committed as it is."""
     copy_tree(clone, tmp_path)
@@ -399,6 +405,7 @@ def test_what_a_killed_run_left_in_its_outputs_is_not_kept(clone, tmp_path):
     assert outcome(tmp_path, "svm", 1) == outcome(clone, "svm", 1)
 
 
+@slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -15,7 +15,6 @@ from msabench import arithmetic
 from msabench.errors import DeviceError
 from msabench.networks import torch_settings
 from msabench.training.checkpoints import SECONDS
-from tests import trained_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests/golden"
@@ -260,10 +259,8 @@ train.main("ours", 1)
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory, tiny_bert):
-    place = tmp_path_factory.mktemp("tree")
-    trained_tree.make(place, tiny_bert, 1)
-    return place
+def tree(trained_with):
+    return trained_with(1)
 
 
 def train(tree, processor, interrupted="no"):

@@ -18,7 +18,7 @@ from msabench.utterances import Ragged
 from tests.test_devices import ends, needs_accelerate, started
 from tests.test_every_model import BLOCKS, NETWORKS, TEST, TRAIN, VALID, build, with_text
 
-pytestmark = needs_accelerate
+pytestmark = [needs_accelerate, pytest.mark.slow]
 
 
 def exact(data):
