@@ -84,14 +84,10 @@ repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not 
 	  $(DVC) repro --single-item cards; exit 1; }
 	$(DVC) repro
 
-# Real transcripts: eleven times the data, so fewer epochs with more trained layers at a rate that
-# moves them and then decays; no sweep. Without the lock of the simulated run, whose stages would stay
-# in that of this one.
+# Real transcripts, with the presets of their data set; no sweep. Without the lock of the simulated run,
+# whose stages would stay in that of this one.
 REAL := runs/real
-REAL_SET := dataset=mosei_text sweep_seeds=[] bert_lr=1e-4 models.self_mm.lr.text=1e-4 \
-  +models.ours.trainable_layers=4 models.ours.epochs=3 models.ours.decay=linear \
-  +models.self_mm.trainable_layers=4 models.self_mm.epochs=3 models.self_mm.decay=linear \
-  models.cnn.lr=3e-4 models.cnn.dropout=0.5 models.cnn.epochs=6
+REAL_SET := dataset=mosei_text sweep_seeds=[]
 
 real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/path (an hour or more)
 	@case "$(MOSEI_LABELS)" in /*) ;; *) echo "error: MOSEI_LABELS: '$(MOSEI_LABELS)'; give the absolute path of label.csv" >&2; exit 2;; esac

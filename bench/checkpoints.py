@@ -54,11 +54,10 @@ print(json.dumps({
 
 def measure(folder: Path) -> dict[str, Any]:
     from msabench import models, params
-    from msabench.training.schedule import Schedule
 
     tree = trees.default_tree(folder)
     names = params.load(tree / "params.yaml").models
-    networks = [name for name in names if Schedule in models.accepted_settings(name)]
+    networks = [name for name in names if models.is_network(name)]
     load = wait_until_idle()
     figures = {name: trees.script(tree, TRAIN, name).result for name in networks}
     return {

@@ -47,7 +47,7 @@ def main(threads: int, name: torch_settings.Device) -> None:
     encoder.to(device).train()
     weights = sum(p.numel() for p in encoder.layers.parameters() if p.dim() == 2)
     tokens = Ragged.load(Path("data/features/train"), "tokens")
-    order = batches.shuffled(tokens.lengths, BATCH_SIZE, np.random.default_rng(1))
+    order = batches.length_bucketed(tokens.lengths, BATCH_SIZE, np.random.default_rng(1))
 
     trained, limit = [], []
     for number in range(REPEATS):

@@ -21,8 +21,8 @@ from torch.profiler import ProfilerActivity, profile
 from msabench.training import loop
 from stages import train
 
-shuffled = loop.shuffled
-loop.shuffled = lambda *arguments: shuffled(*arguments)[:30]
+length_bucketed = loop.length_bucketed
+loop.length_bucketed = lambda *arguments: length_bucketed(*arguments)[:30]
 used = [ProfilerActivity.CPU]
 if torch.cuda.is_available():
     used.append(ProfilerActivity.CUDA)

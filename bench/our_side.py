@@ -21,7 +21,7 @@ from stages import train
 def main(run: str, batches: int) -> None:
     epochs: list[float] = []
     first_batch: list[float] = []
-    train_epoch, shuffled = NetworkRegressor._train_epoch, loop.shuffled
+    train_epoch, length_bucketed = NetworkRegressor._train_epoch, loop.length_bucketed
 
     def timed_epoch(self: NetworkRegressor, *arguments: Any) -> float:
         loss = self.network.training_loss  # type: ignore[union-attr]
@@ -41,7 +41,7 @@ def main(run: str, batches: int) -> None:
         return result
 
     NetworkRegressor._train_epoch = timed_epoch  # type: ignore[method-assign,assignment]
-    loop.shuffled = lambda *arguments: shuffled(*arguments)[: batches or None]
+    loop.length_bucketed = lambda *arguments: length_bucketed(*arguments)[: batches or None]
     train.main(run, 1)
     print(json.dumps({"first_batch": first_batch[0], "epochs": epochs}))
 

@@ -22,7 +22,7 @@ def main(name: str, seed: int) -> None:
         _write_all("same_as.json", config, weights, outcome)
         return
     # Here, because torch takes seconds to import, which an equal run does not need.
-    from msabench import hashes, models, runs
+    from msabench import __version__, hashes, models, runs
     from msabench.execution import interruption, scratch, times
     from msabench.networks import parallel, torch_settings
     from msabench.utterances import load_splits
@@ -56,7 +56,7 @@ def main(name: str, seed: int) -> None:
         means = runs.mean_frames(splits["train"])
         (weights / runs.MEAN_FRAMES).write_text(json.dumps(means) + "\n")
         time["weights"] = hashes.of_file(weights / "weights.safetensors")
-        facts = {"run": name, "seed": seed, **config, "text": text}
+        facts = {"msabench": __version__, "run": name, "seed": seed, **config, "text": text}
         facts |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
         facts |= {"about": models.about(config["model"]), "size": regressor.size()}
         facts |= {"versions": scratch.versions(), "weights": time["weights"]}

@@ -28,7 +28,6 @@ from ruamel.yaml import YAML
 
 from msabench import models
 from msabench.training.checkpoints import SECONDS
-from msabench.training.schedule import Schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"train": 320, "valid": 24, "test": 24}
@@ -196,7 +195,7 @@ def prepare(folder: Path) -> list[str]:
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")
     settings["datasets"]["simulated"]["settings"].update(SIZES)
-    networks = [name for name in settings["models"] if Schedule in models.accepted_settings(name)]
+    networks = [name for name in settings["models"] if models.is_network(name)]
     for name in networks:
         settings["models"][name]["epochs"] = 3
     settings["batch_size"] = 32

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from msabench.networks.batches import POOL, Batch, Padded, cost, in_order_of_length, shuffled
+from msabench.networks.batches import POOL, Batch, Padded, cost, length_bucketed, sorted_by_length
 from msabench.utterances import Ragged, Utterances
 from tests.conftest import random_utterances
 
@@ -16,7 +16,7 @@ lengths_of = arrays(np.int64, st.integers(0, 200), elements=st.integers(1, 500))
 
 @given(lengths_of, st.integers(1, 20), st.integers(0, 5))
 def test_shuffled_has_every_utterance_once(lengths, batch_size, seed):
-    batches = shuffled(lengths, batch_size, np.random.default_rng(seed))
+    batches = length_bucketed(lengths, batch_size, np.random.default_rng(seed))
     rows = [i for batch in batches for i in batch.tolist()]
     assert sorted(rows) == list(range(len(lengths)))
     sizes = sorted(len(batch) for batch in batches)
@@ -26,7 +26,7 @@ def test_shuffled_has_every_utterance_once(lengths, batch_size, seed):
 
 @given(lengths_of, st.integers(1, 20))
 def test_in_order_of_length(lengths, batch_size):
-    batches = list(in_order_of_length(lengths, batch_size))
+    batches = list(sorted_by_length(lengths, batch_size))
     rows = [i for batch in batches for i in batch.tolist()]
     assert sorted(rows) == list(range(len(lengths)))
     assert (np.diff(lengths[rows]) <= 0).all()
@@ -35,7 +35,7 @@ def test_in_order_of_length(lengths, batch_size):
 
 def test_shuffled_is_a_function_of_the_generator():
     lengths = np.arange(1, 101)
-    first, same, other = (shuffled(lengths, 8, np.random.default_rng(i)) for i in (1, 1, 2))
+    first, same, other = (length_bucketed(lengths, 8, np.random.default_rng(i)) for i in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(first, same, strict=True))
     assert any(set(a.tolist()) != set(b.tolist()) for a, b in zip(first, other, strict=True))
 
@@ -50,7 +50,7 @@ def test_shuffled_pads_little_and_in_no_order_of_length():
     lengths = np.ceil(rng.lognormal(4, 0.6, size=4000)).astype(np.int64)
     order = rng.permutation(len(lengths))
     random = [order[start : start + 32] for start in range(0, len(order), 32)]
-    batches = shuffled(lengths, 32, rng)
+    batches = length_bucketed(lengths, 32, rng)
     assert padding_share(lengths, batches) < padding_share(lengths, random) / 3
     # The batches themselves are in random order: an epoch does not go from short to long.
     first = np.array([lengths[batch].mean() for batch in batches[: 2 * POOL]])

@@ -146,7 +146,8 @@ def test_what_a_card_names_is_there():
     assert known.sha256["model.safetensors"] in text
     assert known.licence in text
     assert "1,234,567" in text
-    settings = json.loads(Path("predictions/ours-1/run.json").read_text())["settings"]
+    settings = params.flat(json.loads(Path("predictions/ours-1/run.json").read_text()))
+    assert settings["lr"] == PARAMS.lr
     for name, value in settings.items():
         shown = value if isinstance(value, str) else json.dumps(value)
         assert re.search(rf"^\| {name} +\| {re.escape(shown)} +\|$", text, re.MULTILINE)
@@ -169,7 +170,9 @@ def test_a_model_without_an_encoder_of_its_own_says_so_by_its_size():
 @pytest.mark.usefixtures("tree")
 def test_an_encoder_of_the_user_shows_no_path():
     path = Path("predictions/ours-1/run.json")
-    write(path, json.loads(path.read_text()) | {"text_encoder": "/home/someone/bert"})
+    content = json.loads(path.read_text())
+    content["encoder"]["name"] = "/home/someone/bert"
+    write(path, content)
     text = written("ours-1")
     assert "someone" not in text
     assert "A folder of your own" in text

@@ -1,14 +1,14 @@
 """The files around the code: citation, changelog, how to contribute."""
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from msabench import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 CITATION = YAML(typ="safe", pure=True).load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
 
 
@@ -29,7 +29,7 @@ def test_the_citation_has_what_the_format_requires():
 def test_the_newest_version_of_the_changelog_is_the_packages_and_the_citations():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     version, date = re.findall(r"^## \[(\d\S*)\] - (\S+)$", changelog, re.MULTILINE)[0]
-    assert version == VERSION == CITATION["version"]
+    assert version == __version__ == CITATION["version"]
     assert date == CITATION["date-released"]
     kinds = re.findall("^### (.+)$", changelog, re.MULTILINE)
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

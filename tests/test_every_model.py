@@ -1,7 +1,7 @@
 """The contract that every model named in params.yaml keeps; no model's name stands here.
 
 A model is tested by being named in params.yaml. Its block is taken from there, with the sizes of
-the loop made small. What only networks have (chance, epochs, an encoder) is asked of networks.
+the loop made small. What only networks have (seeds, epochs, an encoder) is asked of networks.
 """
 
 import inspect
@@ -21,7 +21,6 @@ from msabench.networks import text
 from msabench.networks.batches import Batch
 from msabench.training import checkpoints, loop
 from msabench.training.loop import NetworkRegressor
-from msabench.training.schedule import Schedule
 from msabench.utterances import MODALITIES, Ragged
 from tests.conftest import random_ragged, random_utterances
 
@@ -31,12 +30,12 @@ NAMES = list(PARAMS.models)
 BLOCKS = {
     name: {
         key: value
-        for key, value in plan.with_preset(PARAMS, block, name).items()
+        for key, value in plan.own_settings(PARAMS, name, block, name).items()
         if key != "modalities"
     }
     for name, block in PARAMS.models.items()
 }
-NETWORKS = [name for name in NAMES if Schedule in models.accepted_settings(name)]
+NETWORKS = [name for name in NAMES if models.is_network(name)]
 SUBSETS = [list(subset) for size in (1, 2, 3) for subset in combinations(MODALITIES, size)]
 # For the models that have them; trainable_layers 0: the text is one frozen vector.
 SMALL = {
@@ -50,15 +49,17 @@ SMALL = {
 }
 
 
-def settings_of(name, **changes):
-    """The model's own block, small, with those changes that it knows."""
-    known = [key for group in models.accepted_settings(name) for key in group.model_fields]
+def config_of(name, text_encoder="none", **changes):
+    """The model's own block in groups, small, with those changes that it knows."""
+    known = [key for group in models.groups(name).values() for key in group.model_fields]
     changes = {key: value for key, value in (SMALL | changes).items() if key in known}
-    return models.check_settings(name, BLOCKS[name] | changes, name, plan.shared_settings(PARAMS))
+    groups = models.check_settings(name, BLOCKS[name] | changes, name, plan.shared_settings(PARAMS))
+    groups["encoder"] |= {"name": text_encoder}
+    return {"model": name, **groups}
 
 
 def build(name, data, text_encoder="none", **changes):
-    return models.build(name, settings_of(name, **changes), data.widths, text_encoder=text_encoder)
+    return models.build(config_of(name, text_encoder, **changes), data.widths)
 
 
 def weights(regressor, folder):
@@ -172,8 +173,8 @@ def test_prediction_changes_nothing(fitted, tmp_path):
 
 def test_order_of_utterances_does_not_matter(fitted):
     order = np.random.default_rng(0).permutation(len(TEST))
-    found = fitted.predict(TEST.take(order))
-    np.testing.assert_allclose(found, fitted.predict(TEST)[order], rtol=0, atol=1e-5)
+    reordered = fitted.predict(TEST.take(order))
+    np.testing.assert_allclose(reordered, fitted.predict(TEST)[order], rtol=0, atol=1e-5)
 
 
 def test_training_never_sees_the_test_split(name, fitted, tmp_path):
@@ -293,6 +294,21 @@ network = pytest.mark.parametrize("name", NETWORKS, scope="module")
 
 
 @network
+def test_no_setting_of_the_optimizer_shapes_the_network(name, fitted, tmp_path):
+    """Loaded for inference, a network needs no more than `encoder` and `network`."""
+    config = config_of(name)
+    expected = fitted.predict(TEST)
+    weights(fitted, tmp_path)
+    for group in ("optimizer", "schedule"):
+        del config[group]
+    loaded = models.build(config, TRAIN.widths)
+    loaded.load(tmp_path)
+    np.testing.assert_allclose(loaded.predict(TEST), expected, rtol=0, atol=1e-5)
+    with pytest.raises(RuntimeError, match="without optimizer and schedule cannot be trained"):
+        loaded.fit(TRAIN, VALID, seed=1, scratch=tmp_path)
+
+
+@network
 def test_overfits_64_utterances(name, tmp_path):
     """A network that cannot has a gradient, a target or a modality in the wrong place."""
     data = random_utterances(seed=1, n=64)
@@ -408,13 +424,14 @@ def test_trains_the_text_encoder(name, trainable_layers, tiny_bert, tmp_path):
 def test_the_rate_of_the_text_encoder_reaches_it(name, tiny_bert):
     """Each parameter is in one group; those of the encoder, and no others, have its rate."""
     data = with_text(TRAIN, 1)
-    settings = settings_of(name, trainable_layers=1)
-    regressor = models.build(name, settings, data.widths, text_encoder=tiny_bert)
+    config = config_of(name, tiny_bert, trainable_layers=1)
+    regressor = models.build(config, data.widths)
     assert isinstance(regressor, NetworkRegressor)
     built = regressor.build()
-    groups = built.parameter_groups()
+    groups = built.parameter_groups(regressor.optimizer)
     members = [id(p) for group in groups for p in group["params"]]
     assert sorted(members) == sorted(id(p) for p in built.parameters())
+    settings = config["optimizer"]
     if "bert_lr" not in settings and not isinstance(settings["lr"], dict):
         pytest.skip("it has one rate for all its weights")
     rate = settings["bert_lr"] if "bert_lr" in settings else settings["lr"]["text"]

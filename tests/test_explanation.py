@@ -52,7 +52,7 @@ def test_contributions_are_what_is_lost_without_a_modality(predictor, splits, tr
 def test_the_nearest_are_the_most_similar_of_train(predictor, splits):
     found = explanation.explain(predictor, splits, splits["test"].ids[2], neighbours=3)
     one = splits["test"].take([2])
-    alike = explanation.similarities(splits["train"], one, predictor.config["text_encoder"])
+    alike = explanation.similarities(splits["train"], one, predictor.config["encoder"]["name"])
     rows = [splits["train"].ids.index(near.id) for near in found.nearest]
     assert rows == np.argsort(-alike).tolist()[:3]
     for near, row in zip(found.nearest, rows, strict=True):
@@ -62,7 +62,7 @@ def test_the_nearest_are_the_most_similar_of_train(predictor, splits):
 
 
 def test_an_utterance_is_most_similar_to_itself(predictor, splits):
-    encoder = predictor.config["text_encoder"]
+    encoder = predictor.config["encoder"]["name"]
     for i in (0, 7):
         alike = explanation.similarities(splits["train"], splits["train"].take([i]), encoder)
         assert alike.argmax() == i

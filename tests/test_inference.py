@@ -403,22 +403,33 @@ def test_a_run_that_is_not_there(own):
     assert refusal(own.parent / "none" / "a").endswith("there are: none")
 
 
-@pytest.mark.parametrize("file", ["run.json", "weights.safetensors"])
+@pytest.mark.parametrize("file", runs.FILES)
 def test_a_run_without_its_files(own, file):
     folder = Path(f"{own}-2")
     (folder / file).unlink()
-    assert refusal(own).startswith(f"{folder}: holds no trained run")
+    assert refusal(own) == f"{folder}: no trained run; {file} missing"
 
 
-def test_a_run_of_an_earlier_version(own):
-    message = f"{own}-1: made by an earlier version; train it again: `dvc repro`"
-    file = Path(f"{own}-1") / "run.json"
-    before = json.loads(file.read_text())
-    file.write_text(json.dumps({key: before[key] for key in before if key != "not_finite"}))
-    assert refusal(own) == message
-    file.write_text(json.dumps(before))
-    (Path(f"{own}-1") / runs.MEAN_FRAMES).unlink()
-    assert refusal(own) == message
+def test_a_run_of_0_1_0_is_refused(own):
+    """Its run.json names no version and has flat settings: golden/run_of_0.1.0.json."""
+    of_before = Path(__file__).parent / "golden/run_of_0.1.0.json"
+    shutil.copy(of_before, Path(f"{own}-1") / "run.json")
+    expected = (
+        f"{own}-1: saved by msabench 0.1.0 or earlier; this is {msabench.__version__}: train it "
+        "again: `dvc repro`"
+    )
+    assert refusal(own) == expected
+
+
+def test_a_run_is_loaded_by_encoder_and_network_alone(own, split):
+    expected = msabench.load(own).predict_each(split)
+    for seed in (1, 2):
+        file = Path(f"{own}-{seed}") / "run.json"
+        saved = json.loads(file.read_text())
+        assert saved["msabench"] == msabench.__version__
+        del saved["optimizer"], saved["schedule"]
+        file.write_text(json.dumps(saved))
+    same(msabench.load(own).predict_each(split), expected)
 
 
 def test_a_damaged_run(own):

@@ -138,11 +138,11 @@ def test_the_class_is_the_side_of_the_neutral_point(likert, monkeypatch, capsys)
         assert (row["class"] == "positive") == (round(row["prediction"], 2) > 4)
 
 
-def test_a_run_that_does_not_tell_its_scale_is_of_an_earlier_version(likert, tmp_path):
+def test_a_run_without_the_scale_of_its_labels_is_damaged(likert, tmp_path):
     shutil.copytree(likert / "runs/svm-1", tmp_path / "runs/svm-1")
     file = tmp_path / "runs/svm-1/run.json"
     content = json.loads(file.read_text())
     del content["labels"]
     file.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="made by an earlier version; train it again"):
+    with pytest.raises(DataError, match=r"svm-1: damaged, or of another version \('labels'\)"):
         inference.load(tmp_path / "runs/svm-1")

@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from msabench.networks.batches import Padded
-from msabench.networks.layers import EndState, Standardize, pool, segment_means
+from msabench.networks.layers import FinalHiddenState, Standardize, pool, segment_means
 from msabench.utterances import Ragged
 
 
@@ -20,11 +20,11 @@ def noisy_padding(lengths, width, longest):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_end_state_equals_packed_sequences(bidirectional):
+def test_final_hidden_state_equals_packed_sequences(bidirectional):
     """Values and gradients equal those of a packed LSTM, whatever the padding holds."""
     torch.manual_seed(0)
     sequence = noisy_padding([5, 1, 9, 3], width=4, longest=11)
-    layer = EndState(4, 6, bidirectional=bidirectional).double()
+    layer = FinalHiddenState(4, 6, bidirectional=bidirectional).double()
     packed = torch.nn.LSTM(4, 6, batch_first=True, bidirectional=bidirectional).double()
     ours = dict(layer.named_parameters())
     for name, parameter in packed.named_parameters():
@@ -67,7 +67,7 @@ def test_standardize():
     rng = np.random.default_rng(0)
     values = rng.normal([0.0, 300.0, 7.0], [1.0, 1e4, 0.0], size=(500, 3)).astype(np.float32)
     layer = Standardize(3)
-    layer.adapt(Ragged(values, np.array([0, 200, 500])))
+    layer.fit_statistics(Ragged(values, np.array([0, 200, 500])))
     found = layer(Padded(torch.from_numpy(values)[None], torch.tensor([500]))).values[0]
     np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(found.std(0), [1, 1, 0], atol=2e-3)

@@ -23,13 +23,13 @@ def changed(tmp_path, old, new):
 def test_rates_are_numbers():
     """DVC writes 2e-05, which YAML 1.1 reads as a string."""
     loaded = params.load(PARAMS)
-    assert (loaded.lr, loaded.bert_lr) == (2e-4, 2e-5)
+    assert (loaded.lr, loaded.presets["ours"]["bert_lr"]) == (2e-4, 2e-5)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\nlr: 0.0002", "\nlr: abc", r"lr: 'abc'; .*number"),
+        ("\nlr: 0.0002", "\nlr: abc", r"lr: 'abc'; .*number, or .*'auto'$"),
         ("\nbatch_size: 64", "\nbatch_size: 0", r"batch_size: 0; .*greater than 0"),
         ("\nbatch_size: 64", "\nbatch_size: 6.5", r"batch_size: 6.5; .*integer"),
         ("\nbatch_size: 64", "\nbatchsize: 64", r"batch_size: missing|batchsize: unknown"),

@@ -2,16 +2,18 @@
 
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
-from msabench import params, plan
+from msabench import models, params, plan
 from msabench.errors import ParamsError
 from msabench.params import Dataset
+from msabench.training.loop import Network
 
-BASE = params.load(Path(__file__).resolve().parents[1] / "params.yaml")
-
-
+PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
+BASE = params.load(PARAMS)
 NO_FILE = params.Dataset(source="label_csv", title="nothing")
 
 
@@ -53,25 +55,128 @@ def test_every_corpus_says_the_same_things():
 def test_an_unknown_corpus_is_named():
     own = BASE.datasets["simulated"].model_copy(update={"corpus": "mosie"})
     with pytest.raises(ParamsError, match=r"simulated\.corpus: 'mosie'; there are: simulated"):
-        planned(datasets={"simulated": own})
+        planned(datasets=BASE.datasets | {"simulated": own})
 
 
 def test_a_preset_lies_under_the_own_settings():
     """A mapping may override a part; the other rates are those of the preset."""
     own = {"preset": "mmsa_sims", "epochs": 3, "lr": {"text": 1e-4}}
-    settings = plan.resolve(BASE.model_copy(update={"models": BASE.models | {"self_mm": own}}))[
-        "self_mm"
-    ]["settings"]
+    config = planned(models=BASE.models | {"self_mm": own})["self_mm"]
     sims = BASE.presets["mmsa_sims"]
-    assert settings["lr"] == sims["lr"] | {"text": 1e-4}
-    assert settings["out_dim"] == sims["out_dim"]
-    assert settings["epochs"] == 3
+    assert config["optimizer"]["lr"] == sims["lr"] | {"text": 1e-4}
+    assert config["network"]["out_dim"] == sims["out_dim"]
+    assert config["schedule"]["epochs"] == 3
 
 
-@pytest.mark.parametrize("preset", BASE.presets)
-def test_every_preset_is_complete(preset):
-    with_preset = {"preset": preset, "epochs": 1}
-    planned(models=BASE.models | {"self_mm": with_preset})
+PUBLISHED = [name for name in BASE.presets if name.startswith(("mmsa", "repository"))]
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_every_published_preset_is_complete(preset):
+    planned(models=BASE.models | {"self_mm": {"preset": preset}})
+    planned(models=with_model("self_mm", preset=preset))
+
+
+def resolved(*overrides):
+    """What `dvc exp run -S ...` resolves to: DVC applies the overrides with Hydra."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "params.yaml"
+        file.write_bytes(PARAMS.read_bytes())
+        apply_overrides(file, list(overrides))
+        return plan.resolve(params.load(file))
+
+
+def test_a_data_set_alone_gives_the_settings_that_suit_it():
+    """Those that were given to it one by one before it had presets (metrics/mosei_text)."""
+    text = ("dataset=mosei_text", "sweep_seeds=[]")
+    assert resolved(*text) == resolved(
+        *text,
+        "bert_lr=1e-4",
+        "models.self_mm.lr.text=1e-4",
+        "+models.ours.trainable_layers=4",
+        "models.ours.epochs=3",
+        "models.ours.decay=linear",
+        "+models.self_mm.trainable_layers=4",
+        "models.self_mm.epochs=3",
+        "models.self_mm.decay=linear",
+        "models.cnn.lr=3e-4",
+        "models.cnn.dropout=0.5",
+        "models.cnn.epochs=6",
+        # What makes the difference is off:
+        *(f"models.{model}.preset.mosei_text=null" for model in ("ours", "self_mm", "cnn")),
+    )
+
+
+def test_a_block_beats_the_data_set_which_beats_the_default():
+    """Key by key in mappings, and `auto` is the preset's value, as if nothing stood there."""
+    presets = {
+        "default": {"epochs": 4, "patience": 4, "decay": "none"},
+        "later": {"patience": 5},
+        "own": {"epochs": 6, "decay": "none"},
+    }
+    block = {key: value for key, value in BASE.models["cnn"].items() if key != "patience"}
+    block |= {"preset": {"default": ["cnn", "default", "later"], "mosei": "own"}}
+    block |= {"epochs": "auto", "decay": "linear"}
+    changes = {"models": BASE.models | {"cnn": block}, "presets": BASE.presets | presets}
+    for dataset, epochs in (("simulated", 4), ("mosei", 6)):
+        schedule = planned(**changes, dataset=dataset)["cnn"]["schedule"]
+        assert (schedule["epochs"], schedule["patience"]) == (epochs, 5)
+        assert schedule["decay"] == "linear"
+
+
+def test_the_preset_s_part_of_a_mapping_may_be_changed_without_a_plus():
+    """Hydra refuses a key that does not exist: `auto` keeps it."""
+    rates = resolved("dataset=mosei_text", "models.self_mm.lr.text=7e-5")["self_mm"]["optimizer"]
+    assert rates["lr"] == BASE.presets["mmsa_mosei"]["lr"] | {"text": 7e-5}
+    assert resolved("models.ours.epochs=1")["ours"]["schedule"]["epochs"] == 1
+    assert resolved("bert_lr=5e-5")["ours"]["optimizer"]["bert_lr"] == 5e-5
+
+
+def test_a_name_replaces_the_presets_of_the_data_sets():
+    """`-S models.self_mm.preset=repository_mosei`"""
+    config = resolved("models.self_mm.preset=repository_mosei", "dataset=mosei_text")["self_mm"]
+    assert config["optimizer"]["lr"] == BASE.presets["repository_mosei"]["lr"]
+    assert config["encoder"]["trainable_layers"] == 1
+
+
+def test_the_values_at_the_top_are_those_of_ours():
+    """They beat its presets; another model has them where nothing else gives it a value."""
+    configs = resolved("dataset=mosei_text", "bert_lr=3e-5", "batch_size=8")
+    assert configs["ours"]["optimizer"]["bert_lr"] == 3e-5
+    assert configs["ours"]["schedule"]["batch_size"] == 8
+    for model in ("cnn", "self_mm"):
+        assert configs[model] == resolved("dataset=mosei_text")[model]
+    fifth = {key: value for key, value in BASE.models["cnn"].items() if key != "bert_lr"}
+    for dataset, rate in (("simulated", 2e-5), ("mosei_text", 1e-4)):
+        configs = planned(dataset=dataset, models=BASE.models | {"cnn": fifth})
+        assert configs["cnn"]["optimizer"]["bert_lr"] == rate
+
+
+@pytest.mark.parametrize("override", ["+models.ours.lr=0.001", "+models.ours.batch_size=64"])
+def test_ours_has_a_value_of_the_top_there_alone(override):
+    """Else `-S lr=...` would be without effect."""
+    key, value = override.removeprefix("+models.ours.").split("=")
+    expected = rf"^models\.ours\.{key}: {value}; .* top of params\.yaml: -S {key}={value}$"
+    with pytest.raises(ParamsError, match=expected):
+        resolved(override)
+
+
+def test_a_setting_of_two_groups_is_refused(monkeypatch):
+    class Twice(Network):
+        def __init__(self, encoder, widths, *, lr: float):
+            super().__init__()
+
+    monkeypatch.setattr(models, "_model", {"x": Twice}.get)
+    with pytest.raises(ParamsError, match=r"^models\.x: lr is a setting of network and of optimiz"):
+        models.groups("x")
+
+
+def test_a_flat_view_has_all_settings_and_no_other():
+    for model, config in planned().items():
+        if model in BASE.models:
+            types = models.groups(model).values()
+            keys = {key for type_ in types for key in type_.model_fields}
+            assert params.flat(config).keys() == keys
 
 
 @pytest.mark.parametrize(
@@ -121,11 +226,20 @@ def test_a_preset_is_as_published(preset, values):
     assert (found["drop_incomplete"], found["validation_loss"]) == (True, "mean_of_batches")
 
 
-@pytest.mark.parametrize("preset", ["best", ["mmsa_mosei"]])
+@pytest.mark.parametrize("preset", ["best", 1])
 def test_an_unknown_preset_is_named(preset):
-    expected = re.escape(f"models.cnn.preset: {preset!r}; there are: mmsa_mosei")
-    with pytest.raises(ParamsError, match=expected):
-        planned(models=with_model("cnn", preset=preset))
+    expected = re.escape(f"models.cnn.preset: {preset!r}; there are: ours, ours_real_text, cnn, ")
+    for given in (preset, ["cnn", preset], {"default": "cnn", "mosei": preset}):
+        with pytest.raises(ParamsError, match=expected):
+            planned(models=with_model("cnn", preset=given))
+
+
+def test_a_preset_of_an_unknown_data_set_is_named():
+    message = (
+        r"^models\.cnn\.preset\.mosie: no such data set; there are: default, simulated, mosei,"
+    )
+    with pytest.raises(ParamsError, match=message):
+        planned(models=with_model("cnn", preset={"default": "cnn", "mosie": "cnn"}))
 
 
 def test_two_rows_of_a_table_with_one_name_are_refused():
@@ -153,8 +267,8 @@ def test_by_default_the_svm_alone_is_trained_on_subsets():
 
 
 def test_without_models_or_seeds_nothing_is_trained_on_subsets():
-    for models, seeds in (([], [1]), (["svm"], [])):
-        configs = planned(ablation=params.Ablation(models=models, seeds=seeds))
+    for names, seeds in (([], [1]), (["svm"], [])):
+        configs = planned(ablation=params.Ablation(models=names, seeds=seeds))
         assert not any(run.startswith("svm-") for run in configs)
         assert configs["stages/tables"]["ablation"] == {}
 
@@ -255,22 +369,22 @@ def test_data_set_and_encoder_are_the_report_s_setting():
     """`dvc exp run -S dataset=mosei -S text_encoder=bert-base-uncased`"""
     configs = planned(dataset="mosei", text_encoder="bert-base-uncased")
     for run in trained(configs):
-        assert configs[run]["text_encoder"] == "bert-base-uncased"
-        assert configs[run]["settings"]["pooling"] == "cls"
+        assert configs[run]["encoder"]["name"] == "bert-base-uncased"
+        assert configs[run]["encoder"]["pooling"] == "cls"
     for run in ("ours", "self_mm", "batch_size_32"):
-        assert configs[run]["settings"]["trainable_layers"] == "all"
-    assert configs["cnn"]["settings"]["trainable_layers"] == 0
-    assert planned()["ours"]["settings"]["pooling"] == "mean"
+        assert configs[run]["encoder"]["trainable_layers"] == "all"
+    assert configs["cnn"]["encoder"]["trainable_layers"] == 0
+    assert planned()["ours"]["encoder"]["pooling"] == "mean"
 
 
 def test_a_data_set_may_have_its_own_encoder_range_and_metrics():
     configs = planned(dataset="sims")
-    encoders = {configs[run]["text_encoder"] for run in trained(configs)}
+    encoders = {configs[run]["encoder"]["name"] for run in trained(configs)}
     assert encoders == {configs["stages/features"]["text_encoder"]} == {"bert-base-chinese"}
     tables = configs["stages/tables"]
     assert (tables["metrics"], tables["label_range"]) == ("sims", [-1.0, 1.0])
     asked = planned(dataset="sims", text_encoder="other")
-    assert asked["ours"]["text_encoder"] == asked["stages/features"]["text_encoder"] == "other"
+    assert asked["ours"]["encoder"]["name"] == asked["stages/features"]["text_encoder"] == "other"
 
 
 @pytest.mark.parametrize(
@@ -278,11 +392,11 @@ def test_a_data_set_may_have_its_own_encoder_range_and_metrics():
     [("mosei", "mmsa_mosei"), ("mosi_aligned", "mmsa_mosi"), ("sims", "mmsa_sims")],
 )
 def test_the_preset_is_that_of_the_data_set_unless_one_is_asked_for(dataset, preset):
-    settings = planned(dataset=dataset)["self_mm"]["settings"]
+    settings = planned(dataset=dataset)["self_mm"]["network"]
     assert settings["lstm_dim"] == BASE.presets[preset]["lstm_dim"]
     assert settings["post_dim"] == BASE.presets[preset]["post_dim"]
     asked = with_model("self_mm", preset="repository_mosei")
-    settings = planned(dataset=dataset, models=asked)["self_mm"]["settings"]
+    settings = planned(dataset=dataset, models=asked)["self_mm"]["network"]
     assert settings["lstm_dim"] == BASE.presets["repository_mosei"]["lstm_dim"]
 
 
@@ -309,7 +423,8 @@ def test_encoders_without_an_entry_need_a_default():
             {"models": with_model("ours", trainable_layers="top")},
             r"models.ours: trainable_layers: 'top'; it should be a valid integer, or 'all'$",
         ),
-        ({"models": with_model("ours", lr=float("inf"))}, r"ours: lr: inf; .*finite"),
+        ({"models": with_model("cnn", lr=float("inf"))}, r"cnn: lr: inf; .*finite"),
+        ({"models": with_model("cnn", preset=None)}, r"models.cnn: dropout: missing"),
         ({"datasets": BASE.datasets | {"simulated": NO_FILE}}, r"simulated: file and sha256 are"),
         ({"transformer_dim": 130}, r"transformer_dim: 130; it should be a multiple of heads, 4"),
         ({"sweep": {"x": {"table": 6}}}, r"sweep.x.table: 6; permitted: 3, 4 or 5"),
@@ -343,12 +458,12 @@ def test_every_run_and_the_tables_hold_the_scale_of_the_labels():
 def test_a_model_has_the_scale_of_the_labels_where_it_has_an_argument_for_it():
     """The clamp of Self-MM follows the range, unless its block says otherwise."""
     found = planned(**on_labels([1.0, 7.0], 4.0))
-    settings = found["self_mm"]["settings"]
+    settings = found["self_mm"]["network"]
     assert (settings["label_range"], settings["neutral"]) == ([1.0, 7.0], 4.0)
     assert settings["clamp"] is None
-    assert "label_range" not in found["ours"]["settings"]
+    assert "label_range" not in found["ours"]["network"]
     own = {"self_mm": BASE.models["self_mm"] | {"clamp": 1.5}}
-    assert planned(models=BASE.models | own)["self_mm"]["settings"]["clamp"] == 1.5
+    assert planned(models=BASE.models | own)["self_mm"]["network"]["clamp"] == 1.5
 
 
 def test_a_neutral_point_makes_no_prepared_data_stale():
@@ -358,7 +473,7 @@ def test_a_neutral_point_makes_no_prepared_data_stale():
 
 def not_finite(source, **settings):
     own = params.Dataset(source=source, title="own", file="f", sha256="0" * 64, settings=settings)
-    configs = planned(datasets={"simulated": own})
+    configs = planned(datasets=BASE.datasets | {"simulated": own})
     return {configs[run]["not_finite"] for run in trained(configs)}
 
 

@@ -20,7 +20,7 @@ from msabench.predictions import Predictions
 from msabench.utterances import SPLITS, Ragged
 from stages import robustness as stage
 from tests.conftest import random_ragged, random_utterances
-from tests.test_every_model import NAMES, settings_of
+from tests.test_every_model import NAMES, config_of
 
 CLS, SEP, UNK = 2, 3, 1
 FRAMES = random_ragged(np.random.default_rng(0), 40, 5, high=30)
@@ -165,9 +165,7 @@ def trained(model, encoder, modalities):
         data.save(Path("data/prepared") / split)
         splits[split] = data.with_text(reader.read(reader.tokens(data.texts)))
     config = {
-        "model": model,
-        "settings": settings_of(model, trainable_layers=trainable_layers, pooling="mean", epochs=1),
-        "text_encoder": encoder,
+        **config_of(model, encoder, trainable_layers=trainable_layers, pooling="mean", epochs=1),
         "device": "cpu",
         "threads": 1,
     }
@@ -175,8 +173,9 @@ def trained(model, encoder, modalities):
     weights.mkdir(parents=True)
     regressor = runs.fit_and_predict(config, splits, 1, scratch=Path("scratch"), outcome=outcome)
     regressor.save(weights)
-    made = {**config, "text": reads, "widths": splits["train"].widths}
-    (weights / "run.json").write_text(json.dumps(made))
+    saved = {"msabench": "0.2.0", **config, "text": reads, "widths": splits["train"].widths}
+    (weights / "run.json").write_text(json.dumps(saved))
+    (weights / runs.MEAN_FRAMES).write_text(json.dumps(runs.mean_frames(splits["train"])))
     return Predictions.read(outcome / "test.csv").predictions
 
 

@@ -113,12 +113,12 @@ class Tree:
         run, _, seed = name.rpartition("-")
         model = run.partition("-")[0]
         model = model if model in self.plan["models"] else "ours"
-        settings: dict = {"lr": {"text": 5e-05} if model == "self_mm" else 0.001}
-        settings |= {"width": run} if model != run else {}
+        optimizer: dict = {"lr": {"text": 5e-05} if model == "self_mm" else 0.001}
         text = {"array": "tokens", "max_tokens": 50, "sha256": dict.fromkeys(SIZES, "0" * 64)}
         return {
-            **{"run": run, "seed": int(seed), "model": model, "settings": settings},
-            **{"modalities": ["text"], "text_encoder": "bert-base-uncased", "text": text},
+            **{"run": run, "seed": int(seed), "model": model, "optimizer": optimizer},
+            **{"encoder": {"name": "bert-base-uncased"}, "modalities": ["text"], "text": text},
+            **{"network": {"width": run} if model != run else {}},
             **{"arithmetic_in_use": "portable", "device": "auto", "threads": 1},
             **{"versions": {"numpy": "2.0"}},
         }

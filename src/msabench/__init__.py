@@ -6,6 +6,8 @@ from typing import Any
 
 from msabench import arithmetic
 
+__version__ = "0.2.0"
+
 arithmetic.set_numpy()
 
 

@@ -1,7 +1,7 @@
 """params.yaml as typed, validated settings. Knows no model: blocks of models are checked there."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,11 @@ from msabench.labels import SIMS, LabelScale
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
+
+# A run's settings, by who reads them. No key is in two groups; a regressor that is no network has
+# the first two alone.
+GROUPS = ("encoder", "network", "optimizer", "schedule")
+AUTO = "auto"  # a setting's value: that of the preset
 
 TrainableLayers = NonNegativeInt | Literal["all"]
 Pooling = Literal["cls", "mean"]
@@ -112,10 +117,10 @@ class Params(Strict):
     text_encoders: dict[str, TextSettings]
     max_tokens: Annotated[int, Field(ge=3, le=512)]
     seeds: list[Seed] = Field(min_length=1)
-    batch_size: PositiveInt
-    lr: PositiveFloat
-    bert_lr: PositiveFloat
-    transformer_dim: PositiveInt
+    batch_size: PositiveInt | Literal["auto"]
+    lr: PositiveFloat | Literal["auto"]
+    bert_lr: PositiveFloat | Literal["auto"]
+    transformer_dim: PositiveInt | Literal["auto"]
     arithmetic: Setting
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: PositiveInt
@@ -211,6 +216,13 @@ def settings_of(function: Callable[..., Any]) -> type[BaseModel]:
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     return create_model(function.__name__, __base__=Strict, **fields)
+
+
+def flat(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run's model as its block has them: flat, without their groups."""
+    settings = {key: value for group in GROUPS for key, value in run.get(group, {}).items()}
+    settings.pop("name", None)  # the text encoder's, which no block has
+    return settings
 
 
 def describe(error: ValidationError, where: str) -> str:

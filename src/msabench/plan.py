@@ -14,7 +14,7 @@ from msabench import errors, models
 from msabench.data import sources
 from msabench.errors import ParamsError
 from msabench.networks.text import cache_name
-from msabench.params import Params
+from msabench.params import AUTO, Params
 from msabench.utterances import MODALITIES
 
 Config = dict[str, Any]
@@ -35,7 +35,7 @@ SUBSETS = {
 }
 # Tables 3 to 5 vary the settings of one model, which dvc.yaml names too.
 SWEEP_MODEL = "ours"
-# Settings at the top of params.yaml, for every model that has one of that name and no own value.
+# The values of SWEEP_MODEL that stand at the top of params.yaml, since Tables 3 to 5 vary them.
 TOP_SETTINGS = ("batch_size", "lr", "bert_lr", "transformer_dim")
 
 
@@ -117,18 +117,19 @@ def prediction_folders(params: Params, configs: Mapping[str, Config]) -> set[str
 def _run(params: Params, model: str, settings: Config, where: str) -> Config:
     """Resolve one run: what `train` and later use need to know, data and seed apart."""
     dataset = params.datasets[params.dataset]
-    settings = with_preset(params, settings, where)
+    settings = own_settings(params, model, settings, where)
     modalities = settings.pop("modalities", list(MODALITIES))
     if modalities not in SUBSETS.values():
         raise ParamsError(
             f"{where}.modalities: {modalities}; permitted: some of {MODALITIES}, in this order"
         )
+    groups = models.check_settings(model, settings, where, shared_settings(params))
+    groups["encoder"] = {"name": text_encoder(params), **groups["encoder"]}
     return {
         "model": model,
-        "settings": models.check_settings(model, settings, where, shared_settings(params)),
+        **groups,
         "modalities": modalities,
         "labels": _labels(params),
-        "text_encoder": text_encoder(params),
         "not_finite": sources.not_finite(dataset.source, dataset.settings),
         "arithmetic": params.arithmetic,
         "device": params.device,
@@ -143,14 +144,25 @@ def _labels(params: Params) -> Config:
 
 
 def shared_settings(params: Params) -> Config:
-    """Return what a model takes from outside its block.
+    """Return, flat, what a model takes where neither its block nor its presets say anything.
 
-    That is the top settings, how to read the text, and the scale of the labels.
+    That is the values of `ours` that stand at the top, how to read the text, and the scale of the
+    labels. Raises ParamsError where models.ours sets a value of the top itself.
     """
+    where, block = f"models.{SWEEP_MODEL}", params.models.get(SWEEP_MODEL, {})
+    for key in TOP_SETTINGS:
+        if block.get(key, AUTO) != AUTO:
+            value = json.dumps(block[key])
+            raise ParamsError(
+                f"{where}.{key}: {value}; permitted: auto, as {key} of {SWEEP_MODEL} stands at the "
+                f"top of params.yaml: -S {key}={value}"
+            )
+    ours = own_settings(params, SWEEP_MODEL, block, where)
+    top = {key: ours[key] for key in TOP_SETTINGS if key in ours}
     reading = params.text_encoders.get(text_encoder(params), params.text_encoders["default"])
     labels = _labels(params)
-    shared = {key: getattr(params, key) for key in TOP_SETTINGS} | reading.model_dump()
-    return shared | {"label_range": labels["range"], "neutral": labels["neutral"]}
+    scale = {"label_range": labels["range"], "neutral": labels["neutral"]}
+    return top | reading.model_dump() | scale
 
 
 def text_encoder(params: Params) -> str:
@@ -160,26 +172,51 @@ def text_encoder(params: Params) -> str:
     return params.text_encoder
 
 
-def with_preset(params: Params, settings: Config, where: str) -> Config:
-    """Return the settings over those of the preset that they name, if any.
+def own_settings(params: Params, model: str, block: Config, where: str) -> Config:
+    """Return the settings of a model, flat: its block over its presets.
 
-    They name one, or one for each data set and a `default` for all others. A mapping (the learning
-    rates of groups) may name some of the preset's keys alone.
+    The values at the top are those of SWEEP_MODEL: over its presets, under its block.
     """
-    own = dict(settings)
-    name = own.pop("preset", None)
-    if isinstance(name, dict):
-        name = name.get(params.dataset, name.get("default"))
-    if name is None:
-        return own
-    if not isinstance(name, str) or name not in params.presets:
-        there = ", ".join(params.presets)
-        raise ParamsError(f"{where}.preset: {name!r}; there are: {there or 'none'}")
-    merged = dict(params.presets[name])
-    for key, value in own.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merged[key] | value if both else value
+    layers = [params.presets[name] for name in _presets(params, block.get("preset"), where)]
+    if model == SWEEP_MODEL:
+        layers.append({key: getattr(params, key) for key in TOP_SETTINGS})
+    layers.append({key: value for key, value in block.items() if key != "preset"})
+    settings: Config = {}
+    for layer in layers:
+        settings = _laid_over(settings, layer)
+    return settings
+
+
+def _laid_over(below: Config, above: Config) -> Config:
+    """Return settings over others, mappings key by key; `auto` is what lies below."""
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, dict):
+            under = merged.get(key)
+            merged[key] = _laid_over(under if isinstance(under, dict) else {}, value)
+        elif value != AUTO:
+            merged[key] = value
     return merged
+
+
+def _presets(params: Params, preset: Any, where: str) -> list[str]:
+    """Return the names of a block's presets, the lowest first.
+
+    preset: one name, or a list, or such for each data set; `default` holds for all data sets, under
+    their own.
+    """
+    by_dataset = preset if isinstance(preset, dict) else {"default": preset}
+    names: dict[str, list[Any]] = {}
+    for key, value in by_dataset.items():
+        if key not in ("default", *params.datasets):
+            known = ", ".join(["default", *params.datasets])
+            raise ParamsError(f"{where}.preset.{key}: no such data set; there are: {known}")
+        names[key] = value if isinstance(value, list) else [value] if value is not None else []
+        for name in names[key]:
+            if not isinstance(name, str) or name not in params.presets:
+                known = ", ".join(params.presets) or "none"
+                raise ParamsError(f"{where}.preset: {name!r}; there are: {known}")
+    return names.get("default", []) + names.get(params.dataset, [])
 
 
 def _sweep(params: Params) -> dict[str, Run]:
@@ -310,8 +347,8 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
 
 def _text(config: Config) -> Config:
     """What a run reads as its text: an array of the features stage."""
-    trainable_layers = config["settings"].get("trainable_layers", 0)
-    pooling = config["settings"]["pooling"]
+    trainable_layers = config["encoder"].get("trainable_layers", 0)
+    pooling = config["encoder"]["pooling"]
     return {
         "array": cache_name(trainable_layers, pooling),
         "trainable_layers": trainable_layers,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msabench import errors, models
+from msabench import __version__, errors, models
 from msabench.errors import DataError
 from msabench.models import Regressor
 from msabench.networks import parallel
@@ -15,7 +15,8 @@ from msabench.predictions import Predictions
 from msabench.training.loop import write_history
 from msabench.utterances import Utterances
 
-MEAN_FRAMES = "mean_frames.json"  # beside the weights
+MEAN_FRAMES = "mean_frames.json"
+FILES = ("run.json", "weights.safetensors", MEAN_FRAMES)  # of a saved run
 
 
 def fit_and_predict(
@@ -32,19 +33,13 @@ def fit_and_predict(
     several processes the first writes.
     """
     train = splits["train"]
-    regressor = models.build(
-        config["model"],
-        config["settings"],
-        train.widths,
-        text_encoder=config["text_encoder"],
-        device=config["device"],
-    )
+    regressor = models.build(config, train.widths, config["device"])
     with errors.see("docs/experiments.md"):
         history = regressor.fit(train, splits["valid"], seed=seed, scratch=scratch)
-        found = {split: regressor.predict(splits[split]) for split in ("valid", "test")}
+        predicted = {split: regressor.predict(splits[split]) for split in ("valid", "test")}
     if parallel.is_rank_zero():
         outcome.mkdir(parents=True, exist_ok=True)
-        for split, predictions in found.items():
+        for split, predictions in predicted.items():
             data = splits[split]
             Predictions(data.ids, data.labels, predictions).write(outcome / f"{split}.csv")
         write_history(outcome / "history.csv", history)
@@ -52,7 +47,7 @@ def fit_and_predict(
 
 
 def mean_frames(train: Utterances) -> dict[str, list[float]]:
-    """Return the mean frame of each modality but text, which may stand in for one that is missing.
+    """Return the mean frame of each modality but text, by which one that is missing is imputed.
 
     To six digits, which are the same on every processor.
     """
@@ -60,29 +55,33 @@ def mean_frames(train: Utterances) -> dict[str, list[float]]:
     for name, width in train.widths.items():
         if name != "text":
             statistics = Standardize(width)
-            statistics.adapt(train.sequences[name])
+            statistics.fit_statistics(train.sequences[name])
             means[name] = [float(f"{value:.6g}") for value in statistics.mean.tolist()]
     return means
 
 
 def config(folder: Path) -> dict[str, Any]:
-    """Return what run.json of a saved run says.
+    """Return run.json of a saved run.
 
-    Raises DataError for a folder that holds no whole run.
+    Raises DataError for a folder that holds no complete run, and for one of an earlier version.
     """
-    if not all((folder / name).is_file() for name in ("run.json", "weights.safetensors")):
-        raise DataError(f"{folder}: holds no trained run (run.json and weights.safetensors)")
-    return json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder}: no trained run; {' and '.join(missing)} missing")
+    saved = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if "msabench" not in saved:  # as of 0.1.0, whose settings are flat
+        raise DataError(
+            f"{folder}: saved by msabench 0.1.0 or earlier; this is {__version__}: train it again: "
+            "`dvc repro`"
+        )
+    return saved
 
 
 def restore(folder: Path, config: Mapping[str, Any], device: Device) -> Regressor:
-    """Return the trained model of a saved run, of which config is run.json."""
-    regressor = models.build(
-        config["model"],
-        config["settings"],
-        config["widths"],
-        text_encoder=config["text_encoder"],
-        device=device,
-    )
+    """Return the trained model of a saved run, of which config is run.json.
+
+    Of the settings, `encoder` and `network` suffice.
+    """
+    regressor = models.build(config, config["widths"], device)
     regressor.load(folder)
     return regressor

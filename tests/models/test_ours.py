@@ -17,9 +17,6 @@ DATA = random_utterances(n=6)
 def ours(data, **changes):
     torch.manual_seed(0)
     settings = {
-        "lr": 1e-3,
-        "bert_lr": 1e-5,
-        "weight_decay": 0.0,
         "transformer_dim": 8,
         "heads": 2,
         "layers": 1,
@@ -51,7 +48,7 @@ def test_branches_of_each_subset(modalities, branches, vectors):
     """Stage 1 fuses text with each other modality; stage 2 sees two vectors of each branch."""
     data = DATA.select(modalities)
     network = ours(data)
-    network.adapt(data)
+    network.fit_statistics(data)
     seen = []
     network.stage2.register_forward_hook(lambda *hooked: seen.append(hooked[2].shape))
     assert network(batch_of(data)).shape == (6,)
@@ -61,16 +58,16 @@ def test_branches_of_each_subset(modalities, branches, vectors):
 
 def stage1_outputs(network, data):
     """What each branch of stage 1 makes of the data, and the prediction."""
-    made = {}
+    outputs = {}
     hooks = [
-        branch.register_forward_hook(lambda *hooked, name=name: made.update({name: hooked[2]}))
+        branch.register_forward_hook(lambda *hooked, name=name: outputs.update({name: hooked[2]}))
         for name, branch in network.stage1.items()
     ]
     with torch.no_grad():
-        made["prediction"] = network(batch_of(data))
+        outputs["prediction"] = network(batch_of(data))
     for hook in hooks:
         hook.remove()
-    return made
+    return outputs
 
 
 @pytest.mark.parametrize(

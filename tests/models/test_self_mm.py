@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from msabench.models.self_mm import Outputs, SelfMM, UnimodalLabels
+from msabench.models.self_mm import AdamByGroup, Outputs, SelfMM, UnimodalLabels
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.text import TextEncoder, build_encoder
 from msabench.training import loop
@@ -29,40 +29,40 @@ def test_label_generation_equals_the_reference():
     golden = np.load(GOLDEN)
     tasks = ("fusion", "text", "audio", "vision")
     widths = {task: golden[f"step00/in_feature/{task}"].shape[1] for task in tasks}
-    made = UnimodalLabels(torch.tensor(golden["y"]), widths, clamp=3.0, exclude_zero=True)
+    generated = UnimodalLabels(torch.tensor(golden["y"]), widths, clamp=3.0, exclude_zero=True)
     for step in range(12):
         key = f"step{step:02d}"
         features = {task: torch.tensor(golden[f"{key}/in_feature/{task}"]) for task in tasks}
         index = torch.tensor(golden[f"{key}/index"])
-        made.update(index, features, int(golden[f"{key}/epoch"]))
+        generated.update(index, features, int(golden[f"{key}/epoch"]))
         for task in tasks:
-            for found, name in (
-                (made.labels[task], f"label/{task}"),
-                (made.features[task], f"feature/{task}"),
-                (made.centers[task]["pos"], f"center/{task}/pos"),
-                (made.centers[task]["neg"], f"center/{task}/neg"),
+            for actual, name in (
+                (generated.labels[task], f"label/{task}"),
+                (generated.features[task], f"feature/{task}"),
+                (generated.centers[task]["pos"], f"center/{task}/pos"),
+                (generated.centers[task]["neg"], f"center/{task}/neg"),
             ):
                 expected = golden[f"{key}/{name}"]
-                np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9, err_msg=name)
+                np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9, err_msg=name)
 
 
 def test_a_class_without_members_keeps_its_centre():
     """The published code divides by zero there; no label may become NaN."""
-    made = UnimodalLabels(torch.ones(4), {"fusion": 2, "text": 2})
+    generated = UnimodalLabels(torch.ones(4), {"fusion": 2, "text": 2})
     for epoch in (1, 2, 3):
         features = {task: torch.rand(4, 2) for task in ("fusion", "text")}
-        made.update(torch.arange(4), features, epoch)
-    assert torch.isfinite(made.labels["text"]).all()
-    assert (made.centers["fusion"]["neg"] == 0).all()  # its labels never change
+        generated.update(torch.arange(4), features, epoch)
+    assert torch.isfinite(generated.labels["text"]).all()
+    assert (generated.centers["fusion"]["neg"] == 0).all()  # its labels never change
 
 
 def test_an_emptied_class_keeps_its_centre():
-    made = UnimodalLabels(torch.tensor([1.0, -1.0]), {"fusion": 1, "text": 1})
+    generated = UnimodalLabels(torch.tensor([1.0, -1.0]), {"fusion": 1, "text": 1})
     feature = torch.tensor([[4.0], [9.0]])
-    made.update(torch.arange(2), {"fusion": feature, "text": feature}, 1)
-    made.labels["text"][1] = 1.0
-    made.update(torch.arange(2), {"fusion": feature + 1, "text": feature + 1}, 1)
-    assert made.centers["text"]["neg"].item() == 9.0
+    generated.update(torch.arange(2), {"fusion": feature, "text": feature}, 1)
+    generated.labels["text"][1] = 1.0
+    generated.update(torch.arange(2), {"fusion": feature + 1, "text": feature + 1}, 1)
+    assert generated.centers["text"]["neg"].item() == 9.0
 
 
 def test_zero_is_excluded_by_default():
@@ -71,13 +71,13 @@ def test_zero_is_excluded_by_default():
 
 @pytest.mark.parametrize(("exclude_zero", "expected"), [(True, 4.0), (False, 2.0)])
 def test_zero_labels_and_the_positive_centre(exclude_zero, expected):
-    made = UnimodalLabels(
+    generated = UnimodalLabels(
         torch.tensor([1.0, 0.0, -1.0]), {"fusion": 1, "text": 1}, exclude_zero=exclude_zero
     )
     feature = torch.tensor([[4.0], [0.0], [9.0]])
-    made.update(torch.arange(3), {"fusion": feature, "text": feature}, 1)
-    assert made.centers["text"]["pos"].item() == expected
-    assert made.centers["text"]["neg"].item() == 9.0
+    generated.update(torch.arange(3), {"fusion": feature, "text": feature}, 1)
+    assert generated.centers["text"]["pos"].item() == expected
+    assert generated.centers["text"]["neg"].item() == 9.0
 
 
 class SmallLayer(nn.Module):
@@ -94,6 +94,7 @@ class SmallLayer(nn.Module):
 
 RATES: Any = {"text": 2e-3, "audio": 5e-3, "vision": 1e-3, "other": 4e-3}
 DECAYS: Any = {"text": 0.3, "audio": 0.0, "vision": 0.2, "other": 0.1}
+OPTIMIZER = AdamByGroup(lr=RATES, weight_decay=DECAYS)
 NO_DROPOUT: Any = {"fusion": 0.0, "text": 0.0, "audio": 0.0, "vision": 0.0}
 WIDTHS = {"text": 4, "audio": 3, "vision": 2}
 LABELS = np.array([1.0, -2.5, 0.0, 3.0, -1.0, 2.0, -0.5, 0.0, -3.0, 1.5, 0.5])
@@ -109,8 +110,6 @@ def self_mm(encoder, exclude_zero=True):
     return SelfMM(
         encoder,
         {**WIDTHS, "text": encoder.width},
-        lr=RATES,
-        weight_decay=DECAYS,
         lstm_dim={"audio": 3, "vision": 4},
         lstm_dropout=0.0,
         out_dim={"audio": 2, "vision": 3},
@@ -197,10 +196,10 @@ def test_training_equals_the_published_method(
     utterances = random_sequences(rng)
     names = [f"video$_${i}" for i in range(len(labels))]
     data = Utterances(names, names, labels)
-    network.adapt(data)
+    network.fit_statistics(data)
     settings = {"accumulate": accumulate, "drop_incomplete": drop_incomplete}
     schedule = Schedule(batch_size=3, epochs=3, patience=3, **settings)
-    regressor = NetworkRegressor(lambda: network, schedule)
+    regressor = NetworkRegressor(lambda: network, OPTIMIZER, schedule)
     regressor.network = network
     monkeypatch.setattr(
         loop,
@@ -218,9 +217,9 @@ def test_training_equals_the_published_method(
         lambda *_: gradients.append({n: p.grad.clone() for n, p in network.named_parameters()})
     )
 
-    def close(found, expected):
+    def close(actual, expected):
         expected = torch.as_tensor(expected, dtype=torch.float64)
-        torch.testing.assert_close(found.detach(), expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(actual.detach(), expected, rtol=1e-9, atol=1e-9)
 
     for epoch, order in enumerate(EPOCHS, start=1):
         for record in (losses, outputs, gradients):
@@ -232,14 +231,14 @@ def test_training_equals_the_published_method(
         for batch, record in enumerate(expected):
             close(losses[batch], record["loss"])
             for task in TASKS:
-                made = [one[task] for one in record["outputs"]]
-                close(outputs[batch].predictions[task], torch.stack([y for y, _ in made]))
-                close(outputs[batch].features[task], torch.stack([f for _, f in made]))
+                rows = [one[task] for one in record["outputs"]]
+                close(outputs[batch].predictions[task], torch.stack([y for y, _ in rows]))
+                close(outputs[batch].features[task], torch.stack([f for _, f in rows]))
         steps = [record["gradients"] for record in expected if record["gradients"] is not None]
         assert len(gradients) == len(steps)
-        for found, step in zip(gradients, steps, strict=True):
+        for actual, step in zip(gradients, steps, strict=True):
             for name, gradient in step.items():
-                close(found[name], gradient)
+                close(actual[name], gradient)
         for task in TASKS:
             close(network.unimodal.labels[task], published.labels[task])
             close(network.unimodal.features[task], published.features[task])
@@ -252,15 +251,15 @@ def test_training_equals_the_published_method(
 def test_biases_and_norms_of_the_text_encoder_do_not_decay(tiny_bert):
     network = self_mm(build_encoder(tiny_bert, "all", "cls", 1))
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    found = {
+    actual = {
         names[id(parameter)]: (group["lr"], group["weight_decay"], group["decoupled_weight_decay"])
-        for group in network.parameter_groups()
+        for group in network.parameter_groups(OPTIMIZER)
         for parameter in group["params"]
     }
-    assert found == {
+    assert actual == {
         name: (RATES[group_of(name)], decay_of(name), False) for name in names.values()
     }
-    assert sum(decay == 0.0 for name, (_, decay, _) in found.items() if "encoder" in name) > 20
+    assert sum(decay == 0.0 for name, (_, decay, _) in actual.items() if "encoder" in name) > 20
 
 
 def with_true_labels(labels):
@@ -274,8 +273,6 @@ def of_frames(scale=1, lstm_dropout=0.0, dropout=NO_DROPOUT, **labels):
     return SelfMM(
         None,
         {"audio": 5, "vision": 4},
-        lr=RATES,
-        weight_decay=DECAYS,
         lstm_dim={"audio": 3 * scale, "vision": 4 * scale},
         lstm_dropout=lstm_dropout,
         out_dim={"audio": 2 * scale, "vision": 3 * scale},
@@ -287,7 +284,7 @@ def of_frames(scale=1, lstm_dropout=0.0, dropout=NO_DROPOUT, **labels):
 
 
 def test_each_dropout_has_its_own_rate_and_place():
-    """Before a head's first layer and on an LSTM's end state; features are what a head made."""
+    """Before a head's first layer, and on an LSTM's final hidden state."""
     torch.manual_seed(0)
     rates: Any = {"fusion": 0.5, "text": 0.0, "audio": 0.0, "vision": 0.9}
     network = of_frames(scale=10, lstm_dropout=0.2, dropout=rates).train()
@@ -297,11 +294,11 @@ def test_each_dropout_has_its_own_rate_and_place():
     for name, (layer, _) in layers.items():
         layer.register_forward_pre_hook(lambda _, x, name=name: seen.update({name: x[0]}))
     data = random_utterances(n=48).select(["audio", "vision"])
-    made = network.outputs(Batch.of(data, np.arange(48), torch.device("cpu")))
+    outputs = network.outputs(Batch.of(data, np.arange(48), torch.device("cpu")))
     for name, (layer, rate) in layers.items():
         assert (seen[name] == 0).float().mean().item() == pytest.approx(rate, abs=0.05)
-        if name in made.features:
-            torch.testing.assert_close(made.features[name], torch.relu(layer(seen[name])))
+        if name in outputs.features:
+            torch.testing.assert_close(outputs.features[name], torch.relu(layer(seen[name])))
 
 
 def test_the_order_of_the_modalities_in_a_batch_does_not_matter():
@@ -312,30 +309,31 @@ def test_the_order_of_the_modalities_in_a_batch_does_not_matter():
     torch.testing.assert_close(network(other), network(batch), rtol=0, atol=0)
 
 
-def test_the_history_tells_how_generated_labels_fit_the_true_ones():
+def test_the_history_has_the_fit_of_generated_to_true_labels():
     """Half of what was missing was added, then it is as if nothing had been."""
     multimodal = random_utterances(n=8).labels
     missing = np.array([1, -1, 0.5, 0, 2, -0.5, 0.25, -2], dtype=np.float32)
     data = with_true_labels(multimodal + missing)
     network = of_frames()
-    network.adapt(data)
-    before = network.observe()
+    network.fit_statistics(data)
+    before = network.epoch_metrics()
     assert before["label_corr_audio"] == pytest.approx(
         np.corrcoef(multimodal, multimodal + missing)[0, 1], abs=1e-6
     )
     assert before["shift_corr_audio"] == 0.0 == before["shift_ratio_audio"]
     network.unimodal.labels["audio"] += torch.from_numpy(missing) / 2
-    told = network.observe()
-    assert set(told) == {"label_corr_audio", "shift_corr_audio", "shift_ratio_audio"}
-    assert told["label_corr_audio"] > before["label_corr_audio"]
-    assert told["shift_corr_audio"] == pytest.approx(1)
-    assert told["shift_ratio_audio"] == pytest.approx(0.5)
+    columns = network.epoch_metrics()
+    assert set(columns) == {"label_corr_audio", "shift_corr_audio", "shift_ratio_audio"}
+    assert columns["label_corr_audio"] > before["label_corr_audio"]
+    assert columns["shift_corr_audio"] == pytest.approx(1)
+    assert columns["shift_ratio_audio"] == pytest.approx(0.5)
 
 
 def test_true_unimodal_labels_change_no_weight(tmp_path):
     fitted: list[np.ndarray] = []
     for labels in (np.arange(8) - 4, np.zeros(8)):
-        regressor = NetworkRegressor(of_frames, Schedule(batch_size=4, epochs=3, patience=3))
+        schedule = Schedule(batch_size=4, epochs=3, patience=3)
+        regressor = NetworkRegressor(of_frames, OPTIMIZER, schedule)
         data = with_true_labels(labels)
         history = regressor.fit(data, data, seed=1, scratch=tmp_path / str(len(fitted)))
         assert np.isfinite([row["label_corr_audio"] for row in history]).all()
@@ -348,18 +346,18 @@ def test_labels_about_4_train_as_the_same_labels_about_0():
     data = random_utterances(n=12).select(["audio", "vision"])
     data.labels[:] = np.rint(data.labels)
     moved = replace(data, labels=data.labels + 4)
-    found = []
+    trainings = []
     for labels, scale in ((data, {}), (moved, {"label_range": (1.0, 7.0), "neutral": 4.0})):
         torch.manual_seed(0)
         network = of_frames(clamp=None, **scale)
-        network.adapt(labels)
+        network.fit_statistics(labels)
         with torch.no_grad():
             for head in network.heads.values():
                 head.layer3.bias += network.origin
         batch = Batch.of(labels, np.arange(12), torch.device("cpu"))
         losses = [network.training_loss(batch, epoch).item() for epoch in (1, 2, 3)]
-        found.append((losses, network.unimodal))
-    (expected, about_0), (losses, about_4) = found
+        trainings.append((losses, network.unimodal))
+    (expected, about_0), (losses, about_4) = trainings
     assert losses == pytest.approx(expected, abs=1e-5)
     for task, table in about_0.labels.items():
         torch.testing.assert_close(about_4.labels[task], table)
@@ -384,7 +382,7 @@ def test_generated_labels_stay_in_the_range_of_the_labels(scale, origin, clamp):
     data = random_utterances(n=8).select(["audio", "vision"])
     low, high = (bound + origin for bound in clamp)
     data.labels[:] = np.linspace(low, high, 8)
-    network.adapt(data)
+    network.fit_statistics(data)
     assert (network.origin, network.unimodal.clamp) == (origin, clamp)
     torch.manual_seed(0)
     for _ in range(50):
@@ -397,7 +395,7 @@ def test_generated_labels_stay_in_the_range_of_the_labels(scale, origin, clamp):
 def test_a_spread_over_none_is_not_defined():
     """The true labels lie beside the multimodal ones by the same amount everywhere."""
     network = of_frames()
-    network.adapt(with_true_labels(random_utterances(n=8).labels + np.float32(0.5)))
-    told = network.observe()
-    assert np.isnan(told["shift_ratio_audio"])
-    assert told["label_corr_audio"] == pytest.approx(1)
+    network.fit_statistics(with_true_labels(random_utterances(n=8).labels + np.float32(0.5)))
+    columns = network.epoch_metrics()
+    assert np.isnan(columns["shift_ratio_audio"])
+    assert columns["label_corr_audio"] == pytest.approx(1)

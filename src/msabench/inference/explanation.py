@@ -60,7 +60,7 @@ def explain(
     without = {
         name: predictor.predict_read(predictor.without(one, name))[:, 0] for name in one.sequences
     }
-    similarity = similarities(train, one, predictor.config["text_encoder"])
+    similarity = similarities(train, one, predictor.config["encoder"]["name"])
     order = np.argsort(-similarity, kind="stable")[:neighbours]
     _, (losses,) = predictor.read(predictor.gather(one))
     return Explanation(

@@ -1,7 +1,7 @@
 """Use a saved run: the sentiment of any utterance, from its text and frames.
 
-Frames are repaired as those were that the run learned from. What is not given is stood in for. A
-text: by an empty one. Audio or vision: by one frame, the mean of the training split's frames. On
+Frames are repaired as those were that the run learned from. What is not given is imputed. A text:
+by an empty one. Audio or vision: by one frame, the mean of the training split's frames. On
 the default run (simulated data, test split, mean MAE of three seeds) that frame is better than one
 of zeros where a model standardizes audio and vision (svm, cnn, ours), and no worse within the
 spread of seeds where it does not (self_mm):
@@ -34,6 +34,7 @@ from msabench.labels import LabelScale
 from msabench.models import Regressor
 from msabench.networks.text import Reader
 from msabench.networks.torch_settings import Device, choose_device
+from msabench.params import GROUPS
 from msabench.utterances import MODALITIES, Ragged, Utterances, check_layout
 
 Given: TypeAlias = str | Mapping[str, Any] | Sequence[Any] | Utterances  # see Predictor.predict
@@ -41,11 +42,7 @@ Losses: TypeAlias = dict[str, int]  # see Prediction
 Read = TypeVar("Read")
 
 # What the seeds of a run must have in common.
-SHARED = (
-    *("model", "settings", "modalities", "labels", "text_encoder", "not_finite", "text", "data"),
-    "widths",
-)
-NEEDED = {"arithmetic", "labels", "not_finite"}  # in run.json, beside what all versions have
+SHARED = ("model", *GROUPS, "modalities", "labels", "not_finite", "text", "data", "widths")
 NOTHING = "no utterance is given; at least 1 is needed"
 CHUNK = 1000  # utterances: bounds the memory of a text's hidden states
 
@@ -60,7 +57,7 @@ class Prediction:
     tokens_cut, tokens_unknown, text_missing: see text.Reader
     text_unread: 1 for a text that is given to a run that reads none
     <modality>_not_finite, <modality>_missing: see sources._frames.repair
-    <modality>_imputed: 1 where none is given, and the mean frame stands in
+    <modality>_imputed: 1 where none is given, and the mean frame is taken
     """
 
     seeds: Float[np.ndarray, " seeds"]
@@ -101,8 +98,8 @@ def folders(run: Path) -> list[Path]:
     own = [path for path in seeds if path.name.rpartition("-")[0] == run.name]
     own = [path for path in own if _seed(path) in _planned(path)] or own
     if not own:
-        there = sorted({path.name.rpartition("-")[0] for path in seeds}) or ["none"]
-        raise DataError(f"{run}: no such run; in {run.parent} there are: {', '.join(there)}")
+        known = sorted({path.name.rpartition("-")[0] for path in seeds}) or ["none"]
+        raise DataError(f"{run}: no such run; in {run.parent} there are: {', '.join(known)}")
     return [_trained(path) for path in sorted(own, key=lambda path: int(_seed(path)))]
 
 
@@ -141,14 +138,15 @@ class Predictor:
                 regressor = runs.restore(folder, config, device)
             if not self.regressors:
                 self.config = config
-            if different := [key for key in SHARED if config[key] != self.config[key]]:
+            if different := [key for key in SHARED if config.get(key) != self.config.get(key)]:
                 raise DataError(
                     f"{folder}: {', '.join(different)} in run.json differ from {self.folders[0]}, "
                     "so one is left from other settings: name the seed to use, or train both anew"
                 )
             self.regressors.append(regressor)
-        labels = self.config["labels"]
-        self.scale = LabelScale.of(labels["range"], labels["neutral"])
+        with _damage_named(self.folders[0]):
+            labels = self.config["labels"]
+            self.scale = LabelScale.of(labels["range"], labels["neutral"])
         self.widths: dict[str, int] = self.config["widths"]
 
     def predict(self, utterances: Given) -> Float[np.ndarray, " n"]:
@@ -157,15 +155,15 @@ class Predictor:
         utterances: a text, or a mapping with `text`, `audio` and `vision`, or a list of those;
         frames are an array, (frames, features), or the path of a .npy file with one; an `id` is
         what errors call the utterance. Or the Utterances of prepared data. What was repaired for
-        training is repaired here too: `attempt` tells of it.
+        training is repaired here too: `attempt` counts it.
         Raises DataError for the first that the run cannot read, naming it and what is permitted.
         """
         return self.predict_each(utterances).mean(axis=0)
 
     def predict_each(self, utterances: Given) -> Float[np.ndarray, "seeds n"]:
         """Return the predictions of each seed; see predict."""
-        found = [_or_raise(one) for one in self._predicted(self.gather(utterances))]
-        return np.stack([one.seeds for one in found], axis=1)
+        predicted = [_or_raise(one) for one in self._predicted(self.gather(utterances))]
+        return np.stack([one.seeds for one in predicted], axis=1)
 
     def attempt(self, utterances: Given) -> list[Prediction | DataError]:
         """Return the prediction for each utterance, or the error of one that cannot be read.
@@ -173,8 +171,8 @@ class Predictor:
         utterances: see predict.
         """
         prepared = list(self._prepared(utterances))
-        found = self._predicted([one for one in prepared if isinstance(one, Prepared)])
-        return [one if isinstance(one, DataError) else next(found) for one in prepared]
+        predicted = self._predicted([one for one in prepared if isinstance(one, Prepared)])
+        return [one if isinstance(one, DataError) else next(predicted) for one in prepared]
 
     def gather(self, utterances: Given) -> list[Prepared]:
         """Return utterances with the frames of all that the run reads; see predict."""
@@ -213,7 +211,7 @@ class Predictor:
 
     @cached_property
     def _reader(self) -> Reader:
-        return Reader(self.config["text_encoder"], self.config["text"], self.device)
+        return Reader(self.config["encoder"]["name"], self.config["text"], self.device)
 
     @cached_property
     def _mean_frames(self) -> dict[str, Float32[np.ndarray, "1 d"]]:
@@ -328,11 +326,7 @@ def _or_raise(one: Read | DataError) -> Read:
 
 def _config(folder: Path) -> dict[str, Any]:
     with _damage_named(folder):
-        config = runs.config(folder)
-        complete = "max_tokens" in config["text"] and config.keys() >= NEEDED
-    if not complete or not (folder / runs.MEAN_FRAMES).is_file():
-        raise DataError(f"{folder}: made by an earlier version; train it again: `dvc repro`")
-    return config
+        return runs.config(folder)
 
 
 @contextmanager

@@ -1,16 +1,24 @@
-"""Models by name: one file each, found by import; nothing lists them.
+"""Models by name: one file each, imported by its name; nothing lists them.
 
-A model file binds `Model` to its class. The settings that params.yaml may give it are the
-keyword-only arguments of the constructor, checked against their annotations; `label_range` and
-`neutral`, where it has them, are those of the data set. A class is either
+A model file binds `Model` to its class, which is either
 
-- a `Network` (see `training`), built as `Model(encoder, widths, **settings)`, which the loop
-  trains and whose block also holds the settings of the text encoder and of the loop: encoder is
-  None without text, widths are the features of each modality (of text: the encoder's); or
-- a regressor of its own, built as `Model(**settings)`, with `fit`, `predict`, `size`, `save` and
+- a `Network` (see `training.loop`), built as `Model(encoder, widths, **network)`, which the loop
+  trains: encoder is None without text, widths are the features of each modality (of text: the
+  encoder's); or
+- a regressor of its own, built as `Model(**network)`, with `fit`, `predict`, `size`, `save` and
   `load`; its text is one frozen vector per utterance.
+
+In params.yaml the settings of a model stand in one flat block. A run's config has them in groups,
+one for each reader, and each setting is in one group:
+
+- `encoder`: how the text is read;
+- `network`: the keyword-only arguments of the class, checked against their annotations;
+  `label_range` and `neutral`, where it has them, are those of the data set;
+- `optimizer`: of the type that a Network names, by default AdamW;
+- `schedule`: of the loop. A regressor of its own has neither of the last two.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +29,6 @@ from jaxtyping import Float
 from pydantic import BaseModel, ValidationError
 
 from msabench.errors import DataError, ParamsError
-from msabench.networks.encoders import MINILM
 from msabench.networks.text import build_encoder
 from msabench.networks.torch_settings import Device
 from msabench.params import Pooling, Strict, TextSettings, describe, settings_of
@@ -56,47 +63,64 @@ class FrozenText(Strict):
     pooling: Pooling
 
 
-def accepted_settings(name: str) -> list[type[BaseModel]]:
-    """Return the groups of settings of a model: text, own, and those of the loop for a network.
+def is_network(name: str) -> bool:
+    """Tell whether the loop trains a model. Raises ParamsError for a name without a file."""
+    return issubclass(_model(name), Network)
 
-    Raises ParamsError for a name without a file in this folder.
+
+def groups(name: str) -> dict[str, type[BaseModel]]:
+    """Return the types of a model's groups of settings.
+
+    Raises ParamsError for a name without a file in this folder, and for a setting in two groups.
     """
     model = _model(name)
-    own = settings_of(model)
-    return [TextSettings, own, Schedule] if issubclass(model, Network) else [FrozenText, own]
+    if not is_network(name):
+        return {"encoder": FrozenText, "network": settings_of(model)}
+    types = {
+        "encoder": TextSettings,
+        "network": settings_of(model),
+        "optimizer": model.optimizer_settings,
+        "schedule": Schedule,
+    }
+    keys = Counter(key for group in types.values() for key in group.model_fields)
+    for key, count in keys.items():
+        if count > 1:
+            owners = [group for group, type_ in types.items() if key in type_.model_fields]
+            raise ParamsError(f"models.{name}: {key} is a setting of {' and of '.join(owners)}")
+    return types
 
 
 def check_settings(
     name: str, settings: Mapping[str, Any], where: str, shared: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the complete settings of a model, checked.
+) -> dict[str, dict[str, Any]]:
+    """Return the complete settings of a model, checked, in their groups.
 
-    What `settings` leaves out is taken from `shared`, if the model has a setting of that name, or
-    is the default. Raises ParamsError naming an unknown, missing or wrong setting and what is
-    permitted.
+    settings, shared: flat. What `settings` leaves out is taken from `shared`, if the model has a
+    setting of that name, or is the default. Raises ParamsError naming an unknown, missing or wrong
+    setting and what is permitted.
     """
-    groups = accepted_settings(name)
-    known = [key for group in groups for key in group.model_fields]
+    types = groups(name)
+    known = [key for group in types.values() for key in group.model_fields]
     for key, value in settings.items():
         if key not in known:
             raise ParamsError(
                 f"{where}.{key}: unknown setting (value {value!r}); {name} has: {', '.join(known)}"
             )
-    settings = {key: value for key, value in shared.items() if key in known} | dict(settings)
-    checked: dict[str, Any] = {}
-    for group in groups:
-        part = {key: value for key, value in settings.items() if key in group.model_fields}
+    values = {**shared, **settings}
+    checked: dict[str, dict[str, Any]] = {}
+    for group, type_ in types.items():
+        own = {key: value for key, value in values.items() if key in type_.model_fields}
         try:
-            checked |= group.model_validate(part).model_dump()
+            checked[group] = type_.model_validate(own).model_dump()
         except ValidationError as error:
             raise ParamsError(describe(error, where)) from error
-    _try(name, checked, where)
+    _try({"model": name, **checked}, where)
     return checked
 
 
-def _try(name: str, settings: Mapping[str, Any], where: str) -> None:
+def _try(config: Mapping[str, Any], where: str) -> None:
     """Build a network for one feature each of audio and vision: settings must fit each other."""
-    regressor = build(name, settings, {"audio": 1, "vision": 1})
+    regressor = build(config, {"audio": 1, "vision": 1})
     if isinstance(regressor, NetworkRegressor):
         try:
             regressor.build()
@@ -105,34 +129,31 @@ def _try(name: str, settings: Mapping[str, Any], where: str) -> None:
 
 
 def build(
-    name: str,
-    settings: Mapping[str, Any],
-    widths: Mapping[str, int],
-    *,
-    text_encoder: str = MINILM,
-    device: Device = "cpu",
+    config: Mapping[str, Any], widths: Mapping[str, int], device: Device = "cpu"
 ) -> Regressor:
-    """Build an untrained model for data of the given widths from checked settings.
+    """Build an untrained model for data of the given widths.
 
+    config: a run of the plan, or run.json: `model` and the groups of its checked settings. Without
+    `optimizer` and `schedule` a network predicts, but cannot be trained.
     Raises DataError for data without any modality.
     """
+    name = config["model"]
     if not widths:
         raise DataError(f"{name}: the data set has none of the modalities that the run reads")
     model = _model(name)
-    groups = [
-        {key: settings[key] for key in group.model_fields} for group in accepted_settings(name)
-    ]
-    if not issubclass(model, Network):
-        return model(**groups[1])
-    text, own, loop = groups
+    if not is_network(name):
+        return model(**config["network"])
 
     def network() -> Network:
         if "text" not in widths:
-            return model(None, widths, **own)
-        encoder = build_encoder(text_encoder, width=widths["text"], **text)
-        return model(encoder, {**widths, "text": encoder.width}, **own)
+            return model(None, widths, **config["network"])
+        encoder = build_encoder(**config["encoder"], width=widths["text"])
+        return model(encoder, {**widths, "text": encoder.width}, **config["network"])
 
-    return NetworkRegressor(network, Schedule(**loop), device)
+    if "schedule" not in config:
+        return NetworkRegressor(network, device=device)
+    optimizer = model.optimizer_settings(**config["optimizer"])
+    return NetworkRegressor(network, optimizer, Schedule(**config["schedule"]), device)
 
 
 def about(name: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
@@ -22,9 +22,8 @@ class CNN(Network):
     in each of `steps` equal segments and F_t is repeated along them; convolutions of several
     widths (Kim 2014, "Convolutional Neural Networks for Sentence Classification"), ReLU, maximum
     over time, dropout, linear.
-    bert_lr: learning rate of the text encoder's trained layers, if any; lr: of the rest.
-    standardize: all features that are not trained, by training statistics. Rate, its decay and
-    dropout in params.yaml were chosen on validation: see docs/models.md.
+    standardize: all features that are not trained, by training statistics. Learning rate, its
+    schedule and dropout in params.yaml were chosen on validation: see docs/models.md.
     """
 
     def __init__(
@@ -32,9 +31,6 @@ class CNN(Network):
         encoder: TextEncoder | None,
         widths: Mapping[str, int],
         *,
-        lr: PositiveFloat,
-        bert_lr: PositiveFloat,
-        weight_decay: NonNegativeFloat,
         steps: PositiveInt,
         channels: PositiveInt,
         kernel_widths: Annotated[list[PositiveInt], Field(min_length=1)],
@@ -42,7 +38,6 @@ class CNN(Network):
         standardize: bool,
     ) -> None:
         super().__init__()
-        self.lr, self.bert_lr, self.weight_decay = lr, bert_lr, weight_decay
         self.steps = steps
         self.encoder = encoder
         self.standardize = StandardizeEach(untrained(encoder, widths) if standardize else {})
@@ -53,9 +48,9 @@ class CNN(Network):
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels * len(kernel_widths), 1)
 
-    def adapt(self, train: Utterances) -> None:
-        """Take means and standard deviations."""
-        self.standardize.adapt(train)
+    def fit_statistics(self, train: Utterances) -> None:
+        """Compute means and standard deviations."""
+        self.standardize.fit_statistics(train)
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""

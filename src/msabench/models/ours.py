@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate, EndState, StandardizeEach
+from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach
 from msabench.networks.text import TextEncoder, untrained
 from msabench.training.loop import Network
 from msabench.utterances import Utterances
@@ -17,16 +17,16 @@ from msabench.utterances import Utterances
 class Ours(Network):
     """Text is fused with audio and with vision first, then both fusions with each other.
 
-    F_t = MLP(BERT(I_t)), F_s = end states of a BiLSTM over I_s, projected, s in {a, v}; all in R^d
+    F_t = MLP(BERT(I_t)), F_s = projected final hidden states of a BiLSTM over I_s, s in {a, v};
+    all in R^d
     F_ms = TRM([F_t ; F_s])         stage 1: a sequence of two vectors, weights not shared
     y = MLP(TRM([F_ma ; F_mv]))     stage 2: a sequence of four vectors
 
     Our readings, where the report is silent: learned embeddings are added to the vectors before
     each stage (of the modality, then of the place), since a transformer sees no order by itself;
     the last MLP reads all outputs of stage 2. Without audio or vision, stage 1 has the other branch
-    alone; with text alone, stage 2 reads F_t; without text, it reads the end states there are.
+    alone; with text alone, stage 2 reads F_t; without text, it reads F_a and F_v.
     transformer_dim: d. feedforward: width of the transformers' inner layer, in multiples of d.
-    bert_lr: learning rate of the text encoder's trained layers; lr: of the rest.
     standardize: all features that are not trained, by training statistics. Layers, feed-forward
     width, dropout and standardization in params.yaml were chosen on validation: see docs/models.md.
     """
@@ -36,9 +36,6 @@ class Ours(Network):
         encoder: TextEncoder | None,
         widths: Mapping[str, int],
         *,
-        lr: PositiveFloat,
-        bert_lr: PositiveFloat,
-        weight_decay: NonNegativeFloat,
         transformer_dim: PositiveInt,
         heads: PositiveInt,
         layers: PositiveInt,
@@ -52,7 +49,6 @@ class Ours(Network):
             raise ValueError(
                 f"transformer_dim: {transformer_dim}; it should be a multiple of heads, {heads}"
             )
-        self.lr, self.bert_lr, self.weight_decay = lr, bert_lr, weight_decay
         d = transformer_dim
         self.encoder = encoder
         self.standardize = StandardizeEach(untrained(encoder, widths) if standardize else {})
@@ -64,7 +60,7 @@ class Ours(Network):
                     nn.Linear(width, d), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d, d)
                 )
             else:
-                self.ends[name] = EndState(width, lstm_dim, bidirectional=True)
+                self.ends[name] = FinalHiddenState(width, lstm_dim, bidirectional=True)
                 self.projections[name] = nn.Linear(2 * lstm_dim, d)
         self.embeddings = nn.ParameterDict(
             {name: nn.Parameter(0.02 * torch.randn(d)) for name in widths}
@@ -86,9 +82,9 @@ class Ours(Network):
             nn.Linear(vectors * d, d), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d, 1)
         )
 
-    def adapt(self, train: Utterances) -> None:
-        """Take means and standard deviations."""
-        self.standardize.adapt(train)
+    def fit_statistics(self, train: Utterances) -> None:
+        """Compute means and standard deviations."""
+        self.standardize.fit_statistics(train)
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""

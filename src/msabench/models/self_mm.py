@@ -23,8 +23,9 @@ from typing_extensions import TypedDict
 from msabench.labels import LabelScale
 from msabench.networks import parallel
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate, EndState, varies
+from msabench.networks.layers import DropoutRate, FinalHiddenState, varies
 from msabench.networks.text import TextEncoder
+from msabench.params import Strict
 from msabench.training.loop import Network
 from msabench.utterances import MODALITIES, Utterances
 
@@ -74,6 +75,13 @@ class DecayOfGroups(TypedDict):
     other: NonNegativeFloat
 
 
+class AdamByGroup(Strict):
+    """The settings of Adam, not AdamW: weight decay is coupled, as in the published code."""
+
+    lr: RateOfGroups
+    weight_decay: DecayOfGroups
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What the network makes of a batch, by task (fusion, and each modality present).
@@ -101,11 +109,11 @@ class Head(nn.Module):
 
 
 class FrameEncoder(nn.Module):
-    """The end state of an LSTM, dropout and a linear map."""
+    """The final hidden state of an LSTM, dropout and a linear map."""
 
     def __init__(self, width: int, hidden: int, out: int, dropout: float) -> None:
         super().__init__()
-        self.end = EndState(width, hidden)
+        self.end = FinalHiddenState(width, hidden)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(hidden, out)
 
@@ -221,20 +229,20 @@ class SelfMM(Network):
 
     encoder: of the text, None without. widths: features of each modality; that of text is the
     encoder's. lstm_dim, out_dim: hidden and output size of the LSTM encoders. post_dim: hidden
-    size of each task's head. dropout: before each head. lstm_dropout: on an LSTM's end state.
-    lr, weight_decay: by group; coupled decay (Adam, not AdamW). label_range, neutral: of the
-    labels; labels are generated as distances from the neutral point, or from the middle of the
-    range where there is none. clamp: the largest such distance; None: what the range permits.
-    exclude_zero: see UnimodalLabels. Defaults in params.yaml are MMSA's for MOSEI.
+    size of each task's head. dropout: before each head. lstm_dropout: on an LSTM's final hidden
+    state. label_range, neutral: of the labels; labels are generated as distances from the neutral
+    point, or from the middle of the range where there is none. clamp: the largest such distance;
+    None: what the range permits. exclude_zero: see UnimodalLabels. Defaults in params.yaml are
+    MMSA's for MOSEI.
     """
+
+    optimizer_settings = AdamByGroup
 
     def __init__(
         self,
         encoder: TextEncoder | None,
         widths: Mapping[str, int],
         *,
-        lr: RateOfGroups,
-        weight_decay: DecayOfGroups,
         lstm_dim: OfFrames,
         lstm_dropout: DropoutRate,
         out_dim: OfFrames,
@@ -246,7 +254,6 @@ class SelfMM(Network):
         neutral: float | None = None,
     ) -> None:
         super().__init__()
-        self.rates, self.decays = lr, weight_decay
         self.post_dim = post_dim
         scale = LabelScale.of(label_range, neutral)
         self.origin = scale.centre
@@ -268,7 +275,7 @@ class SelfMM(Network):
             {task: Head(width, post_dim[task], dropout[task]) for task, width in inputs.items()}
         )
 
-    def adapt(self, train: Utterances) -> None:
+    def fit_statistics(self, train: Utterances) -> None:
         """Start the label tables of the training split with its multimodal labels."""
         self.unimodal = UnimodalLabels(
             torch.from_numpy(train.labels) - self.origin,
@@ -282,7 +289,7 @@ class SelfMM(Network):
             if name in self.heads
         }
 
-    def observe(self) -> dict[str, float]:
+    def epoch_metrics(self) -> dict[str, float]:
         """Return how the generated labels fit the true unimodal labels, where the data has those.
 
         label_corr_<modality>: Pearson's correlation of the two. Epoch 1 moves no label: its value
@@ -295,15 +302,15 @@ class SelfMM(Network):
         labels = {  # in float64, which not every device has
             task: table.cpu().double().numpy() for task, table in self.unimodal.labels.items()
         }
-        found = {}
+        columns = {}
         for name, truth in self.true_labels.items():
             added, missing = labels[name] - labels[FUSION], truth - labels[FUSION]
-            found[f"label_corr_{name}"] = _correlation(labels[name], truth)
-            found[f"shift_corr_{name}"] = _correlation(added, missing)
-            found[f"shift_ratio_{name}"] = (
+            columns[f"label_corr_{name}"] = _correlation(labels[name], truth)
+            columns[f"shift_corr_{name}"] = _correlation(added, missing)
+            columns[f"shift_ratio_{name}"] = (
                 float(added.std() / missing.std()) if _varies(missing) else np.nan
             )
-        return {column: round(value, 6) for column, value in found.items()}
+        return {column: round(value, 6) for column, value in columns.items()}
 
     def outputs(self, batch: Batch) -> Outputs:
         """Return predictions and features of every task."""
@@ -315,10 +322,10 @@ class SelfMM(Network):
             FUSION: torch.cat([vectors[m] for m in MODALITIES if m in vectors], dim=1),
             **vectors,
         }
-        made = {task: self.heads[task](vector) for task, vector in vectors.items()}
+        outputs = {task: self.heads[task](vector) for task, vector in vectors.items()}
         return Outputs(
-            predictions={task: prediction for task, (prediction, _) in made.items()},
-            features={task: features for task, (_, features) in made.items()},
+            predictions={task: prediction for task, (prediction, _) in outputs.items()},
+            features={task: features for task, (_, features) in outputs.items()},
         )
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
@@ -343,7 +350,7 @@ class SelfMM(Network):
         self.unimodal.update(*parallel.all_gather(batch.index, features), epoch)
         return loss
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self, settings: AdamByGroup) -> list[dict[str, Any]]:
         """Return Adam's groups; biases and LayerNorm of the text encoder do not decay."""
         groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
@@ -356,8 +363,8 @@ class SelfMM(Network):
         return [
             {
                 "params": parameters,
-                "lr": self.rates[group],
-                "weight_decay": self.decays[group] if decays else 0.0,
+                "lr": settings.lr[group],
+                "weight_decay": settings.weight_decay[group] if decays else 0.0,
                 "decoupled_weight_decay": False,
             }
             for (group, decays), parameters in groups.items()

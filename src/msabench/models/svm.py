@@ -16,7 +16,7 @@ from msabench.training.checkpoints import errors_of_the_disk
 from msabench.training.loop import History
 from msabench.utterances import Ragged, Utterances
 
-MOST_IN_A_KERNEL = 20_000  # utterances: 3.2 GB, and 1.6 more while it is made
+MOST_IN_A_KERNEL = 20_000  # utterances: 3.2 GB, and 1.6 more while it is computed
 
 
 class SVM:
@@ -44,7 +44,7 @@ class SVM:
         self.fitted: dict[str, np.ndarray] = {}
 
     def fit(self, train: Utterances, valid: Utterances, *, seed: int, scratch: Path) -> History:
-        """Fit on train; the solution is unique, so neither valid nor chance has a part in it."""
+        """Fit on train; the solution is unique, so it depends on neither valid nor seed."""
         features = self._features(train)
         mean, std = features.mean(axis=0), features.std(axis=0)
         varying = varies(mean, std)

@@ -76,10 +76,10 @@ def cost(data: Utterances) -> Integer[np.ndarray, " n"]:
     return data.sequences["text"].lengths * (frames.max(initial=0) + 1) + frames
 
 
-def shuffled(
+def length_bucketed(
     lengths: Integer[np.ndarray, " n"], batch_size: int, rng: np.random.Generator
 ) -> list[Integer[np.ndarray, " b"]]:
-    """Cut a random order of n utterances into batches of similar length, in random order too.
+    """Return length-bucketed batches of n utterances: similar lengths, in random order.
 
     Every utterance occurs once; all batches but one have batch_size utterances.
     """
@@ -92,7 +92,7 @@ def shuffled(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def in_order_of_length(
+def sorted_by_length(
     lengths: Integer[np.ndarray, " n"], batch_size: int
 ) -> Iterator[Integer[np.ndarray, " b"]]:
     """Yield batches of the n utterances from the longest to the shortest."""

@@ -54,15 +54,15 @@ def mean_and_std(frames: Ragged) -> tuple[Float[np.ndarray, " d"], Float[np.ndar
 
 
 def varies(mean: Any, std: Any) -> Any:
-    """Tell of features with these means and deviations which vary by more than rounding.
+    """Return which features, of these means and standard deviations, vary by more than rounding.
 
     Both are arrays of NumPy, or tensors.
     """
     return std > 1e-6 * abs(mean).clip(1e-6)
 
 
-class EndState(nn.Module):
-    """The end state of a one-layer LSTM over the real frames of each sequence.
+class FinalHiddenState(nn.Module):
+    """The final hidden state of a one-layer LSTM over the real frames of each sequence.
 
     The LSTM runs over the padded batch and is read at the true last frame; for the backward
     direction the real frames are reversed first. That gives the numbers of packed sequences and
@@ -108,7 +108,7 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
 
-    def adapt(self, frames: Ragged) -> None:
+    def fit_statistics(self, frames: Ragged) -> None:
         """Take mean and standard deviation over all frames; a constant feature is only centred."""
         mean, std = map(torch.from_numpy, mean_and_std(frames))
         self.mean.copy_(mean)
@@ -124,10 +124,10 @@ class StandardizeEach(nn.ModuleDict):
     def __init__(self, widths: Mapping[str, int]) -> None:
         super().__init__({name: Standardize(width) for name, width in widths.items()})
 
-    def adapt(self, train: Utterances) -> None:
+    def fit_statistics(self, train: Utterances) -> None:
         """Take the statistics of the training split."""
         for name in self:
-            self.get_submodule(name).adapt(train.sequences[name])  # type: ignore[operator]
+            self.get_submodule(name).fit_statistics(train.sequences[name])  # type: ignore[operator]
 
     def forward(self, sequences: Mapping[str, Padded]) -> dict[str, Padded]:
         return {

@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from msabench import errors
 from msabench.errors import EncoderError
 from msabench.networks import encoders
-from msabench.networks.batches import Padded, in_order_of_length
+from msabench.networks.batches import Padded, sorted_by_length
 from msabench.networks.layers import pool
 from msabench.params import Pooling, TrainableLayers
 from msabench.utterances import Ragged, save_array
@@ -246,7 +246,7 @@ def encode(
     deepest = max(
         frozen_layers(trainable_layers, depth) for trainable_layers, _ in settings.values()
     )
-    for index in in_order_of_length(tokens.lengths, batch_size):
+    for index in sorted_by_length(tokens.lengths, batch_size):
         text = Padded.of(tokens, index, device)
         states = [bert.embeddings(text.values)]  # after 0, 1, 2, ... layers
         for layer in bert.encoder.layer[:deepest]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msabench import params
 from msabench.errors import DataError
 from msabench.evaluation import clusters, statistics, tables
 from msabench.evaluation.tables import PUBLISHED, Row, Table
@@ -56,7 +57,7 @@ def model_card(
     text += why_dashes([*measured.values(), row], plan)
     if "text" in made["modalities"]:
         text += ["## Text encoder", *_encoder_text(made)]
-    text += ["## Settings", _settings_grid(made["settings"])]
+    text += ["## Settings", _settings_grid(params.flat(made))]
     text += ["## Size", _listed({name: f"{count:,}" for name, count in made["size"].items()})]
     if "parameters of the text encoder" in made["size"]:
         text.append("All of these were trained; frozen layers of the text encoder come on top.")
@@ -197,7 +198,7 @@ def _figures_text(interval: Row | None, test: Row) -> str:
 
 
 def _encoder_text(made: Mapping[str, Any]) -> list[str]:
-    reads, known = made["text"], encoders.published(made["text_encoder"])
+    reads, known = made["text"], encoders.published(made["encoder"]["name"])
     facts = {
         "trained layers": f"{reads['trainable_layers']}, from the top",
         "read as": f"at most {reads['max_tokens']} tokens, pooled by `{reads['pooling']}`",
@@ -207,7 +208,7 @@ def _encoder_text(made: Mapping[str, Any]) -> list[str]:
     facts |= {"language": known.language, "licence": known.licence}
     facts |= {"commit on the hub": f"`{known.commit}`"} if known.commit else {}
     facts["SHA-256 of its weights"] = f"`{known.sha256['model.safetensors']}`"
-    return [f"`{made['text_encoder']}`", _listed(facts)]
+    return [f"`{made['encoder']['name']}`", _listed(facts)]
 
 
 def _settings_grid(settings: Mapping[str, Any]) -> str:
@@ -234,7 +235,7 @@ def _limits(
         limits.append(f"The data are in {corpus['language']}; no other language was tried.")
     else:
         limits.append(_unknown(data))
-    known = encoders.published(made["text_encoder"])
+    known = encoders.published(made["encoder"]["name"])
     if "text" in made["modalities"] and known:
         limits.append(
             f"Its text encoder learned from texts in {known.language}, with what prejudice those "

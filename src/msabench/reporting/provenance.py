@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from msabench import hashes
+from msabench import hashes, params
 from msabench.networks import encoders
 from msabench.reporting.markdown import Grid, Section
 
@@ -158,7 +158,7 @@ def _text_encoder(made: Iterable[Made]) -> list[str | Grid]:
     names: dict[str, None] = {}
     arrays: dict[tuple[str, str], dict[str, None]] = {}
     for run in made:
-        names[run["text_encoder"]] = None
+        names[run["encoder"]["name"]] = None
         for split, digest in run["text"]["sha256"].items():
             arrays.setdefault((run["text"]["array"], split), {})[digest] = None
     if not names:
@@ -240,7 +240,8 @@ def _first(made: Mapping[str, Made], run: str, seeds: Sequence[int]) -> Made | N
 def _decisive(made: Made) -> dict[str, Any]:
     """Return the settings of a run, and what else decides its numbers."""
     found = {key: made[key] for key in ALIKE if key in made}
-    return {**found, "max_tokens": made["text"]["max_tokens"], **made["settings"]}
+    found |= {"text_encoder": made["encoder"]["name"], "max_tokens": made["text"]["max_tokens"]}
+    return found | params.flat(made)
 
 
 def _value(settings: Mapping[str, Any], key: str) -> str:

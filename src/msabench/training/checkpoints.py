@@ -155,7 +155,7 @@ class Checkpoints:
             print(f"resumed from {path}: {where}", file=sys.stderr)
         return progress
 
-    def restore_chance(self) -> None:
+    def restore_rng_state(self) -> None:
         """Set the RNG states of all devices to those of the checkpoint."""
         for name, state in self.generators.items():
             _RNGS[name][1](state)

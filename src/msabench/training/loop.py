@@ -1,14 +1,14 @@
 """The one training loop, and what it asks of a network.
 
-A network is given batches and returns predictions; everything else (batches by length,
-accumulation, early stopping, the best weights, resume) is here, once, for all of them.
+A network is given batches and returns predictions; everything else (length bucketing, gradient
+accumulation, early stopping, the best weights, resuming) is here, once, for all of them.
 """
 
 import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,31 +20,32 @@ from tqdm import tqdm
 
 from msabench.execution import interruption
 from msabench.networks import parallel
-from msabench.networks.batches import Batch, cost, in_order_of_length, shuffled
+from msabench.networks.batches import Batch, cost, length_bucketed, sorted_by_length
 from msabench.networks.torch_settings import Device, choose_device
+from msabench.params import Strict
 from msabench.training import checkpoints
 from msabench.training.checkpoints import Checkpoints, History, Progress
-from msabench.training.schedule import Schedule
+from msabench.training.schedule import AdamW, Schedule
 from msabench.utterances import Utterances
+
+PREDICTION_BATCH_SIZE = 64  # of a network that is loaded without its schedule
 
 
 class Network(nn.Module):
     """What the loop needs to know of a network, beside `forward(batch) -> (b,)`.
 
-    lr, bert_lr, weight_decay: of the parameter groups, unless a network makes its own.
+    optimizer_settings: the type of the settings that `parameter_groups` is given.
     """
 
+    optimizer_settings: ClassVar[type[Strict]] = AdamW
     encoder: Any  # a TextEncoder, or None without text
-    lr: float
-    bert_lr: float
-    weight_decay: float
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         raise NotImplementedError
 
-    def adapt(self, train: Utterances) -> None:
-        """Take what training needs from the training split: statistics, label tables."""
+    def fit_statistics(self, train: Utterances) -> None:
+        """Compute what training needs of the training split: means, label tables."""
 
     def training_loss(self, batch: Batch, epoch: int) -> Float[Tensor, ""]:
         """Return the loss of a training batch, a mean over its utterances; epochs count from 1.
@@ -54,26 +55,24 @@ class Network(nn.Module):
         """
         return l1_loss(self(batch), batch.labels)
 
-    def observe(self) -> dict[str, float]:
-        """Return what else the history tells of an epoch that has ended, by column.
-
-        NaN: not defined.
-        """
+    def epoch_metrics(self) -> dict[str, float]:
+        """Return further columns of the history for an epoch that has ended. NaN: not defined."""
         return {}
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self, settings: Any) -> list[dict[str, Any]]:
         """Return Adam's groups: here AdamW, the text encoder at bert_lr, the rest at lr.
 
-        A group is params, lr, weight_decay, and decoupled_weight_decay: true for AdamW.
+        settings: of the type optimizer_settings. A group is params, lr, weight_decay, and
+        decoupled_weight_decay: true for AdamW.
         """
         encoder: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
             (encoder if name.startswith("encoder.") else rest).append(parameter)
-        shared = {"weight_decay": self.weight_decay, "decoupled_weight_decay": True}
+        shared = {"weight_decay": settings.weight_decay, "decoupled_weight_decay": True}
         groups = [
-            {"params": rest, "lr": self.lr, **shared},
-            {"params": encoder, "lr": self.bert_lr, **shared},
+            {"params": rest, "lr": settings.lr, **shared},
+            {"params": encoder, "lr": settings.bert_lr, **shared},
         ]
         return [group for group in groups if group["params"]]
 
@@ -81,16 +80,29 @@ class Network(nn.Module):
 class NetworkRegressor:
     """A network with the loop around it: fit, predict, save and load, as every model has them.
 
-    build: makes the untrained network; called after the seed is set.
+    build: makes the untrained network; called after the seed is set. optimizer: of the type that
+    the network names. Without optimizer and schedule it predicts, but cannot be trained.
     """
 
     def __init__(
-        self, build: Callable[[], Network], schedule: Schedule, device: Device = "cpu"
+        self,
+        build: Callable[[], Network],
+        optimizer: Strict | None = None,
+        schedule: Schedule | None = None,
+        device: Device = "cpu",
     ) -> None:
         self.build = build
-        self.schedule = schedule
+        self.optimizer = optimizer
+        self._schedule = schedule
+        self.batch_size = schedule.batch_size if schedule else PREDICTION_BATCH_SIZE
         self.device = choose_device(device)
         self.network: Network | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        if self._schedule is None:
+            raise RuntimeError("a network without optimizer and schedule cannot be trained")
+        return self._schedule
 
     def fit(self, train: Utterances, valid: Utterances, *, seed: int, scratch: Path) -> History:
         """Train until validation stops improving and keep the best epoch's weights.
@@ -98,8 +110,8 @@ class NetworkRegressor:
         Continues from the checkpoint in scratch, if there is one, with the very numbers of an
         uninterrupted training. Of several processes each trains on its part of every batch, and all
         end with the same weights.
-        Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae, and what the network
-        observes.
+        Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae, and the network's
+        own epoch_metrics.
         Raises FloatingPointError for a loss that is not finite, MemoryError with the batch size to
         try, OSError where scratch cannot be written, KeyboardInterrupt after a checkpoint where
         `interruption` asks for it. What the last checkpoint holds stays in scratch.
@@ -110,7 +122,7 @@ class NetworkRegressor:
     def _fit(self, train: Utterances, valid: Utterances, seed: int, scratch: Path) -> History:
         torch.manual_seed(seed)
         network = self.network = self.build()
-        network.adapt(train)
+        network.fit_statistics(train)
         network.to(self.device)
         optimizer = self._optimizer(network)
         kept = Checkpoints(scratch, network, optimizer)
@@ -119,12 +131,12 @@ class NetworkRegressor:
         history = progress.history
         while not self._finished(history):
             epoch = len(history) + 1
-            # Chance is a function of seed and epoch alone.
+            # The RNG state is a function of seed and epoch alone.
             rng = np.random.default_rng([seed, epoch])
             torch.manual_seed(int(rng.integers(2**63)))
-            batches = shuffled(cost(train), self.schedule.batch_size, rng)
+            batches = length_bucketed(cost(train), self.schedule.batch_size, rng)
             if progress.batches and not parallel.is_distributed():
-                kept.restore_chance()
+                kept.restore_rng_state()
             row: dict[str, int | float] = {
                 "epoch": epoch,
                 "train_loss": self._train_epoch(train, batches, progress, optimizer, kept),
@@ -137,7 +149,7 @@ class NetworkRegressor:
                     f"epoch {epoch}: not all predictions on valid are finite; "
                     + self._offending(valid, np.arange(len(valid)))
                 )
-            row |= network.observe()
+            row |= network.epoch_metrics()
             history.append(row)
             progress = Progress(history)
             if self._best_epoch(history) == epoch:
@@ -157,7 +169,7 @@ class NetworkRegressor:
     def _optimizer(self, network: Network) -> torch.optim.Optimizer:
         # Fused: one pass over the memory, a fifth of the time of a step on a CPU.
         fused = self.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.Adam(network.parameter_groups(), fused=fused)
+        optimizer = torch.optim.Adam(network.parameter_groups(self.optimizer), fused=fused)
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         return optimizer
@@ -174,26 +186,26 @@ class NetworkRegressor:
         network = self._trained().train()
         epoch = len(progress.history) + 1
         seen = sum(map(len, batches[: progress.batches]))
-        chance = torch.initial_seed()  # of this epoch
+        epoch_seed = torch.initial_seed()
         optimizer.zero_grad()
         bar = _progress(batches[progress.batches :], epoch)
         for number, index in enumerate(bar, start=progress.batches + 1):
-            rows, weight = parallel.shard(index, chance)
+            rows, weight = parallel.shard(index, epoch_seed)
             loss = weight * network.training_loss(Batch.of(train, rows, self.device), epoch)
-            of_all = parallel.all_reduce(loss.detach()).item()
-            if not np.isfinite(of_all):
+            mean_loss = parallel.all_reduce(loss.detach()).item()
+            if not np.isfinite(mean_loss):
                 raise FloatingPointError(
-                    f"epoch {epoch}, batch {number} of {len(batches)}: the loss is {of_all}; "
+                    f"epoch {epoch}, batch {number} of {len(batches)}: the loss is {mean_loss}; "
                     + self._offending(train, index)
                 )
             loss.backward()
-            progress.loss += of_all * len(index)
+            progress.loss += mean_loss * len(index)
             progress.batches = number
             seen += len(index)
             bar.set_postfix(loss=f"{progress.loss / seen:.3f}", refresh=False)
             last = number == len(batches) and not self.schedule.drop_incomplete
             if number % self.schedule.accumulate == 0 or last:
-                self._decay(optimizer, epoch - 1 + (number - 1) / len(batches))
+                self._schedule_rates(optimizer, epoch - 1 + (number - 1) / len(batches))
                 parallel.all_reduce_gradients(network)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -218,8 +230,8 @@ class NetworkRegressor:
             "try a smaller learning rate"
         )
 
-    def _decay(self, optimizer: torch.optim.Optimizer, epochs: float) -> None:
-        """Set the learning rates for a step after so many epochs, whole and part."""
+    def _schedule_rates(self, optimizer: torch.optim.Optimizer, epochs: float) -> None:
+        """Set the learning rates of a step by the schedule, after so many epochs (a fraction)."""
         if self.schedule.decay == "linear":
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * (1 - epochs / self.schedule.epochs)
@@ -254,14 +266,14 @@ class NetworkRegressor:
 
         Of several processes all must call it: each predicts a share.
         """
-        with _out_of_memory_says(self.schedule.batch_size):
+        with _out_of_memory_says(self.batch_size):
             return self._predict(data)
 
     @torch.inference_mode()
     def _predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
         network = self._trained().eval()
         predictions = np.zeros(len(data), dtype=np.float32)
-        batches = in_order_of_length(cost(data), self.schedule.batch_size)
+        batches = sorted_by_length(cost(data), self.batch_size)
         for index in parallel.shard_batches(batches):
             predictions[index] = network(Batch.of(data, index, self.device)).cpu().numpy()
         return parallel.all_reduce(torch.from_numpy(predictions)).numpy()

@@ -1,10 +1,21 @@
-"""The settings of the training loop: batches, epochs, early stopping, learning-rate schedule."""
+"""The settings of a training: its optimizer, and the schedule of the loop."""
 
 from typing import Literal
 
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from msabench.params import Strict
+
+
+class AdamW(Strict):
+    """The optimizer of a network that names no other settings.
+
+    lr: learning rate. bert_lr: that of the text encoder's trained layers. weight_decay: decoupled.
+    """
+
+    lr: PositiveFloat
+    bert_lr: PositiveFloat
+    weight_decay: NonNegativeFloat
 
 
 class Schedule(Strict):
@@ -15,8 +26,8 @@ class Schedule(Strict):
     Self-MM does. epochs: at most so many. patience: stop after so many epochs without an
     improvement of the validation loss by at least minimum_improvement. validation_loss: "mae"
     over all utterances, or "mean_of_batches", the mean of each batch's MAE, which weighs a short
-    last batch too much, as the published Self-MM does. decay: "linear" lets every learning rate
-    fall from its value to zero over `epochs`, batch by batch; "none" keeps it.
+    last batch too much, as the published Self-MM does. decay: the learning-rate schedule; "linear"
+    lowers every rate from its value to zero over `epochs`, batch by batch; "none" keeps it.
     """
 
     batch_size: PositiveInt
