@@ -57,7 +57,6 @@ def measure(folder: Path, *, share: float = 1.0) -> dict[str, Any]:
             measured = trees.stage(tree, "train", name, "1")
         seconds[name] = measured.seconds
         print(f"{name}: {seconds[name]:.0f} s", flush=True)
-    seconds["table 2"] = trees.table2(tree)
     total = time.perf_counter() - start
 
     gemm = trees.script(tree, "bench.gemm", 1, device).result
