@@ -18,13 +18,14 @@ OUT = Path("runs/cards")
 
 
 def main() -> None:
-    plan, data = (json.loads((PLAN / f"{name}.json").read_text()) for name in ("tables", "cards"))
+    plan, facts = (json.loads((PLAN / f"{name}.json").read_text()) for name in ("tables", "cards"))
     numbers = ("1", "6", *SWEEPS)
     tables = {n: json.loads((METRICS / f"table{n}.json").read_text()) for n in numbers}
     intervals = json.loads((METRICS / "comparison.json").read_text())["models"]
+    data = cards.Data(plan, facts, tables["1"])
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    (OUT / "data.md").write_text(cards.data_card(plan, data, tables["1"]), encoding="utf-8")
+    (OUT / "data.md").write_text(cards.data_card(data), encoding="utf-8")
     rows = rows_of(plan, [])
     for number in numbers[1:]:
         stage = "train" if number == "6" else "sweep"
@@ -39,9 +40,7 @@ def main() -> None:
                     tables[number][row],
                     intervals.get(row) if number == "6" else None,
                     stage,
-                    plan,
                     data,
-                    tables["1"],
                 )
                 path.write_text(card, encoding="utf-8")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from msabench.evaluation import data_report, tables
-from msabench.reporting.markdown import markdown, sections
+from msabench.reporting import content, latex, markdown
 from stages import run
 
 PAGE = "docs/experiments.md"
@@ -18,29 +18,32 @@ PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
 def main() -> None:
     plan = json.loads(Path("runs/plan/stages/tables.json").read_text(encoding="utf-8"))
     data = tables.load_data(Path("data/prepared"))
-    rows = tables.rows_of(plan, ["text", *data["train"].sequences])
-    subsets = tables.ablation_rows(plan, ["text", *data["train"].sequences])
-    corrupted = tables.robustness_files(plan, ["text", *data["train"].sequences], PREDICTIONS)
+    modalities = ["text", *data["train"].sequences]
+    rows = tables.rows_of(plan, modalities)
+    subsets = tables.ablation_rows(plan, modalities)
+    corrupted = tables.robustness_files(plan, modalities, PREDICTIONS)
     missing = tables.missing_files(rows | subsets, corrupted, PREDICTIONS)
 
     classes = tables.label_classes(plan, data)
     measured = {"1": data_report.describe(data, Path("data/features"), classes)}
     measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
-    comparison = tables.compare_models(rows["6"], data["test"], PREDICTIONS)
-    ablation = tables.measure_ablation(plan, subsets, data, PREDICTIONS)
-    generated = tables.measure_generated_labels(plan, PREDICTIONS)
-    robustness = tables.measure_robustness(corrupted, data["test"])
-    told = sections(plan, rows, measured, comparison, ablation, generated, robustness)
+    results = content.Results(
+        plan=plan,
+        rows=rows,
+        tables=measured,
+        comparison=tables.compare_models(rows["6"], data["test"], PREDICTIONS),
+        ablation=tables.measure_ablation(plan, subsets, data, PREDICTIONS),
+        generated_labels=tables.measure_generated_labels(plan, PREDICTIONS),
+        robustness=tables.measure_robustness(corrupted, data["test"]),
+    )
 
     METRICS.mkdir(exist_ok=True)
-    for number, table in measured.items():
-        tables.write_json(METRICS / f"table{number}.json", table)
-    tables.write_json(METRICS / "comparison.json", comparison)
-    tables.write_json(METRICS / "ablation.json", ablation)
-    tables.write_json(METRICS / "generated_labels.json", generated)
-    tables.write_json(METRICS / "robustness.json", robustness)
+    for name, numbers in results.files.items():
+        tables.write_json(METRICS / f"{name}.json", numbers)
     tables.write_json(METRICS / "summary.json", tables.summary(measured["6"]))
-    (METRICS / "tables.md").write_text(markdown(told), encoding="utf-8")
+    document = content.document(results)
+    (METRICS / "tables.md").write_text(markdown.render(document), encoding="utf-8")
+    (METRICS / "tables.tex").write_text(latex.render(document), encoding="utf-8")
     if missing:
         raise SystemExit(f"tables: {len(missing)} missing, rows left empty: {', '.join(missing)}")
 

@@ -139,8 +139,8 @@ def test_the_card_of_the_data_tells_of_videos_of_one_utterance():
 def test_what_a_card_names_is_there():
     """Settings, weights, encoder, sizes, and the title, that says the data are simulated."""
     text = written("ours-1")
-    assert text.startswith("# ours, seed 1: simulated data\n")
-    assert "**simulated data: what is measured here says nothing about MOSEI.**" in text
+    assert "\n# ours, seed 1: simulated data\n" in text
+    assert "**The data are simulated: what is measured here says nothing about MOSEI**." in text
     assert WEIGHTS in text
     known = encoders.PUBLISHED[encoders.MINILM]
     assert known.sha256["model.safetensors"] in text
@@ -240,7 +240,7 @@ def test_a_run_without_a_card_or_with_that_of_other_weights_is_refused(capsys):
         told("runs/ours-1", capsys)
     written("ours-1")
     write(Path("runs/same-1/same_as.json"), {"same_as": "ours"})
-    assert told("runs/same-1", capsys).startswith("# ours, seed 1")
+    assert "\n# ours, seed 1" in told("runs/same-1", capsys)
     content = json.loads(Path("runs/ours-1/run.json").read_text())
     write(Path("runs/ours-1/run.json"), content | {"weights": "trained anew"})
     with pytest.raises(errors.DataError, match="of other weights than runs/ours-1 has"):

@@ -38,51 +38,52 @@ CURVE = {
 }
 DRAWN = {
     "generated labels": lambda: figures.generated_labels(
-        {"A": [TOLD, TOLD], "B": [HISTORY], "C": []}, "simulated data"
+        {"A": [TOLD, TOLD], "B": [HISTORY], "C": []}, title="simulated data"
     ),
     "generated labels of nothing": lambda: figures.generated_labels(
-        {"B": [HISTORY]}, "simulated data"
+        {"B": [HISTORY]}, title="simulated data"
     ),
     "learning": lambda: figures.learning_curves(
-        {"A": [HISTORY, LONGER], "B": [], "C": [HISTORY]}, "simulated data"
+        {"A": [HISTORY, LONGER], "B": [], "C": [HISTORY]}, title="simulated data"
     ),
-    "learning of nothing": lambda: figures.learning_curves({"B": []}, "simulated data"),
+    "learning of nothing": lambda: figures.learning_curves({"B": []}, title="simulated data"),
     "predictions": lambda: figures.predictions_against_labels(
-        dict.fromkeys("ABCDE", (LABELS, GUESSES)), "simulated data", [-3, 3], CLASSES
+        dict.fromkeys("ABCDE", (LABELS, GUESSES)), [-3, 3], CLASSES, title="simulated data"
     ),
     "predictions of one": lambda: figures.predictions_against_labels(
-        {"A": (LABELS[:1], GUESSES[:1])}, "simulated data", [-3, 3], CLASSES
+        {"A": (LABELS[:1], GUESSES[:1])}, [-3, 3], CLASSES, title="simulated data"
     ),
     "predictions of nothing": lambda: figures.predictions_against_labels(
-        {}, "simulated data", [-3, 3], CLASSES
+        {}, [-3, 3], CLASSES, title="simulated data"
     ),
     "confusion": lambda: figures.confusions(
         {
             "A": confusion(LABELS, GUESSES, CLASSES),
             "B": confusion(LABELS[:1], GUESSES[:1], CLASSES),
         },
-        "simulated data",
         CLASSES.signed_names,
+        title="simulated data",
     ),
     "comparison": lambda: figures.comparison(
         {"A": row(0.5), "B": row(None, None), "C": row(0.6, -0.2), "mean": row(0.8, 0.0)},
         {"A": {"mae": 0.6}, "C": {"corr": 0.5}},
-        "simulated data",
         "MOSEI",
+        title="simulated data",
     ),
     "robustness": lambda: figures.robustness(
         {"A": dict.fromkeys(LEVELS, CURVE), "B": {"text_noise": CURVE, "text_missing": {}}},
-        *(0.8, "simulated data"),
+        0.8,
+        title="simulated data",
     ),
     "robustness of text": lambda: figures.robustness(
-        {"A": {"text_missing": CURVE, "text_noise": CURVE}}, 0.8, "simulated data"
+        {"A": {"text_missing": CURVE, "text_noise": CURVE}}, 0.8, title="simulated data"
     ),
-    "robustness of nothing": lambda: figures.robustness({}, 0.8, "simulated data"),
+    "robustness of nothing": lambda: figures.robustness({}, 0.8, title="simulated data"),
     "sweeps": lambda: figures.sweeps(
         {"batch size": SETTINGS, "width": {"32": SETTINGS["32"]}},
         {"batch size": REPORT, "width": REPORT},
-        "simulated data",
         "MOSEI",
+        title="simulated data",
     ),
 }
 
@@ -141,7 +142,7 @@ def test_comparison_marks_the_report_only_where_it_has_the_metric():
 
 def test_comparison_draws_a_dash_for_what_is_not_defined_and_says_missing_of_a_row_without_runs():
     rows = {"A": row(0.5) | {"acc_2": None, "acc_2_std": None}, "B": row(None, None)}
-    axes = figures.comparison(rows | {"mean": row(0.8, None)}, {}, "simulated data", "MOSEI").axes
+    axes = figures.comparison(rows | {"mean": row(0.8, None)}, {}, "MOSEI").axes
     words = [[text.get_text() for text in panel.texts] for panel in axes]
     assert words == [
         [" 0.500", " missing", " 0.800"],
@@ -155,9 +156,7 @@ def test_the_mean_prediction_is_drawn_at_the_labels_there_are():
     labels = np.array([0.0, 0.0, 1.0, 1.0])
     classes = classes_of(labels, LabelScale.of([0, 1]), "mosei")
     guesses = np.array([0.1, 0.3, 0.6, 0.8])
-    axes = figures.predictions_against_labels(
-        {"A": (labels, guesses)}, "simulated data", [0, 1], classes
-    ).axes[0]
+    axes = figures.predictions_against_labels({"A": (labels, guesses)}, [0, 1], classes).axes[0]
     line = next(line for line in axes.lines if line.get_label() == "mean prediction")
     assert np.array_equal(line.get_xdata(), [0, 1])
     assert line.get_ydata() == pytest.approx([0.2, 0.7])

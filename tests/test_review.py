@@ -15,8 +15,9 @@ from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
 from msabench.__main__ import main
-from msabench.reporting import review
-from msabench.reporting.markdown import Grid, Section, markdown
+from msabench.commands._changes import SPREAD
+from msabench.reporting import markdown, review
+from msabench.reporting.document import Column, Table, row
 
 # DVC asks its trie in a way that is to be given up.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
@@ -242,7 +243,7 @@ def test_a_base_without_metrics_and_with_older_columns(tree, write_comment):
 
 @pytest.mark.parametrize("broken", ["{", '[{"ours": 1}]', None])
 def test_metrics_that_cannot_be_read_are_gone(tree, write_comment, broken):
-    for name in (review.SUMMARY, review.SPREAD):
+    for name in (review.SUMMARY, SPREAD):
         (tree / name).unlink() if broken is None else (tree / name).write_text(broken)
     text, status = write_comment("--base", "main")
     assert cells(text)["`ours` (removed)"][0] == "0.5000 gone"
@@ -286,7 +287,7 @@ def test_a_review_without_stages_fails(tree, write_comment):
 def test_a_review_that_compares_no_metric_fails(tree, write_comment):
     """As where the pipeline has not run, neither here nor at the base."""
     git(tree, "rm", "--quiet", "-r", "--cached", "metrics")
-    for name in (review.SUMMARY, review.SPREAD):
+    for name in (review.SUMMARY, SPREAD):
         (tree / name).unlink()
     commit(tree)
     git(tree, "branch", "--force", "main")
@@ -411,7 +412,8 @@ def test_links_lead_to_both_commits_on_github(tree, write_comment, monkeypatch):
 def test_what_a_change_names_is_no_markdown():
     """A fork's params could else hide text, notify people or break the table."""
     for text in ("a|b", "a\\|b", "`", "a`b``c", "<img src=x>", "@all #1 [a](b)", "a\nb", "**a**"):
-        table = cells(markdown([Section("", "", [Grid(["", "x"], [["`k`", review._code(text)]])])]))
+        columns = [Column("", "markdown"), Column("x", "markdown")]
+        table = cells(markdown.table(Table(columns, [row("`k`", review._code(text))])))
         [[cell]] = [row for name, row in table.items() if name == "`k`"]
         [code] = MarkdownIt().parseInline(cell)[0].children or []
         assert (code.type, code.content) == ("code_inline", text.replace("\n", " "))

@@ -44,7 +44,8 @@ class Tree:
     def __init__(self, root: Path):
         self.root, self.random = root, np.random.default_rng(0)
         self.plan: dict = {
-            **{"title": "simulated data", "label_range": [-3.0, 3.0], "neutral": 0.0},
+            **{"title": "simulated data", "corpus": "simulated", "simulated": True},
+            **{"label_range": [-3.0, 3.0], "neutral": 0.0},
             **{"metrics": "mosei", "models": list(MODELS), "seeds": [1, 2], "sweep_seeds": [1]},
             "sweep": [
                 {"run": run, "table": table, "row": row, "same_as": same}
@@ -249,7 +250,7 @@ def test_of_one_test_video_neither_intervals_nor_p_are_shown(tree):
     assert [line[3:7] for line in lines if line[1:2] == ["self_mm - svm"]] == [["-"] * 4]
     assert [line[-5:-1] for line in lines if line[1:3] == ["ours", "t"]] == [["-"] * 4]
     assert (
-        tree.markdown.count("The test split has 1 video: with fewer than 6, intervals and p") == 2
+        tree.markdown.count("The test split has 1 video: with fewer than 6, intervals and p") == 3
     )
     report_stage.main()
 
@@ -261,9 +262,9 @@ def test_few_videos_and_single_ones_are_noted_with_the_data_and_the_intervals(tr
     tree.write()
     tables_stage.main()
     own, few = "Every or nearly every utterance is a video of its own", "fewer than about 30"
-    assert tree.markdown.count(own) == 2 * ("own" in notes)
-    assert tree.markdown.count(few) == 2 * ("few" in notes)
-    data, _, comparison = tree.markdown.partition("## Differences between")
+    assert tree.markdown.count(own) == 3 * ("own" in notes)
+    assert tree.markdown.count(few) == 3 * ("few" in notes)
+    comparison, _, data = tree.markdown.partition("## Data report")
     if "own" in notes:
         assert "train: 60 videos in 60 utterances; valid: 30 videos in 30" in data
         assert "(test: 60 videos in 60 utterances)" in comparison
@@ -394,9 +395,11 @@ def test_the_text_names_the_data_in_every_title(tree):
     tree.write()
     tables_stage.main()
     titles = [line for line in tree.markdown.splitlines() if line.startswith("#")]
-    assert all("simulated data" in line for line in titles if "Published on MOSEI" not in line)
-    assert "says nothing about MOSEI" in tree.markdown
-    tree.plan["title"] = "MOSEI, text only"
+    own = {"## Tables", "### Published on MOSEI", "## The models side by side", "## Modalities"}
+    own.add("## Data")
+    assert {line for line in titles if "simulated data" not in line} == own
+    assert "The data are simulated: what is measured here says nothing about MOSEI" in tree.markdown
+    tree.plan |= {"corpus": "mosei", "simulated": False}
     tree.save_plan()
     tables_stage.main()
     assert "says nothing" not in tree.markdown
@@ -469,7 +472,8 @@ def test_the_ablation_is_left_out_where_only_table_2_is_asked_for(tree):
     tree.write()
     tables_stage.main()
     assert tree.read("ablation") == {}
-    assert "ablation" not in tree.markdown
+    models = "self_mm,svm,cnn,ours"
+    assert f"Not measured. `dvc exp run -S 'ablation.models=[{models}]'`" in tree.markdown
 
 
 def test_the_ablation_compares_each_subset_with_all_modalities(tree):
@@ -564,7 +568,7 @@ def test_robustness_is_left_out_until_seeds_are_asked_for(tree):
     tree.write()
     tables_stage.main()
     assert tree.read("robustness") == {}
-    assert "obustness" not in tree.markdown
+    assert "Not measured. `dvc exp run -S 'robustness_seeds=[1,2,3]'`" in tree.markdown
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -284,6 +284,8 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
         },
         "tables": {
             "title": dataset.title,
+            "corpus": dataset.corpus,
+            "simulated": sources.makes_data(dataset.source),
             "label_range": dataset.label_range,
             "neutral": dataset.scale.neutral,
             "metrics": dataset.metrics,

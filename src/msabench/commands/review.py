@@ -35,20 +35,21 @@ def main(options: argparse.Namespace) -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    from msabench.commands import _changes
     from msabench.reporting import review
 
     try:
         root = Path(Repo.find_root())
-        comparison = review.compare(root, options.base)
+        comparison = _changes.compare(root, options.base)
         if "GITHUB_SERVER_URL" in os.environ and "GITHUB_REPOSITORY" in os.environ:
             repository = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
-            head = review.commit_of(root, options.head)
-            links = review.links_on_github(comparison.figures, repository, comparison.base, head)
+            head = _changes.commit_of(root, options.head)
+            links = _changes.links_on_github(comparison.figures, repository, comparison.base, head)
         else:
             versions = root / VERSIONS
             shutil.rmtree(versions, ignore_errors=True)
             start = options.output.parent if options.output else Path()
-            links = review.write_versions(comparison.figures, versions, start)
+            links = _changes.write_versions(comparison.figures, versions, start)
     except DvcException as error:
         raise DataError(str(error)) from error
     text = review.comment(comparison, options.base, links)

@@ -1,4 +1,4 @@
-"""Figures: plain data -> matplotlib figures, one function each; every title names the data.
+"""Figures: plain data -> matplotlib figures, one function each.
 
 Mappings go from a model's printed name to its data. A model has the colour of its place in the
 mapping, so that it keeps it from figure to figure: a model without data stays in, empty.
@@ -22,11 +22,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from msabench.evaluation.statistics import mean_history
-from msabench.evaluation.tables import LABEL_CORR
+from msabench.evaluation.tables import LABEL_CORR, Row
 from msabench.labels import Classes
 
 Columns = Mapping[str, Sequence[float]]
-Row = Mapping[str, Any]
 
 # Okabe and Ito's palette, safe for the colour-blind, in an order of good contrast.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31")
@@ -71,14 +70,20 @@ TITLES = {"mae": "MAE", "corr": "Corr", "acc_2": "Acc-2", "f1": "F1"}
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the one style of this project, whatever the user's matplotlibrc says."""
+    """Draw in the one style of this project, whatever the user's matplotlibrc says.
+
+    The function that is returned takes the title of the figure, too.
+    """
 
     @wraps(draw)
-    def drawn(*args: Any, **settings: Any) -> Figure:
+    def drawn(*data: Any, title: str = "") -> Figure:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
-            return draw(*args, **settings)
+            figure = draw(*data)
+            if title:
+                figure.suptitle(title)
+            return figure
 
     return drawn
 
@@ -103,13 +108,12 @@ def as_text(figure: Figure) -> str:
 
 
 @styled
-def learning_curves(histories: Mapping[str, Sequence[Columns]], title: str) -> Figure:
+def learning_curves(histories: Mapping[str, Sequence[Columns]]) -> Figure:
     """Draw training loss and validation MAE by epoch: the mean over seeds, each seed thin.
 
     A dot marks the lowest validation MAE of the mean.
     """
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    figure.suptitle(f"Learning curves, {title}")
     panels = figure.subplots(1, 2)
     for axes, column in zip(panels, ("train_loss", "valid_mae"), strict=True):
         for (name, runs), colour in zip(histories.items(), _colours(len(histories)), strict=True):
@@ -132,7 +136,7 @@ def learning_curves(histories: Mapping[str, Sequence[Columns]], title: str) -> F
 
 
 @styled
-def generated_labels(histories: Mapping[str, Sequence[Columns]], title: str) -> Figure:
+def generated_labels(histories: Mapping[str, Sequence[Columns]]) -> Figure:
     """Draw how the unimodal labels that a model generates fit the true ones, by epoch.
 
     One row of panels per model whose history tells, one panel per modality; each seed thin.
@@ -145,7 +149,6 @@ def generated_labels(histories: Mapping[str, Sequence[Columns]], title: str) -> 
     told = {name: columns for name, columns in told.items() if columns}
     lines, width = max(1, len(told)), max([1, *map(len, told.values())])
     figure = Figure(figsize=(max(7, 1 + 3 * width), 1.4 + 2.4 * lines), layout="constrained")
-    figure.suptitle(f"Generated unimodal labels against the true ones, {title}")
     panels = figure.subplots(lines, width, sharey=True, squeeze=False)
     for row, (name, columns) in zip(panels, told.items(), strict=False):
         mean = mean_history(histories[name])
@@ -186,7 +189,6 @@ def generated_labels(histories: Mapping[str, Sequence[Columns]], title: str) -> 
 @styled
 def predictions_against_labels(
     predictions: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]],
-    title: str,
     label_range: Sequence[float | int],
     classes: Classes,
 ) -> Figure:
@@ -194,7 +196,7 @@ def predictions_against_labels(
 
     The line through them is the mean prediction of each class of the label.
     """
-    figure, panels = _panels(len(predictions), f"Predictions against labels on test, {title}")
+    figure, panels = _panels(len(predictions))
     low, high = label_range
     edge = 0.06 * (high - low)
     bottom = min([low, *(float(p.min()) for _, p in predictions.values())]) - edge
@@ -225,11 +227,9 @@ def predictions_against_labels(
 
 
 @styled
-def confusions(
-    counts: Mapping[str, Integer[np.ndarray, "k k"]], title: str, names: Sequence[str]
-) -> Figure:
+def confusions(counts: Mapping[str, Integer[np.ndarray, "k k"]], names: Sequence[str]) -> Figure:
     """Draw each model's confusion of k classes (rows: label), in per cent of the row."""
-    figure, panels = _panels(len(counts), f"Confusion of {len(names)} classes on test, {title}")
+    figure, panels = _panels(len(counts))
     for axes, (name, matrix) in zip(panels, counts.items(), strict=True):
         total = matrix.sum(axis=1, keepdims=True)
         share = np.divide(100 * matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
@@ -253,14 +253,13 @@ def confusions(
 
 @styled
 def comparison(
-    rows: Mapping[str, Row], published: Mapping[str, Row], title: str, published_data: str
+    rows: Mapping[str, Row], published: Mapping[str, Row], published_data: str
 ) -> Figure:
     """Draw the four metrics of each row, with spread over seeds and the published value.
 
     The last row is the baseline, drawn in grey.
     """
     figure = Figure(figsize=(11, 1.5 + 0.5 * len(rows)), layout="constrained")
-    figure.suptitle(f"Table 6, {title}: comparison of the models")
     panels = figure.subplots(1, len(TITLES), sharey=True)
     colours = [*_colours(len(rows) - 1), GREY]
     for axes, (metric, heading) in zip(panels, TITLES.items(), strict=True):
@@ -288,12 +287,10 @@ def comparison(
 def sweeps(
     tables: Mapping[str, Mapping[str, Row]],
     published: Mapping[str, Mapping[str, Row]],
-    title: str,
     published_data: str,
 ) -> Figure:
     """Draw the MAE of each row of each sweep: validation, test, published; chosen row ringed."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    figure.suptitle(f"Tables 3-5, {title}: MAE of our model by setting")
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axes, (heading, table) in zip(panels, tables.items(), strict=True):
         x = np.arange(len(table))
@@ -321,9 +318,7 @@ def sweeps(
 
 
 @styled
-def robustness(
-    measured: Mapping[str, Mapping[str, Mapping[str, Row]]], baseline: float, title: str
-) -> Figure:
+def robustness(measured: Mapping[str, Mapping[str, Mapping[str, Row]]], baseline: float) -> Figure:
     """Draw each model's MAE on corrupted test data by level, one panel for each kind.
 
     Bands: std over seeds. baseline: the MAE of a prediction that reads nothing.
@@ -333,7 +328,6 @@ def robustness(
     width = max(1, *map(len, rows))
     height = 6.6 if found else 2.4
     figure = Figure(figsize=(max(7, 0.8 + 3.2 * width), height), layout="constrained")
-    figure.suptitle(f"Robustness, {title}: MAE on corrupted test data")
     if not found:
         text = "not measured: dvc exp run -S 'robustness_seeds=[1,2,3]'"
         figure.text(0.5, 0.5, text, ha="center", color=GREY)
@@ -365,12 +359,11 @@ def _colours(count: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
 
 
-def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
     """Lay out one square panel per model, at most four in a row."""
     columns = max(1, min(4, count))
     lines = max(1, ceil(count / columns))
     figure = Figure(figsize=(max(7, 1 + 2.7 * columns), 1.2 + 2.8 * lines), layout="constrained")
-    figure.suptitle(title)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in panels[count:]:
         axes.remove()

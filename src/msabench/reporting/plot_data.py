@@ -9,11 +9,13 @@ import numpy as np
 
 from msabench.evaluation.metrics import HEADLINE
 from msabench.evaluation.statistics import mean_history
-from msabench.evaluation.tables import Runs, Table
+from msabench.evaluation.tables import Row, Runs
 from msabench.labels import Classes
 
 
-def write(folder: Path, runs: Mapping[str, Runs], table6: Table, classes: Classes) -> None:
+def write(
+    folder: Path, runs: Mapping[str, Runs], table6: Mapping[str, Row], classes: Classes
+) -> None:
     """Write learning/, predictions/ and confusion/ with a file per model, and table6.csv.
 
     Curves and predictions are means over seeds; confusion is that of all seeds together.

@@ -1,0 +1,111 @@
+"""What a report says: every section in the order of the page.
+
+`results` holds the sections of tables, `figures` what is drawn, `provenance` what all was made of.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from msabench.evaluation import clusters, statistics
+from msabench.evaluation.tables import PUBLISHED, Row, printed_name
+from msabench.reporting.content import results as sections
+from msabench.reporting.content.results import Results
+from msabench.reporting.document import Document, Figure, Section, Title
+
+__all__ = ["Results", "document", "verdict"]
+
+PREFACE = (
+    "Measured values are means over seeds ± their sample standard deviation. `report` is the "
+    f"figure of the report, measured on {PUBLISHED['data']}; `diff` is measured minus report. "
+    f"{PUBLISHED['source']}."
+)
+
+
+def document(
+    results: Results,
+    figures: Mapping[str, Figure] | None = None,
+    provenance: Sequence[Section] = (),
+) -> Document:
+    """Return the document of all results.
+
+    figures: by the section that they belong to, or that they are alone.
+    """
+    listed: dict[str, list[Section | str]] = {
+        "Tables": [
+            sections.data_statistics(results),
+            *(sections.report_table(results, number) for number in "2345"),
+            "sweeps",
+            sections.report_table(results, "6"),
+            sections.published(),
+        ],
+        "The models side by side": [
+            sections.comparison(results),
+            *("learning", "predictions", "confusion"),
+        ],
+        "Modalities": [
+            sections.ablation(results),
+            sections.robustness(results),
+            sections.generated_labels(results),
+        ],
+        "Data": [sections.data_report(results.tables["1"], results.plan)],
+        "How it was made": [*provenance],
+    }
+    shown = {
+        heading: [section for each in below for section in _with_figure(each, figures or {})]
+        for heading, below in listed.items()
+    }
+    foreign = sections.foreign_data(results.plan)
+    caveats = [f"{foreign}, and `diff` is no error of reproduction."] if foreign else []
+    return Document(
+        Title("Models of multimodal sentiment analysis", detail=results.plan["title"]),
+        verdict(results.comparison),
+        [*caveats, *clusters.notes({"test": results.tables["1"]["test"]})],
+        PREFACE,
+        {part: below for part, below in shown.items() if below},
+    )
+
+
+def verdict(comparison: Mapping[str, Mapping[str, Row]]) -> str:
+    """Say in one sentence which model is best on test, and whether that is more than chance."""
+    models = comparison["models"]
+    if not models:
+        return "No model has been measured."
+    best = min(models, key=lambda name: models[name]["mae"])
+    text = f"{printed_name(best)} has the lowest MAE on test, {models[best]['mae']:.3f}"
+    if models[best]["low"] is None:
+        return f"{text}; with so few videos no verdict on the differences is possible."
+    interval = "{low:.3f} to {high:.3f}".format(**models[best])
+    text += f" ({statistics.LEVEL:.0%} confidence interval {interval})"
+    p = {
+        other: pair["p_holm"]
+        for names, pair in comparison["pairs"].items()
+        if best in names.split(" - ")
+        for other in names.split(" - ")
+        if other != best
+    }
+    beaten = [name for name in p if p[name] < 1 - statistics.LEVEL]
+    alike = [name for name in p if name not in beaten]
+    if beaten:
+        most, at = max(p[name] for name in beaten), "at most " if len(beaten) > 1 else ""
+        text += f"; it beats {_joined(beaten)} by more than chance (p {at}{most:.4f}, Holm)"
+    if alike:
+        least, at = min(p[name] for name in alike), "at least " if len(alike) > 1 else ""
+        lead = ", but not" if beaten else "; it differs by no more than chance from"
+        text += f"{lead} {_joined(alike)} (p {at}{least:.2f})"
+    return f"{text}."
+
+
+def _with_figure(section: Section | str, figures: Mapping[str, Figure]) -> list[Section]:
+    """Return a section with its figure above all else; none where there is nothing to show."""
+    name = section if isinstance(section, str) else section.name
+    figure = figures.get(name)
+    if figure is None or not figure.finding:
+        return [] if isinstance(section, str) or not section.blocks else [section]
+    if isinstance(section, str):
+        return [Section(name, figure.title, [figure])]
+    return [section._replace(blocks=[figure, *section.blocks])]
+
+
+def _joined(models: Sequence[str]) -> str:
+    """Return the models' printed names as a sentence lists them."""
+    *first, last = map(printed_name, models)
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,180 @@
+"""The figures: title, marks and drawing of each, and what it shows, in numbers."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+from matplotlib.figure import Figure as Drawing
+
+from msabench.evaluation.metrics import confusion
+from msabench.evaluation.statistics import mean_history
+from msabench.evaluation.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, printed_name
+from msabench.labels import Classes, about_classes
+from msabench.reporting import figures
+from msabench.reporting.content.results import Results, Rows
+from msabench.reporting.document import Figure, Title
+
+Curves = Mapping[str, list[float]]  # columns of a history, means over seeds
+Named = Iterable[tuple[str, str]]  # a name, and what is said of it
+
+
+def draw(results: Results, runs: Mapping[str, Runs], classes: Classes) -> dict[str, Figure]:
+    """Draw every figure, by the names of their files. runs: of each model of Table 6."""
+    named = {printed_name(model): seeds for model, seeds in runs.items()}
+    drawn = _of_histories(results, {name: seeds.histories for name, seeds in named.items()})
+    tested = {name: seeds for name, seeds in named.items() if seeds.test}
+    return drawn | _of_predictions(results, tested, classes) | _of_tables(results)
+
+
+def _of_histories(
+    results: Results, histories: Mapping[str, Sequence[figures.Columns]]
+) -> dict[str, Figure]:
+    curves = {name: mean_history(seeds) for name, seeds in histories.items() if seeds}
+    return {
+        "learning": _figure(
+            results.title("Learning curves"),
+            "A thin line is a seed, a thick one the mean over seeds, as far as all of them went; "
+            "the dot marks its lowest validation MAE.",
+            _sentence("Lowest validation MAE", _lowest(curves), "No model was trained in epochs."),
+            figures.learning_curves,
+            histories,
+        ),
+        "generated_labels": _figure(
+            results.title("Generated unimodal labels against the true ones"),
+            "Correlations with the true unimodal labels of the training utterances, by epoch; a "
+            "thin line is a seed.",
+            _sentence(
+                "Correlation of the generated labels after the last epoch",
+                _last_correlations(curves),
+            ),
+            figures.generated_labels,
+            histories,
+        ),
+    }
+
+
+def _of_predictions(
+    results: Results, tested: Mapping[str, Runs], classes: Classes
+) -> dict[str, Figure]:
+    means = {name: seeds.mean() for name, seeds in tested.items()}
+    counts = {name: confusion(*seeds.pooled(), classes) for name, seeds in tested.items()}
+    about = about_classes(results.plan["metrics"])
+    near = ((name, f"{_near(m, 0):.1%} ({_near(m, 1):.1%})") for name, m in counts.items())
+    return {
+        "predictions": _figure(
+            results.title("Predictions against labels on test"),
+            "Means over seeds; the stronger the colour, the more utterances. The line is the mean "
+            f"prediction of each class of the label. {about}",
+            _sentence(
+                "Slope of the prediction over the label (below 1: drawn to the mean)",
+                _slopes(means),
+            ),
+            figures.predictions_against_labels,
+            *(means, results.plan["label_range"], classes),
+        ),
+        "confusion": _figure(
+            results.title(f"Confusion of {len(classes.names)} classes on test"),
+            "Of the utterances of each label (row), the per cent that were predicted so (column), "
+            f"all seeds together. {about}",
+            _sentence("In the class of the label (or the next to it)", near),
+            figures.confusions,
+            *(counts, classes.signed_names),
+        ),
+    }
+
+
+def _of_tables(results: Results) -> dict[str, Figure]:
+    facts, on = PUBLISHED["tables"], PUBLISHED["data"]
+    rows = {printed_name(model): values for model, values in results.tables["6"].items()}
+    report = {printed_name(model): values for model, values in facts["6"]["rows"].items()}
+    sweeps = {facts[n]["title"]: results.tables[n] for n in SWEEPS}
+    published = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
+    corrupted = {printed_name(model): kinds for model, kinds in results.robustness.items()}
+    return {
+        "comparison": _figure(
+            results.title("Table 6", facts["6"]["title"]),
+            "Bars are means over seeds on test, whiskers their standard deviation.",
+            _sentence("MAE on test", _beside_report(rows, report)),
+            figures.comparison,
+            *(rows, report, on),
+        ),
+        "sweeps": _figure(
+            results.title("Tables 3-5", "MAE of our model by setting"),
+            "The three sweeps of Tables 3 to 5; the ring marks the row chosen.",
+            _sentence("Lowest validation MAE", _chosen(sweeps)),
+            figures.sweeps,
+            *(sweeps, published, on),
+        ),
+        "robustness": _figure(
+            results.title("Robustness", "MAE on corrupted test data"),
+            "MAE on test data of which a share is missing or wrong; bands are the standard "
+            "deviation over seeds.",
+            _sentence("What hurts most at its highest level", _worst(corrupted), ""),
+            figures.robustness,
+            *(corrupted, results.tables["6"]["train_mean"]["mae"]),
+        ),
+    }
+
+
+def _figure(
+    title: Title, marks: str, finding: str, draw: Callable[..., Drawing], *data: Any
+) -> Figure:
+    return Figure(title, marks, finding, draw(*data, title=str(title)))
+
+
+def _sentence(lead: str, named: Named, otherwise: str = "Not measured.") -> str:
+    """Say something of each name, in one sentence."""
+    text = ", ".join(f"{name} {what}" for name, what in named)
+    return f"{lead}: {text}." if text else otherwise
+
+
+def _lowest(curves: Mapping[str, Curves]) -> Named:
+    for name, mean in curves.items():
+        mae = mean["valid_mae"]
+        best = int(np.argmin(mae))
+        yield name, f"{mae[best]:.3f} (epoch {best + 1} of {len(mae)})"
+
+
+def _last_correlations(curves: Mapping[str, Curves]) -> Named:
+    for name, mean in curves.items():
+        for column, values in mean.items():
+            if column.startswith(LABEL_CORR):
+                modality = column.removeprefix(LABEL_CORR)
+                yield f"{name}'s {modality}", f"{values[-1]:.3f} (multimodal {values[0]:.3f})"
+
+
+def _slopes(means: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Named:
+    for name, (labels, guesses) in means.items():
+        if np.ptp(labels) > 0:
+            yield name, f"{np.polyfit(labels, guesses, 1)[0]:.2f}"
+
+
+def _near(matrix: Integer[np.ndarray, "k k"], classes: int) -> float:
+    """Return the share of predictions at most so many classes from the label's."""
+    offsets = range(-classes, classes + 1)
+    return float(sum(np.trace(matrix, offset) for offset in offsets) / matrix.sum())
+
+
+def _beside_report(rows: Rows, report: Rows) -> Named:
+    for name, values in rows.items():
+        mae = "missing" if values["mae"] is None else f"{values['mae']:.3f}"
+        quoted = f" (report {report[name]['mae']:.3f})" if name in report else ""
+        yield name, f"{mae}{quoted}"
+
+
+def _chosen(sweeps: Mapping[str, Rows]) -> Named:
+    for heading, rows in sweeps.items():
+        for name, values in rows.items():
+            if values["chosen"]:
+                yield heading, f"{name} ({values['valid_mae']:.3f})"
+
+
+def _worst(corrupted: Mapping[str, Mapping[str, Rows]]) -> Named:
+    for name, kinds in corrupted.items():
+        highest = {kind: list(levels.values())[-1]["mae"] for kind, levels in kinds.items()}
+        known: dict[str, Any] = {kind: mae for kind, mae in highest.items() if mae is not None}
+        if known:
+            kind = max(known, key=lambda kind: known[kind])
+            modality, _, how = kind.partition("_")
+            yield name, f"{modality} ({how}), MAE {known[kind]:.3f}"

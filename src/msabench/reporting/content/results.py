@@ -1,0 +1,301 @@
+"""The sections of what was measured, every result beside that of the report."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msabench.evaluation import clusters, statistics
+from msabench.evaluation.metrics import HEADLINE, METRICS, why_undefined
+from msabench.evaluation.robustness import LEVELS
+from msabench.evaluation.tables import FULL, PUBLISHED, SWEEPS, Row, scale_of
+from msabench.labels import about_classes
+from msabench.reporting.document import Block, Cell, Column, Kind, Section, Table, Title, row
+from msabench.utterances import SPLITS
+
+Rows = Mapping[str, Row]  # by name
+
+NUMBERS = "123456"
+OTHERS = ("comparison", "ablation", "generated_labels", "robustness")  # files of metrics/
+NAME = Column("", "words")
+VALID = ("valid_mae", "valid_corr")
+STATISTICS = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
+TESTED = ("difference", "low", "high", "p", "p_holm")
+TESTED_COLUMNS = [Column(name, "p" if name.startswith("p") else "signed") for name in TESTED]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What metrics/ holds, by the names of its files, and the plan of the tables.
+
+    rows: the folders of predictions behind each row, as evaluation.tables names them.
+    """
+
+    plan: Mapping[str, Any]
+    rows: Mapping[str, Mapping[str, list[str]]]
+    tables: Mapping[str, Rows]
+    comparison: Mapping[str, Rows]
+    ablation: Mapping[str, Mapping[str, Rows]]
+    generated_labels: Mapping[str, Rows]
+    robustness: Mapping[str, Mapping[str, Rows]]
+
+    @classmethod
+    def read(cls, metrics: Path, **plan: Mapping[str, Any]) -> "Results":
+        """Read the files of metrics/. plan: that of the tables, and the rows."""
+        names = [*(f"table{number}" for number in NUMBERS), *OTHERS]
+        files = {
+            name: json.loads((metrics / f"{name}.json").read_text(encoding="utf-8"))
+            for name in names
+        }
+        tables = {number: files.pop(f"table{number}") for number in NUMBERS}
+        return cls(tables=tables, **files, **plan)
+
+    @property
+    def files(self) -> dict[str, Mapping[str, Any]]:
+        """What each file of metrics/ holds, by its name."""
+        numbered = {f"table{number}": table for number, table in self.tables.items()}
+        return numbered | {name: getattr(self, name) for name in OTHERS}
+
+    def title(self, head: str, detail: str = "") -> Title:
+        """Return a title that names the data."""
+        return Title(head, self.plan["title"], detail)
+
+
+def foreign_data(plan: Mapping[str, Any]) -> str:
+    """Say that the data are not those of the report; nothing if they are. plan: of the tables."""
+    if plan["corpus"] == PUBLISHED["corpus"]:
+        return ""
+    data = "simulated" if plan["simulated"] else plan["title"]
+    return f"**The data are {data}: what is measured here says nothing about {PUBLISHED['data']}**"
+
+
+def why_dashes(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
+    """Say why there is a `-` among the metrics of rows that were measured, if there is one."""
+    names = {
+        column.removeprefix("valid_")
+        for row in rows
+        for column, value in row.items()
+        if value is None and row["mae"] is not None
+    }
+    why = why_undefined(names, plan["metrics"], scale_of(plan))
+    return [why] if why else []
+
+
+def measured(values: Row, metric: str, mark: str = "") -> Cell:
+    """Return the mean over seeds of a metric on test, and its spread."""
+    return Cell(values[metric], values[f"{metric}_std"], mark)
+
+
+def data_statistics(results: Results) -> Section:
+    """Return Table 1."""
+    facts = PUBLISHED["tables"]["1"]
+    columns = [NAME, *_beside("utterances"), *map(Column, STATISTICS)]
+    rows = []
+    for name, values in results.tables["1"].items():
+        count, report = values["utterances"], facts["rows"][name]["utterances"]
+        rows.append(row(name, count, report, count - report, *(values[c] for c in STATISTICS)))
+    title = results.title("Table 1", facts["title"])
+    return Section("table1", title, [Table(columns, rows), *facts["notes"]])
+
+
+def data_report(splits: Rows, plan: Mapping[str, Any]) -> Section:
+    """Return what Table 1 leaves out: a row for each quantity, a column for each split."""
+    rows = []
+    for key, value in next(iter(splits.values())).items():
+        if isinstance(value, dict):  # the histogram of labels
+            for label in value:
+                counts = (split[key][label] for split in splits.values())
+                rows.append(row(f"label {label}", *counts))
+        elif key not in ("utterances", *STATISTICS):
+            rows.append(row(key, *(split[key] for split in splits.values())))
+    blocks: list[Block] = [
+        Table([NAME, *(Column(split, "count") for split in splits)], rows),
+        f"label: utterances by class of the label. {about_classes(plan['metrics'])} repeated: "
+        "utterances whose text is not theirs alone; shared: between splits. tokens_cut: texts "
+        "longer than `max_tokens`; tokens_unknown: tokens within it that the text encoder does not "
+        "know, in texts_unknown texts; tokens_differ: texts whose token ids in the data are not "
+        "the text encoder's (they are made anew). not_finite: values set to 0; missing: utterances "
+        "of zeros alone; lengths: utterances whose length contradicted the padding; front: "
+        "utterances padded at the front. Other counts are the source's own: see "
+        "`src/msabench/data/sources`.",
+        *clusters.notes({split: splits[split] for split in SPLITS}),
+    ]
+    return Section("data", Title("Data report", plan["title"]), blocks)
+
+
+def report_table(results: Results, number: str) -> Section:
+    """Return one of the Tables 2 to 6: the four metrics on test beside the report's."""
+    facts, rows = PUBLISHED["tables"][number], results.tables[number]
+    marks = dict(facts.get("marks", {}))
+    if number in SWEEPS:
+        marks["*"] = "marks the row chosen: the lowest MAE on the validation split."
+    columns = [NAME, *map(Column, VALID)]
+    columns += [column for metric in HEADLINE for column in _beside(metric)]
+    empty = "absent" if number == "2" else "left out"
+    lines = [
+        _report_row(
+            name,
+            values,
+            facts["rows"].get(name, {}),
+            reason="missing" if results.rows[number].get(name) else empty,
+        )
+        for name, values in rows.items()
+    ]
+    used = {cell.mark for line in lines for cell in line}
+    marks = {mark: meaning for mark, meaning in marks.items() if mark in used}
+    blocks: list[Block] = [Table(columns, lines, marks=marks)]
+    if number in ("2", "6"):
+        blocks.append(_every_metric(rows, results.plan["metrics"]))
+    blocks += why_dashes(list(rows.values()), results.plan)
+    if number == "6":
+        blocks += _one_sided(rows["train_mean"])
+    if number in SWEEPS and not results.plan["sweep_seeds"]:
+        blocks.append("Left out: `sweep_seeds` is empty.")
+    title = results.title(f"Table {number}", facts["title"])
+    return Section(f"table{number}", title, [*blocks, *facts["notes"]])
+
+
+def _beside(name: str) -> list[Column]:
+    """Return the columns of what is measured, of the report's, and of the difference."""
+    kinds: dict[str, Kind] = {"measured": "number", "report": "number", "diff": "signed"}
+    return [Column(heading, kind, name) for heading, kind in kinds.items()]
+
+
+def _report_row(name: str, values: Row, report: Row, reason: str) -> list[Cell]:
+    """Return a row of Tables 2 to 6. reason: why it is empty, where it is."""
+    cells = row(Cell(name, mark="*" if values.get("chosen") else ""))
+    cells += row(*(values[column] for column in VALID))
+    for metric in HEADLINE:
+        # The report's SVM rows are another metric: what is measured follows it.
+        other = f"{metric}_pos"
+        key = other if other in report and other in values else metric
+        quoted, value = report.get(other, report.get(metric)), values[key]
+        difference = None if value is None or quoted is None else value - quoted
+        cells += row(measured(values, key, "†" if key == other else ""), quoted, difference)
+    if values["mae"] is None:
+        cells[1] = Cell(reason)
+    return cells
+
+
+def _every_metric(rows: Rows, kind: str) -> Table:
+    metrics = [metric for metric in METRICS[kind] if metric not in ("mae", "corr")]
+    lines = [row(name, *(measured(values, m) for m in metrics)) for name, values in rows.items()]
+    return Table([NAME, *map(Column, metrics)], lines, caption="Every metric on test")
+
+
+def _one_sided(constant: Row) -> list[str]:
+    """Say where two classes are one: a constant is right or wrong for every label of test."""
+    if constant["acc_2"] not in (0.0, 1.0):
+        return []
+    return [
+        "**The labels of test that are not neutral are all on one side**, so that the best acc_2 "
+        "and f1 are those of a constant. `label_range` and `neutral` of the data set in "
+        "params.yaml say which label is neutral, or that none is."
+    ]
+
+
+def published() -> Section:
+    """Return results that others published."""
+    columns = [NAME, *map(Column, HEADLINE), Column("source", "words")]
+    rows = [
+        row(entry["name"], *(entry[metric] for metric in HEADLINE), entry["source"])
+        for entry in PUBLISHED["quoted"]
+    ]
+    return Section("published", Title(f"Published on {PUBLISHED['data']}"), [Table(columns, rows)])
+
+
+def comparison(results: Results) -> Section:
+    """Return the confidence interval of each model, and the difference of each pair."""
+    of_seeds = results.tables["6"]
+    models = [
+        row(name, Cell(values["mae"], of_seeds[name]["mae_std"]), values["low"], values["high"])
+        for name, values in results.comparison["models"].items()
+    ]
+    pairs = [
+        row(name, *(values[column] for column in TESTED))
+        for name, values in results.comparison["pairs"].items()
+    ]
+    blocks: list[Block] = [
+        "Absolute error on test averaged over seeds; low and high bound the "
+        f"{statistics.LEVEL:.0%} confidence interval of a paired bootstrap that draws videos, "
+        f"{statistics.DRAWS} draws. p is two-sided; p_holm is adjusted for the number of pairs.",
+        *clusters.notes({"test": results.tables["1"]["test"]}),
+        Table([NAME, *map(Column, ("mae", "low", "high"))], models),
+        Table([NAME, *TESTED_COLUMNS], pairs, caption="Paired differences"),
+    ]
+    title = results.title("Differences between the models")
+    return Section("comparison", title, blocks)
+
+
+def ablation(results: Results) -> Section:
+    """Return every model on every subset of the modalities."""
+    head, detail = "Modality ablation", "every model on every subset of the modalities"
+    if not results.ablation:
+        models = ",".join(results.plan["models"])
+        command = f"Not measured. `dvc exp run -S 'ablation.models=[{models}]'` trains them."
+        return Section("ablation", results.title(head, detail), [command])
+    rows = []
+    for model, found in results.ablation.items():
+        for subset, values in found["rows"].items():
+            pair = found["pairs"].get(f"{subset} - {FULL}", {})
+            shown = [
+                *(values[column] for column in VALID),
+                *(measured(values, m) for m in HEADLINE),
+            ]
+            rows.append(row(model, subset, *shown, *map(pair.get, TESTED)))
+    columns = [NAME, NAME, *map(Column, (*VALID, *HEADLINE)), *TESTED_COLUMNS]
+    every = [values for found in results.ablation.values() for values in found["rows"].values()]
+    blocks: list[Block] = [
+        f"difference: MAE minus that of {FULL} of the same model, with interval and p as above; "
+        "p_holm is adjusted for the subsets of one model.",
+        Table(columns, rows, keys=2),
+        *why_dashes(every, results.plan),
+    ]
+    return Section("ablation", results.title(head, detail), blocks)
+
+
+def robustness(results: Results) -> Section:
+    """Return the MAE on corrupted test data: a table for each scale of levels."""
+    title = results.title("Robustness", "MAE on corrupted test data")
+    if not results.robustness:
+        command = "Not measured. `dvc exp run -S 'robustness_seeds=[1,2,3]'` measures it."
+        return Section("robustness", title, [command])
+    rows: dict[tuple[str, ...], list[list[Cell]]] = {}
+    for kind in LEVELS:
+        for model, kinds in results.robustness.items():
+            if levels := kinds.get(kind):
+                cells = [measured(values, "mae") for values in levels.values()]
+                named = row(kind.replace("_", ", "), model, *cells)
+                rows.setdefault(tuple(levels), []).append(named)
+    baseline = results.tables["6"]["train_mean"]["mae"]
+    about = (
+        "missing: a share of each utterance's tokens is [UNK], or of its frames zeros. noise: a "
+        "share of its tokens is taken from other texts, or its frames have Gaussian noise, in "
+        "standard deviations of each feature over the frames of train. No model was trained for "
+        "it; with one seed, all have the same corrupted data. The mean of the training labels has "
+        f"{baseline:.3f}."
+    )
+    scales = [
+        Table([NAME, NAME, *map(Column, levels)], lines, keys=2) for levels, lines in rows.items()
+    ]
+    return Section("robustness", title, [about, *scales])
+
+
+def generated_labels(results: Results) -> Section:
+    """Return how the unimodal labels that models generate fit the true ones."""
+    names = ("multimodal", "generated", "shift_corr", "shift_ratio")
+    rows = [
+        row(model, modality, *(values[name] for name in names))
+        for model, modalities in results.generated_labels.items()
+        for modality, values in modalities.items()
+    ]
+    about = (
+        "multimodal, generated: the correlation of the multimodal label and of the generated one "
+        "(last epoch) with the true unimodal label of the training utterances. shift_corr: the "
+        "correlation of what was added to the multimodal label with what would have been right; "
+        "shift_ratio: the standard deviation of the former over that of the latter."
+    )
+    table = Table([NAME, NAME, *map(Column, names)], rows, keys=2)
+    title = results.title("Generated unimodal labels against the true ones")
+    return Section("generated_labels", title, [about, table] if rows else [])
