@@ -28,21 +28,19 @@ def main() -> None:
     (OUT / "data.md").write_text(cards.data_card(data), encoding="utf-8")
     rows = rows_of(plan, [])
     for number in numbers[1:]:
-        stage = "train" if number == "6" else "sweep"
         for row, names in rows[number].items():
             for name in names:
-                path, made = OUT / f"{name}.md", PREDICTIONS / name / "run.json"
-                if path.exists() or not made.exists():  # a row may be another's run
+                card, run_json = OUT / f"{name}.md", PREDICTIONS / name / "run.json"
+                if card.exists() or not run_json.exists():  # a row may be another's run
                     continue
-                card = cards.model_card(
-                    json.loads(made.read_text(encoding="utf-8")),
+                text = cards.model_card(
+                    json.loads(run_json.read_text(encoding="utf-8")),
                     cards.measure(PREDICTIONS / name, plan),
                     tables[number][row],
                     intervals.get(row) if number == "6" else None,
-                    stage,
                     data,
                 )
-                path.write_text(card, encoding="utf-8")
+                card.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

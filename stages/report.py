@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from msabench.evaluation import tables
+from msabench.evaluation.results import Results
 from msabench.reporting import content, figures, page, plot_data
 from msabench.reporting.content import figures as drawings
 from msabench.reporting.content import provenance
@@ -24,7 +25,7 @@ def main() -> None:
     data = tables.load_data(PREPARED)
     modalities = ["text", *data["train"].sequences]
     rows = tables.rows_of(plan, modalities)
-    results = content.Results.read(METRICS, plan=plan, rows=rows)
+    results = Results.read(METRICS, plan=plan, rows=rows)
     runs = {
         model: tables.Runs.read([PREDICTIONS / f"{model}-{seed}" for seed in plan["seeds"]])
         for model in plan["models"]

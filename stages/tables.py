@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from msabench.evaluation import data_report, tables
+from msabench.evaluation.results import Results
 from msabench.reporting import content, latex, markdown
 from stages import run
 
@@ -27,7 +28,7 @@ def main() -> None:
     classes = tables.label_classes(plan, data)
     measured = {"1": data_report.describe(data, Path("data/features"), classes)}
     measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
-    results = content.Results(
+    results = Results(
         plan=plan,
         rows=rows,
         tables=measured,
@@ -38,9 +39,7 @@ def main() -> None:
     )
 
     METRICS.mkdir(exist_ok=True)
-    for name, numbers in results.files.items():
-        tables.write_json(METRICS / f"{name}.json", numbers)
-    tables.write_json(METRICS / "summary.json", tables.summary(measured["6"]))
+    results.write(METRICS)
     document = content.document(results)
     (METRICS / "tables.md").write_text(markdown.render(document), encoding="utf-8")
     (METRICS / "tables.tex").write_text(latex.render(document), encoding="utf-8")

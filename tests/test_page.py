@@ -15,6 +15,7 @@ from matplotlib.figure import Figure as Drawing
 
 from msabench.evaluation import clusters, tables
 from msabench.evaluation.metrics import HEADLINE
+from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED
 from msabench.networks import encoders
 from msabench.reporting import content, figures, page
@@ -455,7 +456,7 @@ def test_a_cell_is_shown_by_the_kind_of_its_column(cell, column, text):
 def test_a_figure_stands_in_its_section_where_it_shows_something(full, finding):
     tree, _, _ = full
     rows = tables.rows_of(tree.plan, ["text", "audio", "vision"])
-    results = content.Results.read(tree.root / "metrics", plan=tree.plan, rows=rows)
+    results = Results.read(tree.root / "metrics", plan=tree.plan, rows=rows)
     title = Title("Robustness", "simulated data")
     figure = Figure(title, "A line is a model.", finding, Drawing((2, 2)))
     text = page.render(content.document(results, {"robustness": figure}))

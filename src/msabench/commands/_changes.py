@@ -73,13 +73,13 @@ def branching_point(root: Path, base: str) -> tuple[str, bool]:
 def commit_of(root: Path, name: str) -> str:
     """Return the SHA of a branch, tag or commit."""
     arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    found = _git(root, *arguments)
-    if found is None:
+    commit = _git(root, *arguments)
+    if commit is None:
         raise DataError(
             f"{name!r} names no commit here; permitted: a branch, tag or commit that git knows "
             "(after `git fetch`, `origin/main`)"
         )
-    return found.decode().strip()
+    return commit.decode().strip()
 
 
 def stale_stages(repo: Repo) -> list[str]:
@@ -180,5 +180,5 @@ def _read(path: Path) -> bytes | None:
 
 def _git(root: Path, *arguments: str) -> bytes | None:
     """Return what git prints, None where it fails."""
-    made = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
-    return made.stdout if made.returncode == 0 else None
+    result = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
+    return result.stdout if result.returncode == 0 else None

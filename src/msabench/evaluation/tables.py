@@ -24,7 +24,7 @@ from msabench.predictions import Predictions
 from msabench.utterances import SPLITS, Utterances
 
 Row = dict[str, Any]
-Table = dict[str, Row]
+Rows = dict[str, Row]  # by name
 
 SWEEPS = ("3", "4", "5")
 SUBSETS_MODEL = "svm"  # of Table 2
@@ -175,7 +175,7 @@ def measure_tables(
     rows: Mapping[str, Mapping[str, list[str]]],
     data: Mapping[str, Utterances],
     predictions: Path,
-) -> dict[str, Table]:
+) -> dict[str, Rows]:
     """Measure Tables 2-6; a row whose files are not all there is None throughout.
 
     Tables 3-5 mark the row of the lowest validation MAE as `chosen`.
@@ -198,7 +198,7 @@ def measure_ablation(
     rows: Mapping[str, Mapping[str, list[str]]],
     data: Mapping[str, Utterances],
     predictions: Path,
-) -> dict[str, dict[str, Table]]:
+) -> dict[str, dict[str, Rows]]:
     """Measure each model on each subset, `rows`, and compare it with all modalities, `pairs`."""
     return {
         model: {
@@ -214,9 +214,9 @@ def measure_ablation(
 
 def measure_robustness(
     files: Mapping[tuple[str, str, str], Sequence[Path]], test: Utterances
-) -> dict[str, dict[str, Table]]:
+) -> dict[str, dict[str, Rows]]:
     """Measure the MAE of each model, kind of corruption and level; None where a file is missing."""
-    measured: dict[str, dict[str, Table]] = {}
+    measured: dict[str, dict[str, Rows]] = {}
     for (model, kind, level), paths in files.items():
         found = []
         for path in paths if all(path.exists() for path in paths) else ():
@@ -227,7 +227,7 @@ def measure_robustness(
     return measured
 
 
-def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict[str, Table]:
+def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict[str, Rows]:
     """Say how the unimodal labels that a model generates fit the true ones, by modality.
 
     Only for models whose history tells. multimodal, generated: correlation with the true label of
@@ -284,11 +284,11 @@ def compare_models(
     }
 
 
-def summary(table: Table) -> Table:
+def summary(rows: Rows) -> Rows:
     """Keep the report's four metrics of each model of Table 6, for a diff that fits one screen."""
     return {
         name: {metric: row[metric] for metric in HEADLINE}
-        for name, row in table.items()
+        for name, row in rows.items()
         if name != "train_mean"
     }
 

@@ -16,11 +16,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from msabench import params
 from msabench.evaluation import clusters, statistics, tables
-from msabench.evaluation.tables import PUBLISHED, Row
+from msabench.evaluation.tables import PUBLISHED, Row, Rows
 from msabench.networks import encoders
 from msabench.predictions import Predictions
 from msabench.reporting import markdown
 from msabench.reporting.content import results as content
+from msabench.reporting.content.provenance import stage_of
 from msabench.reporting.document import Column, Table, row
 
 SHOWN = ("utterances", "videos", "tokens", "audio_frames", "vision_frames")
@@ -38,7 +39,7 @@ class Data(NamedTuple):
 
     plan: Mapping[str, Any]
     facts: Mapping[str, Any]
-    splits: Mapping[str, Row]
+    splits: Rows
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -69,14 +70,13 @@ def model_card(
     measured: Mapping[str, Row],
     all_seeds: Row,
     interval: Row | None,
-    stage: str,
     data: Data,
 ) -> str:
     """Return the card of one run and seed.
 
     run: its run.json. measured: metrics of valid and test. all_seeds: their means on test.
     interval: the confidence interval of the MAE, mae, low and high, where there is one; low and
-    high are None where it is undefined. stage: of the pipeline that trains it.
+    high are None where it is undefined.
     """
     metrics = [
         row(metric, measured["valid"][metric], value, content.measured(all_seeds, metric))
@@ -86,13 +86,13 @@ def model_card(
         row(name, value if isinstance(value, str) else json.dumps(value))
         for name, value in params.flat(run).items()
     ]
-    test = data.splits["test"]
+    name, test = f"{run['run']}-{run['seed']}", data.splits["test"]
     return _template("model_card.md.jinja").render(
         **data.shared,
         metadata=_model_metadata(run, measured["test"], data).to_yaml(),
         run=run,
-        name=f"{run['run']}-{run['seed']}",
-        stage=stage,
+        name=name,
+        stage=stage_of(data.plan, name),
         of_report=run["model"] in PUBLISHED["tables"]["6"]["rows"],
         source=PUBLISHED["source"],
         # Of data/prepared/sha256.json, whose content it is.

@@ -52,6 +52,8 @@ STYLE: Any = {
     "legend.frameon": False,
     "svg.hashsalt": "msabench",  # the ids in the file are random without it
 }
+DASHED: Any = {"color": INK, "ls": "--", "lw": 1.2}
+DOTS: Any = {"marker": "o", "ms": 4}
 DIAMOND: Any = {"mfc": "white", "mec": INK, "mew": 1.2, "ms": 6, "zorder": 5}  # the report
 # The panels of the robustness figure, in two rows: heading and scale of each kind of corruption.
 CORRUPTED = (
@@ -119,10 +121,7 @@ def learning_curves(histories: Mapping[str, Sequence[Columns]]) -> Figure:
         for (name, runs), colour in zip(histories.items(), _colours(len(histories)), strict=True):
             if not runs:
                 continue
-            for run in runs if len(runs) > 1 else ():
-                axes.plot(run["epoch"], run[column], color=colour, lw=0.8, alpha=0.4)
-            mean = mean_history(runs)
-            axes.plot(mean["epoch"], mean[column], color=colour, lw=2.2, label=name)
+            mean = _curve(axes, runs, column, color=colour, label=name)
             if column == "valid_mae":
                 best = int(np.argmin(mean[column]))
                 axes.plot(mean["epoch"][best], mean[column][best], "o", color=colour, ms=7)
@@ -139,50 +138,34 @@ def learning_curves(histories: Mapping[str, Sequence[Columns]]) -> Figure:
 def generated_labels(histories: Mapping[str, Sequence[Columns]]) -> Figure:
     """Draw how the unimodal labels that a model generates fit the true ones, by epoch.
 
-    One row of panels per model whose history tells, one panel per modality; each seed thin.
+    One row of panels per model with such columns, one panel per modality; each seed thin.
     """
-    told = {
-        name: [column for column in runs[0] if column.startswith(LABEL_CORR)]
+    modalities = {
+        name: [c.removeprefix(LABEL_CORR) for c in runs[0] if c.startswith(LABEL_CORR)]
         for name, runs in histories.items()
         if runs
     }
-    told = {name: columns for name, columns in told.items() if columns}
-    lines, width = max(1, len(told)), max([1, *map(len, told.values())])
-    figure = Figure(figsize=(max(7, 1 + 3 * width), 1.4 + 2.4 * lines), layout="constrained")
-    panels = figure.subplots(lines, width, sharey=True, squeeze=False)
-    for row, (name, columns) in zip(panels, told.items(), strict=False):
-        mean = mean_history(histories[name])
-        for axes, column in zip(row, columns, strict=False):
-            modality = column.removeprefix(LABEL_CORR)
+    rows = {name: names for name, names in modalities.items() if names}
+    if not rows:
+        return _not_measured("no true unimodal labels in the data, or no model that generates any")
+    width = max(map(len, rows.values()))
+    figure = Figure(figsize=(max(7, 1 + 3 * width), 1.4 + 2.4 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), width, sharey=True, squeeze=False)
+    for row, (name, names) in zip(panels, rows.items(), strict=True):
+        row[0].set_ylabel("correlation")
+        for axes, modality in zip(row, names, strict=False):
+            column = LABEL_CORR + modality
             for key, label, colour in (
                 (column, "generated label with the true one", COLOURS[0]),
                 (f"shift_corr_{modality}", "what was added with what was missing", COLOURS[3]),
             ):
-                for run in histories[name]:
-                    axes.plot(run["epoch"], run[key], color=colour, lw=0.8, alpha=0.4)
-                axes.plot(mean["epoch"], mean[key], "o-", color=colour, lw=2.2, ms=4, label=label)
+                mean = _curve(axes, histories[name], key, color=colour, label=label, **DOTS)
             # Epoch 1 moves no label.
-            axes.axhline(
-                mean[column][0],
-                color=INK,
-                ls="--",
-                lw=1.2,
-                label="multimodal label with the true one",
-            )
-            axes.set_title(f"{name}: {modality}")
-            axes.set_xlabel("epoch")
+            axes.axhline(mean[column][0], label="multimodal label with the true one", **DASHED)
+            axes.set(title=f"{name}: {modality}", xlabel="epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if told:
-        lowest = min(axes.dataLim.y0 for axes in panels.flat)
-        panels[0, 0].set_ylim(min(0.0, lowest) - 0.05, 1)
-        for row in panels:
-            row[0].set_ylabel("correlation")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=width)
-    else:
-        text = "not measured: no true unimodal labels in the data, or no model that generates any"
-        panels[0, 0].text(0.5, 0.5, text, transform=panels[0, 0].transAxes, ha="center", color=GREY)
-        panels[0, 0].set_axis_off()
+    panels[0, 0].set_ylim(min(0.0, *(axes.dataLim.y0 for axes in panels.flat)) - 0.05, 1)
+    _legend_below(figure, panels[0, 0], width)
     return figure
 
 
@@ -210,7 +193,10 @@ def predictions_against_labels(
                 *(labels, guesses), gridsize=24, extent=extent, mincnt=1, cmap=SHADES, lw=0.2
             )
         )
-        centres, means = _means_by_label(labels, guesses, classes)
+        of_each = classes.of(labels)
+        occurring = np.unique(of_each).tolist()
+        centres = [classes.values[i] for i in occurring]
+        means = [float(guesses[of_each == i].mean()) for i in occurring]
         axes.plot(centres, means, "o-", color="#D55E00", ms=3.5, lw=1.4, label="mean prediction")
         axes.set(
             title=name, xlabel="label", ylabel="prediction", xlim=extent[:2], ylim=(bottom, top)
@@ -221,8 +207,7 @@ def predictions_against_labels(
         for cells in drawn:
             cells.set_norm(LogNorm(1.0, max(2.0, fullest)))
         figure.colorbar(drawn[0], ax=panels, label="utterances", pad=0.02, format="{x:g}")
-        handles, labels_ = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels_, loc="outside lower center", ncols=2)
+        _legend_below(figure, panels[0], 2)
     return figure
 
 
@@ -313,7 +298,7 @@ def sweeps(
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=GREY)
     if len(panels):
         panels[0].set_ylabel("MAE")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        _legend_below(figure, panels[0], 4)
     return figure
 
 
@@ -323,15 +308,12 @@ def robustness(measured: Mapping[str, Mapping[str, Mapping[str, Row]]], baseline
 
     Bands: std over seeds. baseline: the MAE of a prediction that reads nothing.
     """
-    found = {kind for kinds in measured.values() for kind in kinds}
-    rows = [{kind: row[kind] for kind in row if kind in found} for row in CORRUPTED]
+    if not measured:
+        return _not_measured("dvc exp run -S 'robustness_seeds=[1,2,3]'")
+    kinds = {kind for curves in measured.values() for kind in curves}
+    rows = [{kind: row[kind] for kind in row if kind in kinds} for row in CORRUPTED]
     width = max(1, *map(len, rows))
-    height = 6.6 if found else 2.4
-    figure = Figure(figsize=(max(7, 0.8 + 3.2 * width), height), layout="constrained")
-    if not found:
-        text = "not measured: dvc exp run -S 'robustness_seeds=[1,2,3]'"
-        figure.text(0.5, 0.5, text, ha="center", color=GREY)
-        return figure
+    figure = Figure(figsize=(max(7, 0.8 + 3.2 * width), 6.6), layout="constrained")
     panels = figure.subplots(len(rows), width, sharey=True, squeeze=False)
     headings = {kind: heading for row in rows for kind, heading in row.items()}
     for axes, (kind, (heading, scale)) in zip(panels.flat, headings.items(), strict=True):
@@ -346,12 +328,32 @@ def robustness(measured: Mapping[str, Mapping[str, Mapping[str, Row]]], baseline
             axes.plot(levels, mae, "o-", color=colour, lw=1.8, ms=4, label=name)
             if curve:
                 axes.set_xticks(levels, list(curve))
-        axes.axhline(baseline, color=INK, ls="--", lw=1.2, label="mean of the training labels")
+        axes.axhline(baseline, label="mean of the training labels", **DASHED)
         axes.set(title=heading, xlabel=scale)
     for first in panels[:, 0]:
         first.set_ylabel("MAE")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    _legend_below(figure, panels[0, 0], len(measured) + 1)
+    return figure
+
+
+def _curve(axes: Axes, runs: Sequence[Columns], column: str, **style: Any) -> Columns:
+    """Draw the mean over seeds by epoch, and each of several seeds thin. Return all means."""
+    for run in runs if len(runs) > 1 else ():
+        axes.plot(run["epoch"], run[column], color=style["color"], lw=0.8, alpha=0.4)
+    mean = mean_history(runs)
+    axes.plot(mean["epoch"], mean[column], lw=2.2, **style)
+    return mean
+
+
+def _legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def _not_measured(why: str) -> Figure:
+    """Draw words instead of data."""
+    figure = Figure(figsize=(7, 2.4), layout="constrained")
+    figure.text(0.5, 0.5, f"not measured: {why}", ha="center", color=GREY)
     return figure
 
 
@@ -388,14 +390,3 @@ def _readable(background: str, covered: bool) -> str:
     red, green, blue = to_rgb(background)
     dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.6
     return "white" if covered and dark else INK
-
-
-def _means_by_label(
-    labels: Float[np.ndarray, " n"],
-    guesses: Float[np.ndarray, " n"],
-    classes: Classes,
-) -> tuple[list[float], list[float]]:
-    """Return the label of each class that occurs, and the mean prediction in it."""
-    of_each = classes.of(labels)
-    found = np.unique(of_each).tolist()
-    return [classes.values[i] for i in found], [float(guesses[of_each == i].mean()) for i in found]

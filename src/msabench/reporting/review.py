@@ -77,10 +77,10 @@ def comment(review: Review, base: str, links: Mapping[str, tuple[str, str]]) -> 
             f"Stale: {_named(review.stale)}. The metrics may be those of other code; `dvc repro` "
             "makes them again."
         )
-    found = (
-        "where this branched off" if review.branched else "no common commit is known: the tip of"
-    )
-    text.append(f"Compared with `{review.base[:7]}`, {found} {_code(base)}.")
+    relation = "where this branched off"
+    if not review.branched:
+        relation = "no common commit is known: the tip of"
+    text.append(f"Compared with `{review.base[:7]}`, {relation} {_code(base)}.")
     blocks: dict[str, list[Block]] = {
         "Metrics": _metrics_blocks(review.models, review.unread),
         "Params": _params_blocks(review.params, review.base),

@@ -6,12 +6,10 @@
 from collections.abc import Mapping, Sequence
 
 from msabench.evaluation import clusters, statistics
-from msabench.evaluation.tables import PUBLISHED, Row, printed_name
+from msabench.evaluation.results import Results
+from msabench.evaluation.tables import PUBLISHED, Rows, printed_name
 from msabench.reporting.content import results as sections
-from msabench.reporting.content.results import Results
 from msabench.reporting.document import Document, Figure, Section, Title
-
-__all__ = ["Results", "document", "verdict"]
 
 PREFACE = (
     "Measured values are means over seeds ± their sample standard deviation. `report` is the "
@@ -64,7 +62,7 @@ def document(
     )
 
 
-def verdict(comparison: Mapping[str, Mapping[str, Row]]) -> str:
+def verdict(comparison: Mapping[str, Rows]) -> str:
     """Say in one sentence which model is best on test, and whether that is more than chance."""
     models = comparison["models"]
     if not models:

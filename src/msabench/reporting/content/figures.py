@@ -8,11 +8,11 @@ from jaxtyping import Integer
 from matplotlib.figure import Figure as Drawing
 
 from msabench.evaluation.metrics import confusion
+from msabench.evaluation.results import Results
 from msabench.evaluation.statistics import mean_history
-from msabench.evaluation.tables import LABEL_CORR, PUBLISHED, SWEEPS, Runs, printed_name
+from msabench.evaluation.tables import LABEL_CORR, PUBLISHED, SWEEPS, Rows, Runs, printed_name
 from msabench.labels import Classes, about_classes
 from msabench.reporting import figures
-from msabench.reporting.content.results import Results, Rows
 from msabench.reporting.document import Figure, Title
 
 Curves = Mapping[str, list[float]]  # columns of a history, means over seeds
@@ -33,7 +33,7 @@ def _of_histories(
     curves = {name: mean_history(seeds) for name, seeds in histories.items() if seeds}
     return {
         "learning": _figure(
-            results.title("Learning curves"),
+            Title("Learning curves", results.plan["title"]),
             "A thin line is a seed, a thick one the mean over seeds, as far as all of them went; "
             "the dot marks its lowest validation MAE.",
             _sentence("Lowest validation MAE", _lowest(curves), "No model was trained in epochs."),
@@ -41,7 +41,7 @@ def _of_histories(
             histories,
         ),
         "generated_labels": _figure(
-            results.title("Generated unimodal labels against the true ones"),
+            Title("Generated unimodal labels against the true ones", results.plan["title"]),
             "Correlations with the true unimodal labels of the training utterances, by epoch; a "
             "thin line is a seed.",
             _sentence(
@@ -63,7 +63,7 @@ def _of_predictions(
     near = ((name, f"{_near(m, 0):.1%} ({_near(m, 1):.1%})") for name, m in counts.items())
     return {
         "predictions": _figure(
-            results.title("Predictions against labels on test"),
+            Title("Predictions against labels on test", results.plan["title"]),
             "Means over seeds; the stronger the colour, the more utterances. The line is the mean "
             f"prediction of each class of the label. {about}",
             _sentence(
@@ -74,7 +74,7 @@ def _of_predictions(
             *(means, results.plan["label_range"], classes),
         ),
         "confusion": _figure(
-            results.title(f"Confusion of {len(classes.names)} classes on test"),
+            Title(f"Confusion of {len(classes.names)} classes on test", results.plan["title"]),
             "Of the utterances of each label (row), the per cent that were predicted so (column), "
             f"all seeds together. {about}",
             _sentence("In the class of the label (or the next to it)", near),
@@ -85,7 +85,7 @@ def _of_predictions(
 
 
 def _of_tables(results: Results) -> dict[str, Figure]:
-    facts, on = PUBLISHED["tables"], PUBLISHED["data"]
+    facts, on, data = PUBLISHED["tables"], PUBLISHED["data"], results.plan["title"]
     rows = {printed_name(model): values for model, values in results.tables["6"].items()}
     report = {printed_name(model): values for model, values in facts["6"]["rows"].items()}
     sweeps = {facts[n]["title"]: results.tables[n] for n in SWEEPS}
@@ -93,21 +93,21 @@ def _of_tables(results: Results) -> dict[str, Figure]:
     corrupted = {printed_name(model): kinds for model, kinds in results.robustness.items()}
     return {
         "comparison": _figure(
-            results.title("Table 6", facts["6"]["title"]),
+            Title("Table 6", data, facts["6"]["title"]),
             "Bars are means over seeds on test, whiskers their standard deviation.",
             _sentence("MAE on test", _beside_report(rows, report)),
             figures.comparison,
             *(rows, report, on),
         ),
         "sweeps": _figure(
-            results.title("Tables 3-5", "MAE of our model by setting"),
+            Title("Tables 3-5", data, "MAE of our model by setting"),
             "The three sweeps of Tables 3 to 5; the ring marks the row chosen.",
             _sentence("Lowest validation MAE", _chosen(sweeps)),
             figures.sweeps,
             *(sweeps, published, on),
         ),
         "robustness": _figure(
-            results.title("Robustness", "MAE on corrupted test data"),
+            Title("Robustness", data, "MAE on corrupted test data"),
             "MAE on test data of which a share is missing or wrong; bands are the standard "
             "deviation over seeds.",
             _sentence("What hurts most at its highest level", _worst(corrupted), ""),

@@ -1,65 +1,22 @@
 """The sections of what was measured, every result beside that of the report."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from msabench.evaluation import clusters, statistics
 from msabench.evaluation.metrics import HEADLINE, METRICS, why_undefined
+from msabench.evaluation.results import Results
 from msabench.evaluation.robustness import LEVELS
-from msabench.evaluation.tables import FULL, PUBLISHED, SWEEPS, Row, scale_of
+from msabench.evaluation.tables import FULL, PUBLISHED, SWEEPS, Row, Rows, scale_of
 from msabench.labels import about_classes
 from msabench.reporting.document import Block, Cell, Column, Kind, Section, Table, Title, row
 from msabench.utterances import SPLITS
 
-Rows = Mapping[str, Row]  # by name
-
-NUMBERS = "123456"
-OTHERS = ("comparison", "ablation", "generated_labels", "robustness")  # files of metrics/
 NAME = Column("", "words")
 VALID = ("valid_mae", "valid_corr")
 STATISTICS = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
 TESTED = ("difference", "low", "high", "p", "p_holm")
 TESTED_COLUMNS = [Column(name, "p" if name.startswith("p") else "signed") for name in TESTED]
-
-
-@dataclass(frozen=True)
-class Results:
-    """What metrics/ holds, by the names of its files, and the plan of the tables.
-
-    rows: the folders of predictions behind each row, as evaluation.tables names them.
-    """
-
-    plan: Mapping[str, Any]
-    rows: Mapping[str, Mapping[str, list[str]]]
-    tables: Mapping[str, Rows]
-    comparison: Mapping[str, Rows]
-    ablation: Mapping[str, Mapping[str, Rows]]
-    generated_labels: Mapping[str, Rows]
-    robustness: Mapping[str, Mapping[str, Rows]]
-
-    @classmethod
-    def read(cls, metrics: Path, **plan: Mapping[str, Any]) -> "Results":
-        """Read the files of metrics/. plan: that of the tables, and the rows."""
-        names = [*(f"table{number}" for number in NUMBERS), *OTHERS]
-        files = {
-            name: json.loads((metrics / f"{name}.json").read_text(encoding="utf-8"))
-            for name in names
-        }
-        tables = {number: files.pop(f"table{number}") for number in NUMBERS}
-        return cls(tables=tables, **files, **plan)
-
-    @property
-    def files(self) -> dict[str, Mapping[str, Any]]:
-        """What each file of metrics/ holds, by its name."""
-        numbered = {f"table{number}": table for number, table in self.tables.items()}
-        return numbered | {name: getattr(self, name) for name in OTHERS}
-
-    def title(self, head: str, detail: str = "") -> Title:
-        """Return a title that names the data."""
-        return Title(head, self.plan["title"], detail)
 
 
 def foreign_data(plan: Mapping[str, Any]) -> str:
@@ -95,7 +52,7 @@ def data_statistics(results: Results) -> Section:
     for name, values in results.tables["1"].items():
         count, report = values["utterances"], facts["rows"][name]["utterances"]
         rows.append(row(name, count, report, count - report, *(values[c] for c in STATISTICS)))
-    title = results.title("Table 1", facts["title"])
+    title = Title("Table 1", results.plan["title"], facts["title"])
     return Section("table1", title, [Table(columns, rows), *facts["notes"]])
 
 
@@ -152,7 +109,7 @@ def report_table(results: Results, number: str) -> Section:
         blocks += _one_sided(rows["train_mean"])
     if number in SWEEPS and not results.plan["sweep_seeds"]:
         blocks.append("Left out: `sweep_seeds` is empty.")
-    title = results.title(f"Table {number}", facts["title"])
+    title = Title(f"Table {number}", results.plan["title"], facts["title"])
     return Section(f"table{number}", title, [*blocks, *facts["notes"]])
 
 
@@ -224,40 +181,41 @@ def comparison(results: Results) -> Section:
         Table([NAME, *map(Column, ("mae", "low", "high"))], models),
         Table([NAME, *TESTED_COLUMNS], pairs, caption="Paired differences"),
     ]
-    title = results.title("Differences between the models")
+    title = Title("Differences between the models", results.plan["title"])
     return Section("comparison", title, blocks)
 
 
 def ablation(results: Results) -> Section:
     """Return every model on every subset of the modalities."""
-    head, detail = "Modality ablation", "every model on every subset of the modalities"
+    detail = "every model on every subset of the modalities"
+    title = Title("Modality ablation", results.plan["title"], detail)
     if not results.ablation:
         models = ",".join(results.plan["models"])
         command = f"Not measured. `dvc exp run -S 'ablation.models=[{models}]'` trains them."
-        return Section("ablation", results.title(head, detail), [command])
+        return Section("ablation", title, [command])
     rows = []
-    for model, found in results.ablation.items():
-        for subset, values in found["rows"].items():
-            pair = found["pairs"].get(f"{subset} - {FULL}", {})
+    for model, part in results.ablation.items():
+        for subset, values in part["rows"].items():
+            pair = part["pairs"].get(f"{subset} - {FULL}", {})
             shown = [
                 *(values[column] for column in VALID),
                 *(measured(values, m) for m in HEADLINE),
             ]
             rows.append(row(model, subset, *shown, *map(pair.get, TESTED)))
     columns = [NAME, NAME, *map(Column, (*VALID, *HEADLINE)), *TESTED_COLUMNS]
-    every = [values for found in results.ablation.values() for values in found["rows"].values()]
+    every = [values for part in results.ablation.values() for values in part["rows"].values()]
     blocks: list[Block] = [
         f"difference: MAE minus that of {FULL} of the same model, with interval and p as above; "
         "p_holm is adjusted for the subsets of one model.",
         Table(columns, rows, keys=2),
         *why_dashes(every, results.plan),
     ]
-    return Section("ablation", results.title(head, detail), blocks)
+    return Section("ablation", title, blocks)
 
 
 def robustness(results: Results) -> Section:
     """Return the MAE on corrupted test data: a table for each scale of levels."""
-    title = results.title("Robustness", "MAE on corrupted test data")
+    title = Title("Robustness", results.plan["title"], "MAE on corrupted test data")
     if not results.robustness:
         command = "Not measured. `dvc exp run -S 'robustness_seeds=[1,2,3]'` measures it."
         return Section("robustness", title, [command])
@@ -297,5 +255,5 @@ def generated_labels(results: Results) -> Section:
         "shift_ratio: the standard deviation of the former over that of the latter."
     )
     table = Table([NAME, NAME, *map(Column, names)], rows, keys=2)
-    title = results.title("Generated unimodal labels against the true ones")
+    title = Title("Generated unimodal labels against the true ones", results.plan["title"])
     return Section("generated_labels", title, [about, table] if rows else [])

@@ -1,0 +1,46 @@
+"""What metrics/ holds: all that was measured, as json files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msabench.evaluation.tables import Rows, summary, write_json
+
+TABLES = "123456"
+OTHERS = ("comparison", "ablation", "generated_labels", "robustness")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured, by the names of its files, and the plan of the tables.
+
+    rows: the folders of predictions behind each row, see tables.rows_of. tables: by number.
+    """
+
+    plan: Mapping[str, Any]
+    rows: Mapping[str, Mapping[str, list[str]]]
+    tables: Mapping[str, Rows]
+    comparison: Mapping[str, Rows]
+    ablation: Mapping[str, Mapping[str, Rows]]
+    generated_labels: Mapping[str, Rows]
+    robustness: Mapping[str, Mapping[str, Rows]]
+
+    @classmethod
+    def read(cls, metrics: Path, **plan: Mapping[str, Any]) -> "Results":
+        """Read what `write` wrote. plan: the fields plan and rows."""
+
+        def content(name: str) -> Any:
+            return json.loads((metrics / f"{name}.json").read_text(encoding="utf-8"))
+
+        tables = {number: content(f"table{number}") for number in TABLES}
+        return cls(tables=tables, **{name: content(name) for name in OTHERS}, **plan)
+
+    def write(self, metrics: Path) -> None:
+        """Write each table and measurement, and the summary that `dvc metrics` shows."""
+        files = {f"table{number}": table for number, table in self.tables.items()}
+        files |= {name: getattr(self, name) for name in OTHERS}
+        files["summary"] = summary(self.tables["6"])
+        for name, numbers in files.items():
+            write_json(metrics / f"{name}.json", numbers)
