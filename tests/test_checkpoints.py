@@ -166,6 +166,7 @@ def kept(tmp_path_factory):
     return folder / "broken", whole
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

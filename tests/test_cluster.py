@@ -23,7 +23,6 @@ from tests.conftest import until
 # One run of each model, of some steps, and the one of Table 2; no more.
 CHANGES = [
     *SMALL,
-    "sweep_seeds=[]",
     "batch_size=4",  # 36 steps of ours: none is to end while a signal is on its way
     "models.ours.epochs=3",
 ]

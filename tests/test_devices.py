@@ -166,6 +166,7 @@ needs_accelerate = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_accelerate
 def test_what_they_tell_each_other():
     """Parts of unequal size, and weights that both, one or none of them has reached."""
@@ -173,6 +174,7 @@ def test_what_they_tell_each_other():
         assert ends(processes) == [(0, ""), (0, "")]
 
 
+@pytest.mark.slow
 @needs_accelerate
 def test_a_loss_that_is_not_finite_in_one_ends_both(tmp_path):
     with started(lose, tmp_path) as processes:
@@ -182,6 +184,7 @@ def test_a_loss_that_is_not_finite_in_one_ends_both(tmp_path):
     assert other == (status, said)
 
 
+@pytest.mark.slow
 @needs_accelerate
 def test_a_signal_to_one_ends_both_after_their_step(tmp_path):
     """With a checkpoint, from which one process goes on to the same end."""
@@ -196,6 +199,7 @@ def test_a_signal_to_one_ends_both_after_their_step(tmp_path):
         assert row == pytest.approx(other, abs=1e-6)
 
 
+@pytest.mark.slow
 @needs_accelerate
 def test_one_that_is_killed_ends_the_other(tmp_path):
     with started(linger, tmp_path) as processes:
@@ -206,6 +210,7 @@ def test_one_that_is_killed_ends_the_other(tmp_path):
     assert "another process has ended or failed" in said
 
 
+@pytest.mark.slow
 @needs_accelerate
 def test_the_first_holds_the_scratch_folder_for_both(tmp_path):
     """Also on machines of two kinds; it is gone when both have ended."""

@@ -247,6 +247,7 @@ def test_fetched_once(tree, server):
         assert (tree.cache / snapshot).samefile(tree.raw)
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_mended(tree, server):
     tree.succeed()
     tree.raw.resolve().write_bytes(CONTENT[:-1] + b"?")
@@ -261,6 +262,7 @@ def test_a_cut_is_resumed(tree, server):
     assert first == 0 < second <= 300_000 < third <= 600_000
 
 
+@pytest.mark.slow
 @over_http
 def test_a_stalled_server_is_left_and_asked_again(tree, server):
     server.cuts, server.stall = [300_000], True
@@ -268,6 +270,7 @@ def test_a_stalled_server_is_left_and_asked_again(tree, server):
     assert server.starts[:2] == [0, 300_000]
 
 
+@pytest.mark.slow
 @over_http
 def test_a_server_without_ranges_is_asked_for_all(tree, server):
     server.cuts, server.ranges = [300_000], False
@@ -275,6 +278,7 @@ def test_a_server_without_ranges_is_asked_for_all(tree, server):
     assert len(server.starts) == 2
 
 
+@pytest.mark.slow
 @over_http
 def test_cut_too_often_says_run_again_which_goes_on(tree, server):
     server.cuts = [300_000] + [0] * (2 * download.TRIES - 1)
@@ -283,6 +287,7 @@ def test_cut_too_often_says_run_again_which_goes_on(tree, server):
     assert server.starts[-1] >= 300_000
 
 
+@pytest.mark.slow
 def test_killed_then_resumed(tree, server):
     server.pause = 0.5  # it is killed long before its end
     process = tree.start()
@@ -298,6 +303,7 @@ def test_killed_then_resumed(tree, server):
     assert 2**17 < server.starts[1] < len(CONTENT)
 
 
+@pytest.mark.slow
 @over_http
 def test_killed_when_all_was_there(tree, server):
     part = tree.cache / HASH[:16] / "data.pkl.part"
@@ -307,6 +313,7 @@ def test_killed_when_all_was_there(tree, server):
     assert server.starts == [len(CONTENT)]
 
 
+@pytest.mark.slow
 def test_a_slow_server(tree, server):
     """Longer than the timeout in all, which counts the seconds without a byte."""
     server.pause = 0.5
@@ -314,6 +321,7 @@ def test_a_slow_server(tree, server):
     assert server.starts == [0]
 
 
+@pytest.mark.slow
 def test_another_hash_is_removed_and_fetched_anew(tree, server):
     server.content, server.etag = CONTENT[:-1] + b"?", HASH
     message = tree.fail()
@@ -324,6 +332,7 @@ def test_another_hash_is_removed_and_fetched_anew(tree, server):
     tree.succeed()
 
 
+@pytest.mark.slow
 @over_hub
 def test_another_version_on_the_hub_is_not_fetched(tree, server):
     """The ETag of a large file is its SHA-256, known before the first byte."""
@@ -333,6 +342,7 @@ def test_another_version_on_the_hub_is_not_fetched(tree, server):
     assert "GET" not in {request.method for request in server.requests}
 
 
+@pytest.mark.slow
 def test_tries_are_not_counted_while_they_bring_the_file_on(tree, server):
     server.cuts = [len(CONTENT) // 12] * 9  # more often than there are tries
     tree.succeed()
@@ -347,12 +357,14 @@ def test_a_refusal_is_final(tree, server, status, reason):
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_busy_then_success(tree, server):
     server.statuses = [503, 429, 503]
     assert "503" in tree.succeed()
     assert server.starts[-1] == 0
 
 
+@pytest.mark.slow
 def test_always_busy(tree, server):
     server.statuses = [503] * download.TRIES
     message = tree.fail()
@@ -361,6 +373,7 @@ def test_always_busy(tree, server):
     assert len(server.requests) == download.TRIES
 
 
+@pytest.mark.slow
 def test_no_server(tree, server):
     server.shutdown()
     server.server_close()
@@ -376,6 +389,7 @@ def test_offline(tree, server):
     tree.succeed()
 
 
+@pytest.mark.slow
 @over_hub
 def test_the_token_goes_to_the_hub_alone(tree, server):
     storage = Server(CONTENT)
@@ -391,6 +405,7 @@ def test_the_token_goes_to_the_hub_alone(tree, server):
     storage.server_close()
 
 
+@pytest.mark.slow
 @over_http
 def test_two_at_a_time_fetch_once(tree, server):
     server.pause = 0.03
@@ -411,6 +426,7 @@ def small_disk(tree):
     subprocess.run(["umount", str(tree.cache)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [True, False], ids=["size told", "size not told"])
 def test_a_full_disk(tree, server, small_disk, told):
     server.length = told

@@ -293,6 +293,7 @@ def test_wrong_setting_is_refused(name):
 network = pytest.mark.parametrize("name", NETWORKS, scope="module")
 
 
+@pytest.mark.slow
 @network
 def test_no_setting_of_the_optimizer_shapes_the_network(name, fitted, tmp_path):
     """Loaded for inference, a network needs no more than `encoder` and `network`."""

@@ -177,6 +177,7 @@ OPERATIONS = [
 ]
 
 
+@pytest.mark.slow
 @examples(400)
 @given(file=FILES, edits=EDITS)
 def test_damaged_operations_give_data_or_one_line(
@@ -185,6 +186,7 @@ def test_damaged_operations_give_data_or_one_line(
     read(tmp_path, b"".join(edit(operations(file), edits, OPERATIONS)))
 
 
+@pytest.mark.slow
 @examples(400)
 @given(file=FILES, edits=EDITS)
 def test_damaged_bytes_give_data_or_one_line(
@@ -335,6 +337,7 @@ def test_nothing_is_named_or_called_anywhere(
     assert not marker.exists()
 
 
+@pytest.mark.slow
 @examples(100)
 @given(module=st.text(max_size=200), name=st.text(max_size=200))
 @example(module="\U0001f600" * 5000, name="x")
@@ -375,6 +378,7 @@ argument = st.recursive(
 )
 
 
+@pytest.mark.slow
 @examples(400)
 @given(
     full=st.sampled_from(sorted(pickle_reader._CONSTRUCTORS)),

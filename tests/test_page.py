@@ -495,6 +495,7 @@ TABLE_6 = "document.querySelector('section[aria-labelledby=table6] table')"
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
 def test_the_page_fits_and_tells_the_console_nothing(browser, full, width, dark):
     browser.open(full[2], width=width, dark=dark)
@@ -505,6 +506,7 @@ def test_the_page_fits_and_tells_the_console_nothing(browser, full, width, dark)
     assert browser.faults == []
 
 
+@pytest.mark.slow
 def test_every_internal_link_moves_to_its_target(browser, full):
     browser.open(full[2])
     lost = browser.run(
@@ -514,6 +516,7 @@ def test_every_internal_link_moves_to_its_target(browser, full):
     assert lost == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_word_of_a_figure_is_cut_off(browser, full, width):
     """The page's font is another than the one that the figures were laid out with."""
@@ -537,6 +540,7 @@ def column(browser, place: int) -> list[str]:
     return browser.run(f"[...{TABLE_6}.tBodies[0].rows].map(r => r.cells[{place}].textContent)")
 
 
+@pytest.mark.slow
 def test_a_click_sorts_by_number_and_what_is_none_comes_last(browser, full):
     browser.open(full[2])
     place = 6  # the correlation, which the mean of the training labels does not have
@@ -555,6 +559,7 @@ def test_a_click_sorts_by_number_and_what_is_none_comes_last(browser, full):
         assert column(browser, place) == expected
 
 
+@pytest.mark.slow
 def test_differences_sort_by_their_sign_too(browser, full):
     browser.open(full[2])
     browser.run(f"{TABLE_6}.querySelector('th[data-column=\"5\"] button').click()")
@@ -563,6 +568,7 @@ def test_differences_sort_by_their_sign_too(browser, full):
     assert found[0].startswith("-") != found[-1].startswith("-")
 
 
+@pytest.mark.slow
 def test_the_keyboard_sorts(browser, full):
     browser.open(full[2])
     browser.run(f"{TABLE_6}.querySelector('th[data-column=\"0\"] button').focus()")
@@ -573,6 +579,7 @@ def test_the_keyboard_sorts(browser, full):
     assert browser.run("document.activeElement.textContent") == "valid_mae"
 
 
+@pytest.mark.slow
 def test_the_scheme_is_the_systems_and_can_be_changed(browser, full):
     seen = []
     for dark in (False, True):
@@ -585,6 +592,7 @@ def test_the_scheme_is_the_systems_and_can_be_changed(browser, full):
     assert (light, dark) == (also_light, also_dark)
 
 
+@pytest.mark.slow
 def test_without_scripts_there_is_all_but_what_needs_them(browser, full):
     browser.ask("Emulation.setScriptExecutionDisabled", value=True)
     try:

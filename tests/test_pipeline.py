@@ -23,7 +23,7 @@ from msabench import errors
 from msabench.evaluation.robustness import LEVELS
 from msabench.predictions import Predictions
 from tests import clones
-from tests.clones import ROOT, SHELLS, run, start
+from tests.clones import ALL, ROOT, SHELLS, run, start
 from tests.conftest import until
 
 FIGURES = (
@@ -39,7 +39,24 @@ def clone(pipeline, tmp_path_factory):
     return clones.copy(pipeline, tmp_path_factory.mktemp("clone") / "msabench")
 
 
-def test_every_table_and_figure_is_made(clone):
+@pytest.fixture(scope="module")
+def whole(pipeline, tmp_path_factory):
+    """The same, with the stages that small settings leave out."""
+    folder = clones.copy(pipeline, tmp_path_factory.mktemp("whole") / "msabench")
+    run(folder, "dvc", "exp", "run", *clones.options(ALL))
+    return folder
+
+
+def test_the_pipeline_leads_to_tables_and_figures(clone):
+    for number, rows in ((1, 4), (2, 7), (6, 5)):
+        assert len(json.loads((clone / f"metrics/table{number}.json").read_text())) == rows
+    assert "simulated data" in (clone / "plots/comparison.svg").read_text()
+    assert (clone / "plots/report.html").exists()
+    assert (clone / "runs/cards/ours-1.md").exists()
+
+
+@slow
+def test_every_table_and_figure_is_made(whole):
     rows = {
         1: ["train", "valid", "test", "all"],
         2: ["t", "a", "v", "t+a", "t+v", "a+v", "t+a+v"],
@@ -49,11 +66,11 @@ def test_every_table_and_figure_is_made(clone):
         6: ["self_mm", "svm", "cnn", "ours", "train_mean"],
     }
     for number, names in rows.items():
-        table = json.loads((clone / f"metrics/table{number}.json").read_text())
+        table = json.loads((whole / f"metrics/table{number}.json").read_text())
         assert list(table) == names
-    assert "simulated data" in (clone / "metrics/tables.md").read_text()
+    assert "simulated data" in (whole / "metrics/tables.md").read_text()
     for figure in FIGURES:
-        assert "simulated data" in (clone / f"plots/{figure}.svg").read_text()
+        assert "simulated data" in (whole / f"plots/{figure}.svg").read_text()
 
 
 @slow
@@ -71,27 +88,29 @@ def test_side_by_side_is_one_after_the_other(clone, tmp_path):
     assert locks[0] == locks[1]
 
 
-def test_the_ablation_has_every_model_on_every_subset(clone):
-    ablation = json.loads((clone / "metrics/ablation.json").read_text())
+@slow
+def test_the_ablation_has_every_model_on_every_subset(whole):
+    ablation = json.loads((whole / "metrics/ablation.json").read_text())
     assert list(ablation) == ["self_mm", "svm", "cnn", "ours"]
     for measured in ablation.values():
         assert list(measured["rows"]) == ["t", "a", "v", "t+a", "t+v", "a+v", "t+a+v"]
         assert all(row["mae"] > 0 for row in measured["rows"].values())
-    table = json.loads((clone / "metrics/table2.json").read_text())
+    table = json.loads((whole / "metrics/table2.json").read_text())
     assert ablation["svm"]["rows"]["t+a"]["mae"] == table["t+a"]["mae"]
 
 
-def test_robustness_has_every_model_and_kind(clone):
+@slow
+def test_robustness_has_every_model_and_kind(whole):
     """Nothing corrupted, it is the run of Table 6."""
-    robustness = json.loads((clone / "metrics/robustness.json").read_text())
-    table = json.loads((clone / "metrics/table6.json").read_text())
+    robustness = json.loads((whole / "metrics/robustness.json").read_text())
+    table = json.loads((whole / "metrics/table6.json").read_text())
     assert list(robustness) == ["self_mm", "svm", "cnn", "ours"]
     for model, measured in robustness.items():
         assert list(measured) == list(LEVELS)
         for kind, curve in measured.items():
             assert curve["0"]["mae"] == pytest.approx(table[model]["mae"], abs=1e-4)
-            test = Predictions.read(clone / f"predictions/{model}-1/test.csv")
-            made = Predictions.read(clone / f"predictions/robustness-{model}-1/{kind}/0.csv")
+            test = Predictions.read(whole / f"predictions/{model}-1/test.csv")
+            made = Predictions.read(whole / f"predictions/robustness-{model}-1/{kind}/0.csv")
             np.testing.assert_allclose(made.predictions, test.predictions, atol=1e-5)
 
 
@@ -102,13 +121,14 @@ def test_generated_labels_are_held_against_the_true_ones(clone):
     assert all(row["generated"] != row["multimodal"] for row in told.values())
 
 
-def test_the_centre_of_the_sweep_is_ours(clone):
+@slow
+def test_the_centre_of_the_sweep_is_ours(whole):
     """Three rows are the model of Table 6 and train nothing."""
     for row in ("batch_size_64", "lr_2e-4_2e-5", "transformer_dim_128"):
-        assert not (clone / f"predictions/{row}-1/test.csv").exists()
-    table = json.loads((clone / "metrics/table3.json").read_text())
+        assert not (whole / f"predictions/{row}-1/test.csv").exists()
+    table = json.loads((whole / "metrics/table3.json").read_text())
     assert (
-        table["64"]["mae"] == json.loads((clone / "metrics/table6.json").read_text())["ours"]["mae"]
+        table["64"]["mae"] == json.loads((whole / "metrics/table6.json").read_text())["ours"]["mae"]
     )
 
 
@@ -347,10 +367,10 @@ def test_the_base_value_changes_no_byte(clone):
         ("seeds=[1,2]", {f"train@{model}-2" for model in ("ours", "self_mm", "cnn", "svm")}),
     ],
 )
-def test_a_change_trains_what_depends_on_it_and_nothing_else(clone, change, trained):
+def test_a_change_trains_what_depends_on_it_and_nothing_else(whole, change, trained):
     """Plan anew, then ask DVC what it would run."""
-    with changed(clone, change):
-        made = run(clone, "dvc", "repro", "--dry")
+    with changed(whole, change):
+        made = run(whole, "dvc", "repro", "--dry")
         listed = set(re.findall(r"Running stage '([^']+)'", made.stdout + made.stderr))
         assert {name for name in listed if name.startswith(("train@", "sweep@"))} == trained
         assert listed >= {"tables", "report"}

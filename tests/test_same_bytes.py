@@ -53,7 +53,7 @@ def assert_recorded(what, *emulator):
 
 
 @needs_avx2
-@pytest.mark.parametrize("what", ["kernels", "pipeline"])
+@pytest.mark.parametrize("what", ["kernels", pytest.param("pipeline", marks=pytest.mark.slow)])
 def test_this_processor_gives_the_recorded_bytes(what):
     assert_recorded(what)
 
@@ -69,6 +69,7 @@ def emulator():
     return None
 
 
+@pytest.mark.slow
 @needs_avx2
 @pytest.mark.skipif(emulator() is None, reason=f"needs qemu-user {LEAST_QEMU} or newer")
 @pytest.mark.parametrize("processor", ["Haswell", "EPYC-Milan"])
@@ -278,6 +279,7 @@ def result(tree):
     return {file.name: file.read_bytes() for folder in folders for file in folder.iterdir()}
 
 
+@pytest.mark.slow
 @needs_avx2
 @pytest.mark.parametrize("setting", ["auto", "native"])
 def test_a_checkpoint_of_another_processor_goes_on_if_it_is_portable(tree, setting):
