@@ -97,6 +97,7 @@ def test_params_that_are_not_there_or_are_no_text(clone):
         params_file.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["lr", "lr=[1", "lr=glob(*)"])
 def test_a_change_that_is_none_is_told_by_dvc(clone, change):
     ended = run(clone, *PROGRAM, "exp", "run", "--queue", "-S", change, check=False)
@@ -112,6 +113,7 @@ def test_another_error_of_dvc_is_its_own(clone):
     assert run(clone, *PROGRAM, "--version").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--temp",), ("--queue",), ("--run-all",)])
 def test_no_experiment_runs_in_a_copy_by_a_cache_whose_path_is_not_ascii(not_ascii, options):
     """DVC ends in an error of its own there, or lets queued experiments fail silently."""
@@ -121,6 +123,7 @@ def test_no_experiment_runs_in_a_copy_by_a_cache_whose_path_is_not_ascii(not_asc
     assert "its path must be ASCII: dvc cache dir --local" in line
 
 
+@pytest.mark.slow
 def test_a_cache_whose_path_is_ascii_mends_it(not_ascii, tmp_path):
     run(not_ascii, *PROGRAM, "cache", "dir", "--local", str(tmp_path / "cache"))
     run(not_ascii, *PROGRAM, "exp", "run", "--temp", "--set-param", "lr=1e-4", "plan")

@@ -77,7 +77,7 @@ def load(hub, cache, sha256, **variables):
         **variables,
     }
     command = [sys.executable, "-c", PROGRAM, json.dumps([COMMIT, sha256])]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
 
 
 def published(files):
@@ -88,6 +88,7 @@ def published(files):
     }
 
 
+@pytest.mark.slow
 def test_from_the_hub_and_then_without_it(hub, tmp_path):
     made = load(hub, tmp_path, published(hub.files))
     assert made.returncode == 0, made.stderr
@@ -96,6 +97,7 @@ def test_from_the_hub_and_then_without_it(hub, tmp_path):
     assert again.stdout == made.stdout
 
 
+@pytest.mark.slow
 def test_other_weights_than_the_published_are_refused(hub, tmp_path):
     expected = published(hub.files)
     hub.files["model.safetensors"] = b"other weights"
@@ -107,6 +109,7 @@ def test_other_weights_than_the_published_are_refused(hub, tmp_path):
     assert f"model.safetensors: SHA-256 {digest}; expected {expected['model.safetensors']}" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://[::1]:1"}])
 def test_without_a_network_it_is_one_line(hub, tmp_path, variables):
     made = load(hub, tmp_path, published(hub.files), **variables)

@@ -350,16 +350,21 @@ def test_keeps_the_best_epoch(name, tmp_path):
     assert error(regressor.predict(valid), valid) == min(errors)
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(name, tmp_path_factory):
+    """A model, its history and its checkpoints: three epochs of three batches, two to a step."""
+    whole, scratch = build(name, TRAIN, accumulate=2, decay="linear"), tmp_path_factory.mktemp(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(checkpoints.SECONDS, "0")
+        return whole, whole.fit(TRAIN, VALID, seed=1, scratch=scratch), scratch
+
+
 @network
 @pytest.mark.parametrize("done", [1, 2, 5, 8])
-def test_resumed_equals_uninterrupted(name, done, tmp_path, monkeypatch):
-    """Bit for bit: history, weights, optimizer and label tables, after a stop at any batch.
-
-    Three epochs of three batches, two of which make a step.
-    """
+def test_resumed_equals_uninterrupted(name, uninterrupted, done, tmp_path, monkeypatch):
+    """Bit for bit: history, weights, optimizer and label tables, after a stop at any batch."""
     monkeypatch.setenv(checkpoints.SECONDS, "0")
-    whole = build(name, TRAIN, accumulate=2, decay="linear")
-    history = whole.fit(TRAIN, VALID, seed=1, scratch=tmp_path / "whole")
+    whole, history, checkpoint = uninterrupted
     left = [done]
 
     def broken_off(batches, _):
@@ -378,7 +383,7 @@ def test_resumed_equals_uninterrupted(name, done, tmp_path, monkeypatch):
     resumed = build(name, TRAIN, accumulate=2, decay="linear")
     assert resumed.fit(TRAIN, VALID, seed=1, scratch=tmp_path / "broken") == history
     assert weights(resumed, tmp_path / "b") == weights(whole, tmp_path / "a")
-    for file in (tmp_path / "whole").iterdir():  # the last checkpoint has all that training changes
+    for file in checkpoint.iterdir():  # the last checkpoint has all that training changes
         assert (tmp_path / "broken" / file.name).read_bytes() == file.read_bytes()
     np.testing.assert_array_equal(resumed.predict(TEST), whole.predict(TEST))
 

@@ -13,6 +13,7 @@ from msabench.evaluation import metrics
 from stages import cards, report, tables, train
 from tests import trained_tree
 
+pytestmark = pytest.mark.slow
 NEVER = set(metrics.METRICS["mosei"]) - {"mae", "corr"}
 
 
