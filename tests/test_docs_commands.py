@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from msabench import hashes
 from tests import clones
-from tests.clones import ROOT, SMALL, environment, run
+from tests.clones import ROOT, environment, run
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +41,7 @@ NOT_HERE = {
     "make real MOSEI_LABELS=/absolute/path/label.csv": "an hour, and a file that is not ours",
     "dvc exp run -S dataset=mosei -S text_encoder=bert-base-uncased": "a file of 13.65 GB",
     "dvc exp run -S models.self_mm.preset=repository_mosei": "bert-base from the hub",
+    "git push origin ours@v0.2.0": "no other repository is there",
 }
 # What is run here instead, to be faster.
 SMALLER = {
@@ -67,13 +68,9 @@ def lines_of(block):
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    """This tree as a user has it after `make repro`, with small settings, and no sweep."""
-    folder = tmp_path_factory.mktemp("docs") / "msabench"
-    clones.clone(folder)
-    clones.install(folder)
-    run(folder, "dvc", "exp", "run", *clones.options([*SMALL, "sweep_seeds=[]"]), "plan")
-    shell(folder, "make repro")
+def repository(pipeline, tmp_path_factory):
+    """This tree as a user has it after `make repro`, with small settings."""
+    folder = clones.copy(pipeline, tmp_path_factory.mktemp("docs") / "msabench")
     run(folder, "git", "commit", "--quiet", "--all", "--message", "small")
     run(folder, "git", "tag", "small")
     return folder
