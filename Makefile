@@ -96,8 +96,8 @@ real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/path
 	ln -s ../../$(VENV) $(REAL)/$(VENV) && touch $(VENV)/installed
 	$(DVC) --cd $(REAL) cache dir --local ../../.dvc/cache
 	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
-	mkdir -p metrics/mosei_text
-	cp $(REAL)/metrics/*.json $(REAL)/metrics/tables.md $(REAL)/params.yaml $(REAL)/dvc.lock metrics/mosei_text/
+	mkdir -p docs/results/mosei_text
+	cp $(REAL)/metrics/*.json $(REAL)/metrics/tables.md $(REAL)/params.yaml $(REAL)/dvc.lock docs/results/mosei_text/
 
 hash: $(VENV)/installed ## the sha256 of a file or folder, for params.yaml: make hash DATA=/path
 	@PYTHONPATH=src $(BIN)/python -m msabench.hashes "$(DATA)"
