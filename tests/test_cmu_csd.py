@@ -198,8 +198,8 @@ BROKEN_FOLDS: dict[str, tuple[str, str, str]] = {
     ),
     "a call": ("f.py", "standard_train_fold=list(open('marker', 'w'))", "malformed node"),
     "an import": ("f.py", "import os", "line 1: permitted: `name = .*`"),
-    "added to": ("f.py", "standard_train_fold=[]\nstandard_train_fold+=['v1']", "line 2: only"),
-    "two names": ("f.py", "standard_train_fold=standard_test_fold=[]", "line 1: only"),
+    "added to": ("f.py", "standard_train_fold=[]\nstandard_train_fold+=['v1']", "line 2: permitted"),
+    "two names": ("f.py", "standard_train_fold=standard_test_fold=[]", "line 1: permitted"),
     "no Python": ("f.py", "standard_train_fold=[", "was never closed"),
     "deep Python": ("f.py", "x = " + "-" * 5_000 + "1", "."),
 }
