@@ -44,8 +44,8 @@ def main(*arguments: str) -> None:
     def reproduce(stage: str) -> int:
         place = places.get()
         try:
-            made = _dvc("--wait-for-lock", "repro", "--single-item", stage, place=place)
-            return made.returncode
+            result = _dvc("--wait-for-lock", "repro", "--single-item", stage, place=place)
+            return result.returncode
         finally:
             places.put(place)
 

@@ -96,7 +96,7 @@ def train(job: Job) -> dict[str, Any]:
             if (folder / name).read_text(encoding="utf-8") != text:
                 raise OSError(f"{worker.address}: {name} is of other data than the caller's")
         environment = os.environ | job["environment"]
-        status, told = attend([sys.executable, *job["command"]], folder, environment, wanted)
+        status, message = attend([sys.executable, *job["command"]], folder, environment, wanted)
         files = {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for out in job["outs"]
@@ -105,7 +105,7 @@ def train(job: Job) -> dict[str, Any]:
         }
     if status < 0:  # perhaps for want of memory, which another worker may have
         raise OSError(f"{worker.address}: killed by signal {-status}")
-    return {"status": status, "told": told, "files": files, "worker": worker.address}
+    return {"status": status, "message": message, "files": files, "worker": worker.address}
 
 
 def get_data(folder: Path, job: Job, cache: Path, wanted: Callable[[], bool]) -> None:
@@ -124,9 +124,9 @@ def get_data(folder: Path, job: Job, cache: Path, wanted: Callable[[], bool]) ->
     local = f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n"
     (folder / ".dvc/config.local").write_text(local, encoding="utf-8")
     pull = [sys.executable, "-m", "dvc", "pull", "--remote", job["remote"], *job["data_stages"]]
-    status, told = attend(pull, folder, dict(os.environ), wanted)
+    status, message = attend(pull, folder, dict(os.environ), wanted)
     if status:
-        raise OSError(f"dvc pull --remote {job['remote']}: {told}")
+        raise OSError(f"dvc pull --remote {job['remote']}: {message}")
 
 
 def attend(
@@ -346,18 +346,18 @@ def send(
                 except Exception as error:  # a task may fail by anything, and stops no other
                     if program.shows_traceback(error):
                         traceback.print_exception(error)
-                    told = " ".join(str(error).split()) or type(error).__name__
-                    outcome = {"status": None, "told": told}
+                    message = " ".join(str(error).split()) or type(error).__name__
+                    outcome = {"status": None, "message": message}
                 future.release()
                 if outcome["status"] == 0:
-                    told = f"done on {outcome['worker']}"
+                    message = f"done on {outcome['worker']}"
                 else:
                     record.failed.append(run.name)
-                    told = f"failed: {outcome['told']}"
+                    message = f"failed: {outcome['message']}"
                 running = min(len(futures), sum(client.nthreads().values()))
                 done, failed = len(record.here), len(record.failed)
                 counts = f"{done} done, {running} running, {failed} failed of {len(runs)}"
-                bar.write(f"{run.name}: {told} ({counts})")
+                bar.write(f"{run.name}: {message} ({counts})")
                 bar.update()
                 if time.monotonic() - record.last > RECORD:
                     record.write(rest=False)

@@ -23,9 +23,9 @@ def main() -> None:
     name, identity = config["dataset"], {key: config[key] for key in ("file", "sha256", "folder")}
     # Where the data lie is no part of their identity, so it is not in the plan.
     dataset = params.load(Path("params.yaml")).datasets[name]
-    found = download.obtain(name, dataset, **identity)
+    source = download.obtain(name, dataset, **identity)
     _empty()
-    download.link(found, target)
+    download.link(source, target)
 
 
 def _empty() -> None:

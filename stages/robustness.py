@@ -57,11 +57,10 @@ def main(name: str, seed: int) -> None:
         for level in levels:
             predictions = untouched
             if level > 0:
-                made = corrupt[kind](level, np.random.default_rng(seed))
-                sequences = {**test.sequences, kind.partition("_")[0]: made}
+                corrupted = corrupt[kind](level, np.random.default_rng(seed))
+                sequences = {**test.sequences, kind.partition("_")[0]: corrupted}
                 predictions = regressor.predict(replace(test, sequences=sequences))
-            found = Predictions(test.ids, test.labels, predictions)
-            found.write(out / kind / f"{level:g}.csv")
+            Predictions(test.ids, test.labels, predictions).write(out / kind / f"{level:g}.csv")
 
 
 if __name__ == "__main__":

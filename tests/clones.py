@@ -44,7 +44,7 @@ def run(
     folder: Path, *command: str | Path, check: bool = True
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command in a folder, without a terminal; an AssertionError tells what it printed."""
-    made = subprocess.run(
+    result = subprocess.run(
         command,
         cwd=folder,
         env=environment(),
@@ -53,9 +53,9 @@ def run(
         timeout=3600,
         check=False,
     )
-    if check and made.returncode:
-        raise AssertionError(f"{command}\n{made.stdout[-4000:]}\n{made.stderr[-4000:]}")
-    return made
+    if check and result.returncode:
+        raise AssertionError(f"{command}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
+    return result
 
 
 def clone(folder: Path) -> None:

@@ -134,18 +134,22 @@ def random_utterances(seed=0, n=48, clips=3, text_tokens=1):
     )
 
 
-def assert_same(found, expected):
+def assert_same(actual, expected):
     """Two splits hold the same utterances, bit for bit."""
-    assert (found.ids, found.texts, found.videos) == (expected.ids, expected.texts, expected.videos)
-    np.testing.assert_array_equal(found.labels, expected.labels)
-    assert found.labels.dtype == np.float32
-    assert list(found.sequences) == list(expected.sequences)
+    assert (actual.ids, actual.texts, actual.videos) == (
+        expected.ids,
+        expected.texts,
+        expected.videos,
+    )
+    np.testing.assert_array_equal(actual.labels, expected.labels)
+    assert actual.labels.dtype == np.float32
+    assert list(actual.sequences) == list(expected.sequences)
     for name, ragged in expected.sequences.items():
-        np.testing.assert_array_equal(found.sequences[name].values, ragged.values)
-        np.testing.assert_array_equal(found.sequences[name].offsets, ragged.offsets)
-    assert list(found.unimodal_labels) == list(expected.unimodal_labels)
+        np.testing.assert_array_equal(actual.sequences[name].values, ragged.values)
+        np.testing.assert_array_equal(actual.sequences[name].offsets, ragged.offsets)
+    assert list(actual.unimodal_labels) == list(expected.unimodal_labels)
     for name, labels in expected.unimodal_labels.items():
-        np.testing.assert_array_equal(found.unimodal_labels[name], labels)
+        np.testing.assert_array_equal(actual.unimodal_labels[name], labels)
 
 
 def until(condition, seconds=300):
@@ -154,10 +158,10 @@ def until(condition, seconds=300):
     seconds: after which it never will be, however busy the machine is.
     """
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (actual := condition()):
         assert time.monotonic() < end
         time.sleep(0.01)
-    return found
+    return actual
 
 
 def anonymous_megabytes() -> float:

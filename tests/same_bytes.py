@@ -42,11 +42,11 @@ Lines = Iterator[tuple[str, str]]
 
 def digest(*arrays: Any) -> str:
     """Return the hash of the values of arrays or tensors."""
-    made = hashlib.sha256()
+    result = hashlib.sha256()
     for array in arrays:
         values = array.detach().numpy() if isinstance(array, Tensor) else np.asarray(array)
-        made.update(np.ascontiguousarray(values).tobytes())
-    return made.hexdigest()[:16]
+        result.update(np.ascontiguousarray(values).tobytes())
+    return result.hexdigest()[:16]
 
 
 def given(*shape: int, kind: str = "float32", low: float = -4.0) -> np.ndarray:
@@ -231,7 +231,7 @@ def pipeline() -> Lines:
         for name in models:
             steps.clear()
             train.main(name, 1)
-            yield from ((f"{name}, {what}", made) for what, made in steps)
+            yield from ((f"{name}, {what}", result) for what, result in steps)
             yield from _files(f"predictions/{name}-1/*.csv")
 
 
@@ -257,5 +257,5 @@ def _record_steps(steps: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    for what, made in {"kernels": kernels, "pipeline": pipeline}[sys.argv[1]]():
-        print(f"{what}: {made}", flush=True)
+    for name, value in {"kernels": kernels, "pipeline": pipeline}[sys.argv[1]]():
+        print(f"{name}: {value}", flush=True)

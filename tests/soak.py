@@ -47,10 +47,10 @@ class Training:
         self.went_on = 0  # how often it went on from a checkpoint
         process = self.start()
         self.writes, self.seconds = self._watch(process)
-        _, told = process.communicate()
+        _, printed = process.communicate()
         if process.returncode:
-            raise SystemExit(f"error: {model} does not train: {told}")
-        self.expected = self.made()
+            raise SystemExit(f"error: {model} does not train: {printed}")
+        self.expected = self.outputs()
 
     def start(self) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "stages.train", self.model, "1"]
@@ -61,14 +61,14 @@ class Training:
 
     def finish(self) -> None:
         """Train to the end, from the checkpoint if there is one. Raises RuntimeError if not."""
-        there = any(self.scratch.glob("*/checkpoint.json"))
+        present = any(self.scratch.glob("*/checkpoint.json"))
         process = self.start()
-        _, told = process.communicate()
-        if process.returncode or there != ("resumed from " in told):
-            raise RuntimeError(f"checkpoint {there}, status {process.returncode}: {told}")
-        self.went_on += there
+        _, printed = process.communicate()
+        if process.returncode or present != ("resumed from " in printed):
+            raise RuntimeError(f"checkpoint {present}, status {process.returncode}: {printed}")
+        self.went_on += present
 
-    def made(self) -> dict[str, bytes]:
+    def outputs(self) -> dict[str, bytes]:
         return {
             path.relative_to(self.tree).as_posix(): path.read_bytes()
             for out in self.outs
@@ -79,17 +79,17 @@ class Training:
         for folder in self.outs:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def kill(self, chance: random.Random, number: int) -> str:
-        """Kill it once, at a moment by chance; tell when and how."""
+    def kill(self, rng: random.Random, number: int) -> str:
+        """Kill it once, at a random moment; return when and how."""
         self.clear()
-        how = chance.choice(SIGNALS)
+        how = rng.choice(SIGNALS)
         process = self.start()
         if number % 2:
-            write = chance.randrange(self.writes)
+            write = rng.randrange(self.writes)
             when = f"within write {write + 1} of {self.writes}"
             self._watch(process, writes=write)
         else:
-            seconds = chance.uniform(0, self.seconds)
+            seconds = rng.uniform(0, self.seconds)
             when = f"after {seconds:.2f} of {self.seconds:.2f} s"
             self._watch(process, seconds=seconds)
         ended = process.poll() is not None
@@ -140,11 +140,11 @@ class Training:
     def fails_in_one_line(self, words: str) -> str | None:
         """Train and tell what is wrong with how it fails."""
         process = self.start()
-        _, told = process.communicate()
-        lines = [line for line in told.splitlines() if not line.startswith("resumed from ")]
+        _, printed = process.communicate()
+        lines = [line for line in printed.splitlines() if not line.startswith("resumed from ")]
         if process.returncode and len(lines) == 1 and words in lines[0].lower():
             return None
-        return f"it should have failed in one line with {words!r}: {told}"
+        return f"it should have failed in one line with {words!r}: {printed}"
 
 
 def check(training: Training) -> str | None:
@@ -153,9 +153,9 @@ def check(training: Training) -> str | None:
         training.finish()
     except RuntimeError as error:
         return f"it fails: {error}"
-    made, expected = training.made(), training.expected
-    names = sorted({*made, *expected})
-    differing = [name for name in names if made.get(name) != expected.get(name)]
+    outputs, expected = training.outputs(), training.expected
+    names = sorted({*outputs, *expected})
+    differing = [name for name in names if outputs.get(name) != expected.get(name)]
     return f"other bytes: {', '.join(differing)}" if differing else None
 
 
@@ -163,10 +163,10 @@ def cases(
     training: Training, kills: int, seed: int, *, disks: bool
 ) -> Iterator[tuple[str, str | None]]:
     """Yield what was done to a training, and what is wrong afterwards."""
-    chance = random.Random(f"{seed} {training.model}")
+    rng = random.Random(f"{seed} {training.model}")
     for number in range(kills):
-        told = training.kill(chance, number)
-        yield told, check(training)
+        printed = training.kill(rng, number)
+        yield printed, check(training)
     if not disks:
         return
     weights = training.outs[0] / "weights.safetensors"
@@ -179,7 +179,7 @@ def cases(
         yield "full disk", wrong or check(training)
     training.clear()
     with training.small_disk(100 * size):
-        training.kill(chance, 1)
+        training.kill(rng, 1)
         training.remount("ro")
         wrong = training.fails_in_one_line("read-only file system")
         training.remount("rw")
@@ -226,8 +226,8 @@ def main() -> None:
             shutil.copytree(first, tree)
             training = Training(tree, model)
             outcomes = []
-            for told, wrong in cases(training, options.kills, options.seed, disks=disks):
-                print(f"{model}: {told}: {wrong or 'same bytes'}", flush=True)
+            for printed, wrong in cases(training, options.kills, options.seed, disks=disks):
+                print(f"{model}: {printed}: {wrong or 'same bytes'}", flush=True)
                 outcomes.append(wrong)
             print(f"{model}: went on from a checkpoint {training.went_on} times", flush=True)
             if training.went_on == 0 and options.kills >= MANY:

@@ -58,9 +58,9 @@ def broken_off(build, steps):
     return broken
 
 
-def assert_same(found, expected):
+def assert_same(actual, expected):
     """Two trainings have the same history and weights, bit for bit."""
-    (regressor, history), (other, expected_history) = found, expected
+    (regressor, history), (other, expected_history) = actual, expected
     assert history == expected_history
     torch.testing.assert_close(
         regressor.network.state_dict(), other.network.state_dict(), rtol=0, atol=0
@@ -190,12 +190,12 @@ def test_damage_is_noticed(kept, tmp_path_factory, capsys, file, place, change):
         path.write_bytes(content if change == "flip" else content[:at])
     capsys.readouterr()
     assert_same(fit(Line, DATA, folder), whole)
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     if path.name == NAME and change == "remove":
-        assert told == ""  # there is no checkpoint
+        assert printed == ""  # there is no checkpoint
     else:
-        assert "moved to" in told
-        assert len(told.splitlines()) == 1
+        assert "moved to" in printed
+        assert len(printed.splitlines()) == 1
 
 
 def test_there_are_three_files_to_damage(kept):
@@ -209,22 +209,22 @@ def test_a_checkpoint_is_due_when_it_is_a_hundredth_of_the_time(tmp_path, monkey
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
     monkeypatch.delenv(SECONDS)
     network = Line()
-    made = Checkpoints(tmp_path, network, torch.optim.Adam(network.parameters()))
+    result = Checkpoints(tmp_path, network, torch.optim.Adam(network.parameters()))
     now[0] += 29.9
-    assert not made.due()
+    assert not result.due()
     now[0] += 0.2
-    assert made.due()
+    assert result.due()
 
     def slow(_):
         now[0] += 0.5
 
     monkeypatch.setattr(checkpoints, "_fsync", slow)
-    made.keep_best(1)
-    made.write(Progress([{"epoch": 1}]))  # state, best, json, folder: four times to disk
+    result.keep_best(1)
+    result.write(Progress([{"epoch": 1}]))  # state, best, json, folder: four times to disk
     now[0] += 199
-    assert not made.due()
+    assert not result.due()
     now[0] += 2
-    assert made.due()
+    assert result.due()
 
 
 def test_the_first_checkpoint_of_large_weights_waits_longer(tmp_path, monkeypatch):
@@ -233,11 +233,11 @@ def test_the_first_checkpoint_of_large_weights_waits_longer(tmp_path, monkeypatc
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
     monkeypatch.setenv(SECONDS, "30")
     network = nn.Linear(2**20, 40, bias=False)
-    made = Checkpoints(tmp_path, network, torch.optim.Adam(network.parameters()))
+    result = Checkpoints(tmp_path, network, torch.optim.Adam(network.parameters()))
     now[0] = 3 * 4 * 40 * 2**20 / 2e8 * 100 - 1
-    assert not made.due()
+    assert not result.due()
     now[0] += 2
-    assert made.due()
+    assert result.due()
 
 
 @pytest.mark.parametrize("given_seconds", ["often", "-1", "nan", "inf"])
@@ -311,6 +311,6 @@ def test_nothing_in_a_checkpoint_tells_the_time(tmp_path):
             fit(broken_off(Line, 13), DATA, tmp_path / name)
     for path in (tmp_path / "a").iterdir():
         assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes()
-    made = json.loads((tmp_path / "a" / NAME).read_text())["made"]
-    assert made["batches"] == 5
-    assert np.isfinite(made["loss"])
+    result = json.loads((tmp_path / "a" / NAME).read_text())["made"]
+    assert result["batches"] == 5
+    assert np.isfinite(result["loss"])

@@ -63,12 +63,12 @@ def trained(serial, tmp_path):
 
 def assert_is(tree, serial):
     """What the runs of a tree led to, and what DVC holds of them, is that of the serial run."""
-    told = run(tree, "dvc", "repro", "tables").stdout
-    assert [line for line in told.splitlines() if line.startswith("Running")] == [
+    printed = run(tree, "dvc", "repro", "tables").stdout
+    assert [line for line in printed.splitlines() if line.startswith("Running")] == [
         "Running stage 'tables':"
     ]
-    for made in sorted((serial / "metrics").glob("*.*")):
-        assert (tree / "metrics" / made.name).read_bytes() == made.read_bytes()
+    for result in sorted((serial / "metrics").glob("*.*")):
+        assert (tree / "metrics" / result.name).read_bytes() == result.read_bytes()
     assert (tree / "dvc.lock").read_bytes() == (serial / "dvc.lock").read_bytes()
 
 
@@ -93,7 +93,7 @@ def forget(tree, first, *, last=None, run_cache=False):
 def training(tree, process):
     """Return a process that trains below another one and has written a checkpoint."""
 
-    def found():
+    def child_with_checkpoint():
         for checkpoint in (tree / "runs/scratch").glob("*/checkpoint.json"):
             model, seed, _ = checkpoint.parent.name.rsplit("-", 2)
             with suppress(psutil.NoSuchProcess):  # one has ended meanwhile
@@ -102,14 +102,14 @@ def training(tree, process):
                         return child
         return None
 
-    return until(found)
+    return until(child_with_checkpoint)
 
 
 @slow
 def test_a_cluster_makes_what_a_serial_run_makes(tree, serial):
-    told = run(tree, *PROGRAM, "local:3").stdout
-    assert "train@ours-1: done on " in told
-    assert "9 done, 0 running, 0 failed of 9" in told
+    printed = run(tree, *PROGRAM, "local:3").stdout
+    assert "train@ours-1: done on " in printed
+    assert "9 done, 0 running, 0 failed of 9" in printed
     assert_is(tree, serial)
 
 
@@ -119,9 +119,9 @@ def test_a_killed_worker_loses_nothing(trained, serial):
     forget(trained, "train@ours-1")
     process = start(trained, *PROGRAM, "local:3")
     training(trained, process).parent().kill()
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    assert "0 failed of 6" in told
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert "0 failed of 6" in printed
     assert_is(trained, serial)
 
 
@@ -129,10 +129,10 @@ def test_a_killed_worker_loses_nothing(trained, serial):
 def test_a_run_that_fails_stops_no_other(trained, serial):
     run(trained, "dvc", "exp", "run", *clones.options(["models.cnn.lr=1e30"]), "plan")
     forget(trained, "train@svm-1", last="train@svm-1")
-    made = run(trained, *PROGRAM, "local:1", check=False)
-    assert made.returncode == 1
-    assert "train@cnn-1: failed: error: cnn-1: " in made.stdout
-    assert made.stderr.splitlines()[-1] == "error: 1 of 2 failed: train@cnn-1"
+    result = run(trained, *PROGRAM, "local:1", check=False)
+    assert result.returncode == 1
+    assert "train@cnn-1: failed: error: cnn-1: " in result.stdout
+    assert result.stderr.splitlines()[-1] == "error: 1 of 2 failed: train@cnn-1"
     names = ("train@svm-1", "train@cnn-1")  # the latter as it was before
     assert [lock_of(trained)[name] for name in names] == [lock_of(serial)[name] for name in names]
     assert (trained / "predictions/cnn-1/test.csv").exists()
@@ -141,8 +141,8 @@ def test_a_run_that_fails_stops_no_other(trained, serial):
 @slow
 def test_what_the_run_cache_has_is_not_run_again(trained, serial):
     forget(trained, "train@svm-1", last="train@svm-1", run_cache=True)
-    told = run(trained, *PROGRAM, "tcp://127.0.0.1:1").stdout  # where nobody is
-    assert "Stage 'train@svm-1' is cached" in told
+    printed = run(trained, *PROGRAM, "tcp://127.0.0.1:1").stdout  # where nobody is
+    assert "Stage 'train@svm-1' is cached" in printed
     assert lock_of(trained) == lock_of(serial)
 
 
@@ -154,8 +154,8 @@ def test_a_changed_run_is_not_taken_for_a_cached_one(trained):
     program = (
         "from stages.cluster import out_of_date as o; print([(r.name, r.cached) for r in o()])"
     )
-    told = run(trained, sys.executable, "-c", program).stdout
-    assert told.splitlines()[-1] == "[('train@svm-1', True), ('train@cnn-1', False)]"
+    printed = run(trained, sys.executable, "-c", program).stdout
+    assert printed.splitlines()[-1] == "[('train@svm-1', True), ('train@cnn-1', False)]"
 
 
 @slow
@@ -164,9 +164,9 @@ def test_ctrl_c_ends_the_runs(trained):
     process = start(trained, *PROGRAM, "local:2")
     running = training(trained, process)
     os.killpg(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=300)
-    assert process.returncode == errors.INTERRUPTED_STATUS, told
-    assert errors.INTERRUPTED in told
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == errors.INTERRUPTED_STATUS, printed
+    assert errors.INTERRUPTED in printed
     assert psutil.wait_procs([running], timeout=300)[1] == []
     assert any((trained / "runs/scratch").glob("ours-1-*/checkpoint.json"))
     assert "train@ours-1" not in lock_of(trained)
@@ -222,10 +222,10 @@ def trained_as(job):
 
 
 def test_a_task_brings_back_its_outputs_and_leaves_nothing(job, tmp_path):
-    made = trained_as(job)
-    assert made["files"] == {"predictions/ours-1/test.csv": b"7"}
-    assert made["status"] == 0
-    assert len(made["told"].splitlines()) == cluster.LINES
+    result = trained_as(job)
+    assert result["files"] == {"predictions/ours-1/test.csv": b"7"}
+    assert result["status"] == 0
+    assert len(result["message"].splitlines()) == cluster.LINES
     assert list(tmp_path.glob("run-*")) == []
     assert (tmp_path / "data/prepared/sha256.json").exists()
 
@@ -233,8 +233,8 @@ def test_a_task_brings_back_its_outputs_and_leaves_nothing(job, tmp_path):
 def test_a_stage_that_fails_is_told_and_one_that_is_killed_is_tried_again(job):
     program = job["content"]["files"]
     start, program["stages/train.py"] = program["stages/train.py"], "exit('error: why')"
-    made = trained_as(job)
-    assert (made["status"], made["told"]) == (1, "error: why")
+    result = trained_as(job)
+    assert (result["status"], result["message"]) == (1, "error: why")
     program["stages/train.py"] = f"{start}\nos.kill(os.getpid(), 9)"
     with pytest.raises(OSError, match="killed by signal 9"):
         trained_as(job)
@@ -266,8 +266,8 @@ time.sleep(3600)
         @property
         def name(self):
             """The worker runs until its stage does."""
-            told = [file.read_text() for file in tmp_path.glob("run-*/process")]
-            processes.extend(psutil.Process(int(number)) for number in told if number)
+            printed = [file.read_text() for file in tmp_path.glob("run-*/process")]
+            processes.extend(psutil.Process(int(number)) for number in printed if number)
             return "closing" if processes else "running"
 
     cluster.get_worker().status = Status()
@@ -279,10 +279,10 @@ time.sleep(3600)
 @pytest.mark.parametrize("name", ["../elsewhere", "/etc/passwd", "predictions/other-1/test.csv"])
 def test_nothing_but_outputs_comes_back(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    asked = cluster.Run("train@ours-1", [], ["runs/ours-1", "predictions/ours-1"], cached=False)
-    record = cluster.Record([asked], ({}, {}))
+    requested = cluster.Run("train@ours-1", [], ["runs/ours-1", "predictions/ours-1"], cached=False)
+    record = cluster.Record([requested], ({}, {}))
     with pytest.raises(errors.ProcessError, match="none of its outputs"):
-        record.place(asked, {"runs/ours-1/run.json": b"{}", name: b""})
+        record.place(requested, {"runs/ours-1/run.json": b"{}", name: b""})
     assert not (tmp_path / "runs/ours-1").exists()
 
 
@@ -292,9 +292,9 @@ def test_outputs_that_are_here_stay_where_not_all_come_back(tmp_path, monkeypatc
     for out in outs:
         (tmp_path / out).mkdir(parents=True)
         (tmp_path / out / "before").touch()
-    asked = cluster.Run("train@ours-1", [], outs, cached=False)
+    requested = cluster.Run("train@ours-1", [], outs, cached=False)
     with pytest.raises(errors.ProcessError, match="predictions/ours-1 did not come back"):
-        cluster.Record([asked], ({}, {})).place(asked, {"runs/ours-1/run.json": b"{}"})
+        cluster.Record([requested], ({}, {})).place(requested, {"runs/ours-1/run.json": b"{}"})
     assert all((tmp_path / out / "before").exists() for out in outs)
 
 
@@ -324,8 +324,8 @@ def test_a_run_needs_a_gpu_where_settings_or_workers_say_so(device, offered, nee
 
 
 def test_runs_of_changed_code_are_not_recorded(monkeypatch):
-    asked = cluster.Run("train@ours-1", [], [], cached=False)
-    record = cluster.Record([asked], ({"stages/train.py": "before"}, {}), here={asked.name})
+    requested = cluster.Run("train@ours-1", [], [], cached=False)
+    record = cluster.Record([requested], ({"stages/train.py": "before"}, {}), here={requested.name})
     monkeypatch.setattr(cluster, "decisive_files", lambda: ({"stages/train.py": "after"}, {}))
     monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: pytest.fail("recorded"))
     with pytest.raises(errors.DataError, match="changed while the runs were away"):
@@ -358,7 +358,7 @@ def test_without_the_extra_it_says_what_to_install(planned, tmp_path, monkeypatc
     (tmp_path / "distributed.py").write_text(missing)
     path = environment() | {"PYTHONPATH": str(tmp_path)}
     monkeypatch.setattr("tests.clones.environment", lambda: path)
-    made = run(planned, *PROGRAM, "local:3", check=False)
-    assert made.returncode == 1
-    assert len(made.stderr.splitlines()) == 1
-    assert "pip install -r requirements-cluster.txt" in made.stderr
+    result = run(planned, *PROGRAM, "local:3", check=False)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "pip install -r requirements-cluster.txt" in result.stderr

@@ -105,12 +105,12 @@ def as_sequences(splits: Mapping[str, Utterances]) -> dict[str, dict[str, Rows]]
     generator = np.random.default_rng(0)
     result: dict[str, dict[str, Rows]] = {key: {} for key in NAMES}
     for key, videos in pieces.items():
-        for video, found in videos.items():
-            features = np.concatenate([each for each, _ in found])
+        for video, actual in videos.items():
+            features = np.concatenate([each for each, _ in actual])
             order = np.arange(len(features))
             if key in ("labels", "vision"):
                 generator.shuffle(order)
-            intervals = np.concatenate([each for _, each in found])
+            intervals = np.concatenate([each for _, each in actual])
             result[key][video] = (features[order], intervals[order])
     return result
 
@@ -122,12 +122,12 @@ def test_round_trip(tmp_path: Path) -> None:
     assert all(text == " ".join(text.split()) for each in expected.values() for text in each.texts)
     folds = {split: list(dict.fromkeys(each.videos)) for split, each in expected.items()}
     folder = write_folder(tmp_path / "mosei", as_sequences(expected), folds)
-    found = read(folder)
-    check_splits(found, (-3.0, 3.0))
+    actual = read(folder)
+    check_splits(actual, (-3.0, 3.0))
     for split in SPLITS:
         assert len(expected[split]) == sizes[split]
-        assert_same(found[split], replace(expected[split], unimodal_labels={}))
-        assert sum(found[split].repairs.values()) == found[split].repairs["vision_missing"]
+        assert_same(actual[split], replace(expected[split], unimodal_labels={}))
+        assert sum(actual[split].repairs.values()) == actual[split].repairs["vision_missing"]
 
 
 def test_what_the_small_folder_holds(folder: Path) -> None:
@@ -166,10 +166,10 @@ def test_folds_in_both_formats(folder: Path) -> None:
     expected = read(folder)
     lists = [f"standard_{split}_fold={videos!r}\n" for split, videos in FOLDS.items()]
     (folder / "std_folds.py").write_text("# CMU's\n" + "\n".join(reversed(lists)))
-    found = read(folder, folds="std_folds.py")
-    assert list(found) == list(SPLITS)
+    actual = read(folder, folds="std_folds.py")
+    assert list(actual) == list(SPLITS)
     for split in SPLITS:
-        assert_same(found[split], expected[split])
+        assert_same(actual[split], expected[split])
     (folder / "folds.json").write_text(json.dumps({**FOLDS, "train": ["v2", "v1", "v2"]}))
     assert read(folder)["train"].videos == ["v2", "v2", "v1", "v1"]
 
@@ -198,7 +198,11 @@ BROKEN_FOLDS: dict[str, tuple[str, str, str]] = {
     ),
     "a call": ("f.py", "standard_train_fold=list(open('marker', 'w'))", "malformed node"),
     "an import": ("f.py", "import os", "line 1: permitted: `name = .*`"),
-    "added to": ("f.py", "standard_train_fold=[]\nstandard_train_fold+=['v1']", "line 2: permitted"),
+    "added to": (
+        "f.py",
+        "standard_train_fold=[]\nstandard_train_fold+=['v1']",
+        "line 2: permitted",
+    ),
     "two names": ("f.py", "standard_train_fold=standard_test_fold=[]", "line 1: permitted"),
     "no Python": ("f.py", "standard_train_fold=[", "was never closed"),
     "deep Python": ("f.py", "x = " + "-" * 5_000 + "1", "."),
@@ -237,16 +241,16 @@ def test_what_is_left_out_or_repaired_is_counted(folder: Path) -> None:
     content["audio"]["v4"] = (audio, content["audio"]["v4"][1])
     for video in ("v5", "v6"):
         content["labels"][video] = content["labels"]["v3"]
-    found = read(write_folder(folder, content, {**FOLDS, "valid": ["v3", "v7"]}))
-    assert found["train"].ids == ["v1$_$1", "v1$_$4", "v1$_$5"]
-    assert found["train"].labels.tolist() == [1, np.inf, 3]  # too large is for check to refuse
-    assert found["train"].texts == ["not", "very good1", ""]
-    assert found["valid"].texts == ["", "", "not", "very good4"]
-    assert found["valid"].sequences["vision"].values.tolist() == [[0, 0], [0, 0], [4, 1], [4, 2]]
-    assert found["test"].texts == ["", "good"]
-    assert found["test"].sequences["audio"].values[:2].tolist() == [[0, 1, 2], [0, 0, 3]]
+    actual = read(write_folder(folder, content, {**FOLDS, "valid": ["v3", "v7"]}))
+    assert actual["train"].ids == ["v1$_$1", "v1$_$4", "v1$_$5"]
+    assert actual["train"].labels.tolist() == [1, np.inf, 3]  # too large is for check to refuse
+    assert actual["train"].texts == ["not", "very good1", ""]
+    assert actual["valid"].texts == ["", "", "not", "very good4"]
+    assert actual["valid"].sequences["vision"].values.tolist() == [[0, 0], [0, 0], [4, 1], [4, 2]]
+    assert actual["test"].texts == ["", "good"]
+    assert actual["test"].sequences["audio"].values[:2].tolist() == [[0, 1, 2], [0, 0, 3]]
     counts = {
-        split: {kind: n for kind, n in each.repairs.items() if n} for split, each in found.items()
+        split: {kind: n for kind, n in each.repairs.items() if n} for split, each in actual.items()
     }
     assert counts == {
         "train": {
@@ -261,7 +265,7 @@ def test_what_is_left_out_or_repaired_is_counted(folder: Path) -> None:
         "valid": {"text_missing": 2, "vision_missing": 2},
         "test": {"text_missing": 1, "audio_not_finite": 3, "audio_missing": 1},
     }
-    assert all(list(each.repairs) == list(found["train"].repairs) for each in found.values())
+    assert all(list(each.repairs) == list(actual["train"].repairs) for each in actual.values())
     message = r"audio: 'v4\$_\$0': frame 0, feature 0 is nan"
     with pytest.raises(DataError, match=message):
         read(folder, not_finite="refuse")

@@ -100,10 +100,10 @@ def test_help_needs_no_slow_import():
 @pytest.mark.parametrize("program", [[INSTALLED], [sys.executable, "-m", "msabench"]])
 def test_the_package_is_a_program(program):
     """It names itself `msabench`, whichever way it is started."""
-    made = subprocess.run([*program, "predict"], capture_output=True, text=True)
-    assert made.returncode == 2
-    assert "; usage: msabench predict [-h] [--debug] --run RUN " in made.stderr
-    assert made.stdout == ""
+    result = subprocess.run([*program, "predict"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "; usage: msabench predict [-h] [--debug] --run RUN " in result.stderr
+    assert result.stdout == ""
 
 
 def one_command(monkeypatch, main):
@@ -203,9 +203,9 @@ def test_a_reader_that_stops_is_no_error():
 
 def test_predict_shows_texts_with_spread_and_class(run, tree):
     texts = ["the film was very good", "bad  film"]
-    found = run("predict", "--run", "runs/ours", *texts)
+    actual = run("predict", "--run", "runs/ours", *texts)
     by_seed = msabench.load(tree / "runs/ours").predict_each(texts)
-    lines = found.splitlines()
+    lines = actual.splitlines()
     assert re.split(r"\s{2,}", lines[0]) == ["prediction", "class", "text"]
     for line, seeds, text in zip(lines[1:], by_seed.T, texts, strict=True):
         prediction, sign, shown = re.split(r"\s{2,}", line)
@@ -217,19 +217,19 @@ def test_predict_shows_texts_with_spread_and_class(run, tree):
 def test_predict_as_json(run, tree):
     """Each line is one object, with all digits; one seed has no spread, all read no notes."""
     texts = ["very good", 'a "quote" and 好']
-    found = [
+    actual = [
         json.loads(line)
         for line in run("predict", "--run", "runs/cnn", *texts, "--json").splitlines()
     ]
     by_seed = msabench.load(tree / "runs/cnn").predict_each(texts)
-    assert [row["text"] for row in found] == texts
+    assert [row["text"] for row in actual] == texts
     keys = ["text", "prediction", "class", "spread"]
-    assert [list(row) for row in found] == [keys, [*keys, "notes"]]
+    assert [list(row) for row in actual] == [keys, [*keys, "notes"]]
     np.testing.assert_allclose(
-        [row["prediction"] for row in found], by_seed.mean(axis=0), atol=1e-7
+        [row["prediction"] for row in actual], by_seed.mean(axis=0), atol=1e-7
     )
     np.testing.assert_allclose(
-        [row["spread"] for row in found], by_seed.std(axis=0, ddof=1), atol=1e-7
+        [row["spread"] for row in actual], by_seed.std(axis=0, ddof=1), atol=1e-7
     )
     (one,) = run("predict", "--run", "runs/cnn-2", texts[0], "--json").splitlines()
     assert list(json.loads(one)) == ["text", "prediction", "class"]
@@ -308,10 +308,10 @@ def test_predict_for_one_utterance_with_frames(run, table, tmp_path):
     frames = {f"--{name}": tmp_path / name / "4.npy" for name in ("audio", "vision")}
     options = [part for pair in frames.items() for part in pair]
     text = table.split.texts[4]
-    found = run("predict", "--run", "runs/ours", "--text", text, *options, "--json")
+    actual = run("predict", "--run", "runs/ours", "--text", text, *options, "--json")
     file = table(lambda rows: rows[4:5])
     assert (
-        json.loads(found).items()
+        json.loads(actual).items()
         < json.loads(run("predict", "--run", "runs/ours", "--csv", file, "--json")).items()
     )
 
@@ -340,13 +340,13 @@ def test_a_bad_row_of_a_csv_stops_no_other(run, table, tmp_path, capsys, changes
     file = table(lambda rows: changes(rows)[:3])
     with pytest.raises(SystemExit) as stopped:
         run("predict", "--run", "runs/ours-1", "--csv", file, "--json")
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["id"] for row in found] == [expected[0]["id"], expected[2]["id"]]
-    for row, same in zip(found, (expected[0], expected[2]), strict=True):
+    actual = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["id"] for row in actual] == [expected[0]["id"], expected[2]["id"]]
+    for row, same in zip(actual, (expected[0], expected[2]), strict=True):
         assert row["prediction"] == pytest.approx(same["prediction"], abs=1e-5)
     reason = f"{file}: {message.format(folder=tmp_path)}"
-    told = f"error: 1 of 3 utterances not predicted: {reason} (docs/use.md)"
-    assert stopped.value.code == told
+    printed = f"error: 1 of 3 utterances not predicted: {reason} (docs/use.md)"
+    assert stopped.value.code == printed
 
 
 def run_csv(run, file):
@@ -386,8 +386,8 @@ def test_a_line_or_text_without_anything_stops_no_other(run, monkeypatch, capsys
         with pytest.raises(SystemExit) as stopped:
             run("predict", "--run", "runs/svm-1", *texts)
         reason = f"{name}: nothing is given; this run reads text, audio, vision"
-        told = f"error: 1 of 3 utterances not predicted: {reason} (docs/use.md)"
-        assert stopped.value.code == told
+        printed = f"error: 1 of 3 utterances not predicted: {reason} (docs/use.md)"
+        assert stopped.value.code == printed
         tables[name] = capsys.readouterr().out
     assert [row.split()[-1] for row in tables["text 2"].splitlines()] == ["text", "good", "bad"]
     assert len(set(tables.values())) == 1
@@ -445,8 +445,8 @@ def test_predict_notes_frames_that_were_repaired(run, table, capsys, tmp_path):
         {"text": "film", "audio": "audio/1.npy", "vision": "vision/1.npy"},
     ]
     file = table(lambda _: rows)
-    found = [json.loads(row) for row in run_csv(run, file)]
-    assert [row.get("notes") for row in found] == [
+    actual = [json.loads(row) for row in run_csv(run, file)]
+    assert [row.get("notes") for row in actual] == [
         {"audio_imputed": 1},
         {"audio_not_finite": 3, "vision_missing": 1},
         {"text_missing": 1},
@@ -535,13 +535,13 @@ def test_explain_shows_the_worst_by_default(run, tree):
     assert shown.splitlines()[2].split() == ["id", worst]
     assert re.search(r"^[+-]\d\.\d\d ± \d\.\d\d  vision$", shown, re.M)
     assert len(re.findall(r"^-?\d\.\d\d +[+-]\d\.\d\d  video0_", shown, re.M)) == 5
-    found = json.loads(run("explain", "--run", "runs/ours", "--best", "--json"))
-    assert found["id"] == best
-    assert abs(found["prediction"]["mean"] - found["label"]) == pytest.approx(
+    actual = json.loads(run("explain", "--run", "runs/ours", "--best", "--json"))
+    assert actual["id"] == best
+    assert abs(actual["prediction"]["mean"] - actual["label"]) == pytest.approx(
         errors.min(), abs=1e-5
     )
-    assert list(found["contributions"]) == ["text", "audio", "vision"]
-    assert list(found["nearest"][0]) == ["id", "similarity", "label", "text"]
+    assert list(actual["contributions"]) == ["text", "audio", "vision"]
+    assert list(actual["nearest"][0]) == ["id", "similarity", "label", "text"]
 
 
 def test_explain_notes_what_is_not_read_of_the_text(run, tree, capsys):
@@ -551,8 +551,8 @@ def test_explain_notes_what_is_not_read_of_the_text(run, tree, capsys):
     longest, shortest = (split.ids[words.index(n)] for n in (max(words), min(words)))
     assert max(words) > 4 >= min(words)
     lost = max(words) - 4
-    (found,) = run("explain", "--run", "runs/ours-1", longest, "--json").splitlines()
-    assert json.loads(found)["notes"] == {"tokens_cut": lost}
+    (actual,) = run("explain", "--run", "runs/ours-1", longest, "--json").splitlines()
+    assert json.loads(actual)["notes"] == {"tokens_cut": lost}
     program.main(["explain", "--run", "runs/ours-1", longest])
     note = f"note: tokens beyond the first 6, not read: {longest} ({lost})\n"
     assert capsys.readouterr().err == note
@@ -597,8 +597,8 @@ def test_a_table_is_aligned_and_cut_to_the_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setenv("COLUMNS", "30")
     rows = [("a", "+1.00 ± 0.10", "long " * 9), ("好好", "-", "好" * 40), ("é", "+2", "short")]
-    found = _table.table(["id", "n", "text"], rows).splitlines()
-    assert found == [
+    actual = _table.table(["id", "n", "text"], rows).splitlines()
+    assert actual == [
         "id    n             text",
         "a     +1.00 ± 0.10  long long…",
         "好好  -             好好好好…",

@@ -71,9 +71,9 @@ def test_videos_that_the_source_names_are_counted(tmp_path):
         )
         for name, split in DATA.items()
     }
-    found = data_report.describe(data, tmp_path, SEVENTHS)
-    assert column(found, "videos") == [2, 1, 1, 3]
-    assert column(found, "shared_videos") == [1, 1, 0, 1]
+    actual = data_report.describe(data, tmp_path, SEVENTHS)
+    assert column(actual, "videos") == [2, 1, 1, 3]
+    assert column(actual, "shared_videos") == [1, 1, 0, 1]
 
 
 def test_lengths_labels_and_counts(report):
@@ -97,17 +97,17 @@ def test_the_histogram_shows_the_labels_that_there_are(tmp_path):
         for name in ("train", "valid", "test")
     }
     classes = classes_of(np.array([0, 1], np.float32), LabelScale.of([0, 1]), "mosei")
-    found = data_report.describe(data, tmp_path, classes)
-    assert found["train"]["labels"] == {"0": 1, "1": 1}
-    assert found["all"]["labels"] == {"0": 3, "1": 3}
+    actual = data_report.describe(data, tmp_path, classes)
+    assert actual["train"]["labels"] == {"0": 1, "1": 1}
+    assert actual["all"]["labels"] == {"0": 3, "1": 3}
 
 
 @pytest.mark.skipif("MOSEI_LABELS" not in os.environ, reason="MOSEI_LABELS names no label.csv")
 def test_real_transcripts(tmp_path):
     """What is known of MOSEI's own file."""
     data = sources.read("label_csv", Path(os.environ["MOSEI_LABELS"]), {})
-    found = data_report.describe(data, tmp_path, SEVENTHS)["all"]
-    assert found["utterances"] == 22856
-    assert (found["repeated_utterances"], found["repeated_texts"]) == (302, 109)
-    assert found["shared_texts"] == 36
-    assert found["shared_videos"] == 0
+    actual = data_report.describe(data, tmp_path, SEVENTHS)["all"]
+    assert actual["utterances"] == 22856
+    assert (actual["repeated_utterances"], actual["repeated_texts"]) == (302, 109)
+    assert actual["shared_texts"] == 36
+    assert actual["shared_videos"] == 0

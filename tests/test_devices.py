@@ -51,16 +51,16 @@ def started(call, *arguments, processes=2):
     environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), checkpoints.SECONDS: "0"}
     function = (call.__module__, call.__name__)
     command = [sys.executable, "-c", PROGRAM, *function, *map(str, arguments)]
-    made = []
+    result = []
     for rank in map(str, range(processes)):
         place = {"WORLD_SIZE": str(processes), "RANK": rank, "LOCAL_RANK": rank}
-        made.append(
+        result.append(
             subprocess.Popen(command, env=environment | place, stderr=subprocess.PIPE, text=True)
         )
     try:
-        yield made
+        yield result
     finally:
-        for process in made:
+        for process in result:
             process.kill()
             process.communicate()
 
@@ -68,22 +68,22 @@ def started(call, *arguments, processes=2):
 def ends(processes, seconds=300):
     """The status of each process, and the last line that it said."""
     end = time.monotonic() + seconds
-    found = []
+    actual = []
     for process in processes:
         _, said = process.communicate(timeout=max(1.0, end - time.monotonic()))
-        found.append((process.returncode, (said.splitlines() or [""])[-1]))
-    return found
+        actual.append((process.returncode, (said.splitlines() or [""])[-1]))
+    return actual
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 2**63))
-def test_the_parts_of_a_batch(n, processes, chance):
+def test_the_parts_of_a_batch(n, processes, seed):
     """Each utterance has the same weight, however it falls; no part is empty."""
     index = np.arange(n) + 7
     weights, drawn = np.zeros(n), {}
     for rank in range(processes):
         place = {"WORLD_SIZE": str(processes), "RANK": str(rank)}
         with patch.dict(os.environ, place), torch.random.fork_rng(devices=[]):
-            rows, weight = parallel.shard(index, chance)
+            rows, weight = parallel.shard(index, seed)
             drawn[tuple(rows.tolist())] = torch.rand(1).item()
         weights[rows - 7] += weight / len(rows)
     np.testing.assert_allclose(weights, 1 / n, rtol=1e-12)
@@ -227,14 +227,14 @@ def test_the_first_holds_the_scratch_folder_for_both(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "told"),
+    ("device", "expected"),
     [("cuda", "2 processes for 0 GPUs"), ("mps", "'mps' is for one process")],
 )
-def test_a_device_that_several_cannot_have(device, told, monkeypatch):
+def test_a_device_that_several_cannot_have(device, expected, monkeypatch):
     pytest.importorskip("accelerate")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(DeviceError, match=told):
+    with pytest.raises(DeviceError, match=expected):
         parallel.init(device)
 
 

@@ -21,8 +21,8 @@ def prose(page: Path) -> str:
 
 def tables(text: str) -> list[list[str]]:
     """Return the rows of each table, the line below its header left out."""
-    found = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    return [[row for i, row in enumerate(table.splitlines()) if i != 1] for table in found]
+    actual = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [[row for i, row in enumerate(table.splitlines()) if i != 1] for table in actual]
 
 
 def cells(row: str) -> list[str]:
@@ -51,14 +51,14 @@ def wrong_rows(rows: list[str], numbers: dict) -> list[str]:
 
 def six_column_tables() -> list[tuple[Path, list[str]]]:
     """Return each such table as the table6.json that is linked above it, and its rows."""
-    found = []
+    actual = []
     for page in PAGES:
         text = prose(page)
         for header, *rows in tables(text):
             if cells(header) == SIX_COLUMNS:
                 source = re.findall(r"\]\((\S+table6\.json)\)", text.partition(rows[0])[0])[-1]
-                found.append(((page.parent / source).resolve(), rows))
-    return found
+                actual.append(((page.parent / source).resolve(), rows))
+    return actual
 
 
 @pytest.mark.parametrize(("source", "rows"), six_column_tables())

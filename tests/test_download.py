@@ -133,8 +133,8 @@ def test_another_backend_is_resumed(tmp_path, monkeypatch):
     part = tmp_path / HASH[:16] / "data.pkl.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT[:1000])
-    found = download.obtain("d", dataset(url="memory://data.pkl"), file="data.pkl", sha256=HASH)
-    assert found.read_bytes() == CONTENT
+    actual = download.obtain("d", dataset(url="memory://data.pkl"), file="data.pkl", sha256=HASH)
+    assert actual.read_bytes() == CONTENT
     assert not part.exists()
 
 
@@ -427,13 +427,13 @@ def small_disk(tree):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("told", [True, False], ids=["size told", "size not told"])
-def test_a_full_disk(tree, server, small_disk, told):
-    server.length = told
-    expected = "1,048,576 bytes needed, " if told else "No space left on device; free some"
+@pytest.mark.parametrize("sends_size", [True, False], ids=["size sent", "size not sent"])
+def test_a_full_disk(tree, server, small_disk, sends_size):
+    server.length = sends_size
+    expected = "1,048,576 bytes needed, " if sends_size else "No space left on device; free some"
     message = tree.fail()
     assert message.startswith(f"error: {small_disk}/")
     assert expected in message
-    if not told:
+    if not sends_size:
         subprocess.run(["mount", "-o", "remount,size=10m", str(small_disk)], check=True)
         tree.succeed()

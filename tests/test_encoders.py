@@ -90,20 +90,20 @@ def published(files):
 
 @pytest.mark.slow
 def test_from_the_hub_and_then_without_it(hub, tmp_path):
-    made = load(hub, tmp_path, published(hub.files))
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.startswith("3 {'input_ids': [2, 4, 8, 3]")
+    result = load(hub, tmp_path, published(hub.files))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("3 {'input_ids': [2, 4, 8, 3]")
     again = load(hub, tmp_path, published(hub.files), HF_HUB_OFFLINE="1")
-    assert again.stdout == made.stdout
+    assert again.stdout == result.stdout
 
 
 @pytest.mark.slow
 def test_other_weights_than_the_published_are_refused(hub, tmp_path):
     expected = published(hub.files)
     hub.files["model.safetensors"] = b"other weights"
-    made = load(hub, tmp_path, expected)
-    assert made.returncode == 1
-    (line,) = made.stderr.splitlines()
+    result = load(hub, tmp_path, expected)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
     digest = hashlib.sha256(b"other weights").hexdigest()
     assert line.startswith("error: ")
     assert f"model.safetensors: SHA-256 {digest}; expected {expected['model.safetensors']}" in line
@@ -112,12 +112,12 @@ def test_other_weights_than_the_published_are_refused(hub, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://[::1]:1"}])
 def test_without_a_network_it_is_one_line(hub, tmp_path, variables):
-    made = load(hub, tmp_path, published(hub.files), **variables)
-    assert made.returncode == 1
-    line = made.stderr.splitlines()[-1]
+    result = load(hub, tmp_path, published(hub.files), **variables)
+    assert result.returncode == 1
+    line = result.stderr.splitlines()[-1]
     assert line.startswith("error: text_encoder: bert-base-uncased: ")
     assert "; or give a folder that has it (docs/" in line
-    assert "Traceback" not in made.stderr
+    assert "Traceback" not in result.stderr
 
 
 def located(name):

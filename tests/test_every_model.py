@@ -131,8 +131,8 @@ def trained_on(train, valid, name, scratch):
 
 def of_chance(regressor, data):
     """The model's error as a share of that of the mean training label."""
-    chance = np.full(len(data), LINEAR.labels.mean())
-    return error(regressor.predict(data), data) / error(chance, data)
+    rng = np.full(len(data), LINEAR.labels.mean())
+    return error(regressor.predict(data), data) / error(rng, data)
 
 
 def test_learns_a_linear_label(trained):

@@ -31,7 +31,7 @@ def splits(predictor):
 
 def test_contributions_are_what_is_lost_without_a_modality(predictor, splits, tree):
     prepared = Utterances.load(tree / "data/prepared/test")
-    found = explanation.explain(predictor, splits, prepared.ids[5])
+    actual = explanation.explain(predictor, splits, prepared.ids[5])
     whole = {
         "text": prepared.texts[5],
         "audio": trained_tree.frames(prepared, "audio", 5),
@@ -39,23 +39,23 @@ def test_contributions_are_what_is_lost_without_a_modality(predictor, splits, tr
     }
     expected = predictor.predict_each(whole)[:, 0]
     assert expected.shape == (2,)
-    np.testing.assert_allclose(found.predictions, expected, rtol=0, atol=1e-5)
-    assert list(found.contributions) == ["text", "audio", "vision"]
-    for modality, contribution in found.contributions.items():
+    np.testing.assert_allclose(actual.predictions, expected, rtol=0, atol=1e-5)
+    assert list(actual.contributions) == ["text", "audio", "vision"]
+    for modality, contribution in actual.contributions.items():
         left_out = {key: value for key, value in whole.items() if key != modality}
         lost = expected - predictor.predict_each(left_out)[:, 0]
         np.testing.assert_allclose(contribution, lost, rtol=0, atol=2e-5)
         assert np.abs(lost).min() > 1e-4
-    assert (found.text, found.label) == (prepared.texts[5], float(prepared.labels[5]))
+    assert (actual.text, actual.label) == (prepared.texts[5], float(prepared.labels[5]))
 
 
 def test_the_nearest_are_the_most_similar_of_train(predictor, splits):
-    found = explanation.explain(predictor, splits, splits["test"].ids[2], neighbours=3)
+    actual = explanation.explain(predictor, splits, splits["test"].ids[2], neighbours=3)
     one = splits["test"].take([2])
     alike = explanation.similarities(splits["train"], one, predictor.config["encoder"]["name"])
-    rows = [splits["train"].ids.index(near.id) for near in found.nearest]
+    rows = [splits["train"].ids.index(near.id) for near in actual.nearest]
     assert rows == np.argsort(-alike).tolist()[:3]
-    for near, row in zip(found.nearest, rows, strict=True):
+    for near, row in zip(actual.nearest, rows, strict=True):
         assert near.similarity == alike[row]
         assert near.label == splits["train"].labels[row]
         assert near.text == splits["train"].texts[row]
@@ -88,8 +88,8 @@ def test_similarity_by_hand():
         [[[1]], [[3]], [[1]], [[3]]],
     )
     one = data([[[3, 0, 5], [1, 0, 5], [2, 0, 5]]], [[[9], [1]]])  # (2, 0, 5) and 5
-    found = explanation.similarities(train, one, "none")
-    np.testing.assert_allclose(found, [0, 0, -0.5, 0.5], atol=1e-12)
+    actual = explanation.similarities(train, one, "none")
+    np.testing.assert_allclose(actual, [0, 0, -0.5, 0.5], atol=1e-12)
 
 
 def test_similarity_has_no_unit():
@@ -135,10 +135,10 @@ def test_other_data_than_the_run_had_are_refused(predictor, tree, file):
 
 
 def test_predictions_of_the_seeds_are_averaged(predictor, tree):
-    found = explanation.read_predictions(predictor.folders)
+    actual = explanation.read_predictions(predictor.folders)
     test = Utterances.load(tree / "data/prepared/test")
-    found.check(tree, test)
-    np.testing.assert_allclose(found.predictions, predictor.predict(test), rtol=0, atol=1e-5)
-    errors = np.abs(found.by_error().predictions - found.by_error().labels)
+    actual.check(tree, test)
+    np.testing.assert_allclose(actual.predictions, predictor.predict(test), rtol=0, atol=1e-5)
+    errors = np.abs(actual.by_error().predictions - actual.by_error().labels)
     assert (np.diff(errors) <= 0).all()
-    assert sorted(found.by_error().ids) == sorted(found.ids)
+    assert sorted(actual.by_error().ids) == sorted(actual.ids)

@@ -62,13 +62,13 @@ def test_round_trip(tmp_path, per_utterance):
     splits_of_rows = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [12, 5, 7]))
     order = np.argsort(np.argsort(splits_of_rows, kind="stable")).tolist()
     write(tmp_path / "mine", splits, per_utterance, order)
-    found = sources.read("folder", tmp_path / "mine", {})
-    assert list(found) == list(splits)
+    actual = sources.read("folder", tmp_path / "mine", {})
+    assert list(actual) == list(splits)
     for name, split in splits.items():
-        assert_same(found[name], split)
+        assert_same(actual[name], split)
         missing = {key: count for key, count in split.repairs.items() if "missing" in key}
         finite = {"audio_not_finite": 0, "vision_not_finite": 0}
-        assert found[name].repairs == missing | finite
+        assert actual[name].repairs == missing | finite
 
 
 def blocks(language: str) -> list[str]:
@@ -272,9 +272,9 @@ def test_preparing_notes_what_videos_there_are(tmp_path, monkeypatch, capsys, na
     monkeypatch.chdir(tmp_path)
     ids, column, words = PREPARED[name]
     prepared(tmp_path, ids, column)
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("note: ") == told.count("\n") == bool(words)
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.count("note: ") == printed.count("\n") == bool(words)
 
 
 def test_links(each, tmp_path_factory):

@@ -89,8 +89,8 @@ def test_as_a_program(folder):
 )
 def test_what_the_program_cannot_hash_is_one_line(arguments, said, folder):
     (folder.parent / "empty").mkdir()
-    made = run(folder.parent, *arguments)
-    assert made.returncode != 0
-    assert made.stdout == ""
-    (line,) = made.stderr.splitlines()
+    result = run(folder.parent, *arguments)
+    assert result.returncode != 0
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
     assert said in line

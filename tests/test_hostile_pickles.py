@@ -130,7 +130,7 @@ def test_lengths_beyond_the_end_of_the_file(tmp_path: Path, name: str) -> None:
         sizes |= {1 << 8 * width - 1, 1 << 20, (1 << 31) - 1}
     for size in sizes:
         bare = b"\x80\x04" + code + size.to_bytes(width, "little") + b"text."
-        assert f"opcode {name}" in (found := refused(tmp_path, bare)) or f"{size} bytes" in found
+        assert f"opcode {name}" in (actual := refused(tmp_path, bare)) or f"{size} bytes" in actual
     for file in VALID.values():
         parts = operations(file)
         for i in [i for i, part in enumerate(parts) if part[:1] == code][:1]:

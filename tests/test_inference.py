@@ -59,20 +59,20 @@ def one_by_one(data) -> list[dict[str, Any]]:
     ]
 
 
-def same(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+def same(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
 
 
 def test_predicts_as_the_run_did(tree, name, split):
-    found = [msabench.load(tree / "runs" / f"{name}-{seed}").predict(split) for seed in (1, 2)]
-    for seed, predictions in enumerate(found, start=1):
+    actual = [msabench.load(tree / "runs" / f"{name}-{seed}").predict(split) for seed in (1, 2)]
+    for seed, predictions in enumerate(actual, start=1):
         written = Predictions.read(tree / "predictions" / f"{name}-{seed}" / "test.csv")
         assert written.ids == split.ids
         same(predictions, written.predictions)
     both = msabench.load(str(tree / "runs" / name))
     assert [folder.name for folder in both.folders] == [f"{name}-1", f"{name}-2"]
-    np.testing.assert_array_equal(both.predict_each(split), found)
-    np.testing.assert_array_equal(both.predict(split), np.mean(found, axis=0))
+    np.testing.assert_array_equal(both.predict_each(split), actual)
+    np.testing.assert_array_equal(both.predict(split), np.mean(actual, axis=0))
 
 
 def test_prepared_data_and_arrays_are_the_same(predictor, split):
@@ -123,9 +123,9 @@ def test_a_modality_left_out_is_one_not_given(predictor, split):
     read, _ = predictor.read(predictor.gather(split.take([3])))
     whole = one_by_one(split)[3]
     for modality in predictor.widths:
-        found = predictor.predict_read(predictor.without(read, modality))[:, 0]
+        actual = predictor.predict_read(predictor.without(read, modality))[:, 0]
         left_out = {key: value for key, value in whole.items() if key != modality}
-        same(found, predictor.predict_each(left_out)[:, 0])
+        same(actual, predictor.predict_each(left_out)[:, 0])
 
 
 def test_a_row_of_the_sweep_that_trained_nothing_is_the_run_it_equals(tree):
@@ -229,12 +229,12 @@ DAMAGE = ["nan", "inf", "-inf", "too large", "masked", "no frames", "zeros"]
 def test_what_training_repaired_is_repaired_and_counted(predictor, kind):
     frames, repaired, losses = damaged(kind)
     rest = {"text": "good film", "audio": np.ones((2, 5))}
-    (found,) = predictor.attempt(rest | {"vision": frames})
+    (actual,) = predictor.attempt(rest | {"vision": frames})
     (expected,) = predictor.attempt(rest | {"vision": repaired})
-    np.testing.assert_array_equal(found.seeds, expected.seeds)
-    assert found.losses == losses
+    np.testing.assert_array_equal(actual.seeds, expected.seeds)
+    assert actual.losses == losses
     np.testing.assert_array_equal(
-        found.seeds, predictor.predict_each(rest | {"vision": frames})[:, 0]
+        actual.seeds, predictor.predict_each(rest | {"vision": frames})[:, 0]
     )
 
 
@@ -244,9 +244,9 @@ def test_frames_in_files_and_prepared_data_are_repaired_alike(first, split, tmp_
     given = {"text": "good film", "audio": np.ones((1, 5)), "vision": frames}
     (expected,) = first.attempt(given)
     np.save(tmp_path / "vision.npy", np.ma.filled(frames, np.nan))
-    (found,) = first.attempt(given | {"vision": tmp_path / "vision.npy"})
-    np.testing.assert_array_equal(found.seeds, expected.seeds)
-    assert found.losses == losses
+    (actual,) = first.attempt(given | {"vision": tmp_path / "vision.npy"})
+    np.testing.assert_array_equal(actual.seeds, expected.seeds)
+    assert actual.losses == losses
     with np.errstate(over="ignore"):
         values = np.ma.filled(frames, np.nan).astype(np.float32)
     data = replace(
@@ -257,9 +257,9 @@ def test_frames_in_files_and_prepared_data_are_repaired_alike(first, split, tmp_
             "audio": Ragged.of([np.ones((1, 5), np.float32)]),
         },
     )
-    (found,) = first.attempt(data)
-    np.testing.assert_array_equal(found.seeds, expected.seeds)
-    assert found.losses == losses
+    (actual,) = first.attempt(data)
+    np.testing.assert_array_equal(actual.seeds, expected.seeds)
+    assert actual.losses == losses
 
 
 def test_frames_are_prepared_as_a_source_prepares_them(first, tmp_path):
@@ -290,10 +290,10 @@ def test_what_training_refused_is_refused(own):
 
 
 def test_what_stands_in_is_counted(first, split):
-    (found,) = first.attempt("good film")
-    assert found.losses == {"audio_imputed": 1, "vision_imputed": 1}
-    (found,) = first.attempt({"text": " ", "audio": np.ones((1, 5))})
-    assert found.losses == {"text_missing": 1, "vision_imputed": 1}
+    (actual,) = first.attempt("good film")
+    assert actual.losses == {"audio_imputed": 1, "vision_imputed": 1}
+    (actual,) = first.attempt({"text": " ", "audio": np.ones((1, 5))})
+    assert actual.losses == {"text_missing": 1, "vision_imputed": 1}
     data = replace(split.take([0, 1]), texts=["good", ""]).select(["vision"])
     assert [one.losses for one in first.attempt(data)] == [
         {"audio_imputed": 1},
@@ -314,16 +314,16 @@ def test_what_stands_in_is_counted(first, split):
 )
 def test_what_is_not_read_of_a_text_is_counted(predictor, said, losses):
     given = {"audio": np.ones((1, 5)), "vision": np.ones((1, 4))}
-    found = predictor.attempt([given | {"text": "good"}, given | {"text": said}])
-    assert [one.losses for one in found] == [{}, losses]
+    actual = predictor.attempt([given | {"text": "good"}, given | {"text": said}])
+    assert [one.losses for one in actual] == [{}, losses]
 
 
 def test_a_text_that_the_run_does_not_read_is_counted(first, monkeypatch):
     monkeypatch.setattr(first, "widths", {"audio": 5, "vision": 4})
     monkeypatch.setattr(first, "predict_read", lambda data: np.zeros((1, len(data))))
     given = {"audio": np.ones((1, 5)), "vision": np.ones((1, 4))}
-    found = first.attempt([given, given | {"text": "good"}])
-    assert [one.losses for one in found] == [{}, {"text_unread": 1}]
+    actual = first.attempt([given, given | {"text": "good"}])
+    assert [one.losses for one in actual] == [{}, {"text_unread": 1}]
 
 
 def test_what_cannot_be_read_stops_no_other(predictor, split, monkeypatch):
@@ -332,12 +332,12 @@ def test_what_cannot_be_read_stops_no_other(predictor, split, monkeypatch):
     expected = predictor.predict_each(given)
     given[2:2] = [{"audio": "no.npy"}, {"id": "mine"}]
     given.append({"id": "long", "audio": "a" * 5000})
-    found = predictor.attempt(given)
-    assert [i for i, one in enumerate(found) if isinstance(one, DataError)] == [2, 3, 7]
-    same(np.stack([found[i].seeds for i in (0, 1, 4, 5, 6)], axis=1), expected)
-    assert str(found[2]) == "utterance 3: audio: no.npy: missing"
-    assert str(found[3]) == "mine: nothing is given; this run reads text, audio, vision"
-    assert str(found[7]).startswith("long: audio: [Errno ")
+    actual = predictor.attempt(given)
+    assert [i for i, one in enumerate(actual) if isinstance(one, DataError)] == [2, 3, 7]
+    same(np.stack([actual[i].seeds for i in (0, 1, 4, 5, 6)], axis=1), expected)
+    assert str(actual[2]) == "utterance 3: audio: no.npy: missing"
+    assert str(actual[3]) == "mine: nothing is given; this run reads text, audio, vision"
+    assert str(actual[7]).startswith("long: audio: [Errno ")
     with pytest.raises(DataError, match=r"^utterance 3: audio: no\.npy: missing$"):
         predictor.predict(given)
 

@@ -53,9 +53,9 @@ def test_a_signal_ends_the_training_after_its_step(number, in_memory):
     """With a checkpoint, from which it ends as if nothing had happened."""
     process = start(in_memory, 0.2)
     process.send_signal(number)
-    _, told = process.communicate(timeout=300)
+    _, printed = process.communicate(timeout=300)
     assert process.returncode == errors.INTERRUPTED_STATUS
-    assert told.splitlines()[-1] == errors.INTERRUPTED
+    assert printed.splitlines()[-1] == errors.INTERRUPTED
     assert (in_memory / "scratch" / NAME).exists()
     assert not (in_memory / "ended").exists()
     _, history = fit(Line, utterances(LABELS), in_memory / "scratch")
@@ -66,9 +66,9 @@ def test_a_signal_ends_the_training_after_its_step(number, in_memory):
 def test_a_step_that_takes_too_long_is_broken_off(in_memory):
     process = start(in_memory, 3600, grace=0.5)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=300)
+    _, printed = process.communicate(timeout=300)
     assert process.returncode == errors.INTERRUPTED_STATUS
-    assert told.splitlines()[-1] == errors.INTERRUPTED
+    assert printed.splitlines()[-1] == errors.INTERRUPTED
     assert not (in_memory / "scratch" / NAME).exists()
 
 

@@ -60,9 +60,9 @@ def test_labels_0_and_1_have_no_metric_of_signs_in_any_table(binary):
 
 def test_a_sentence_in_tables_page_and_card_says_why(binary):
     why = "Acc and F1 are not defined: labels of 0 to 1 have no neutral point ("
-    told = (binary / "metrics/tables.md").read_text(encoding="utf-8")
-    assert why in told
-    assert "nan" not in told
+    printed = (binary / "metrics/tables.md").read_text(encoding="utf-8")
+    assert why in printed
+    assert "nan" not in printed
     assert why in (binary / "plots/report.html").read_text(encoding="utf-8")
     card = (binary / "runs/cards/ours-1.md").read_text(encoding="utf-8")
     assert why in card
@@ -85,9 +85,9 @@ def test_labels_1_to_7_about_4_have_every_metric(likert):
         defined = {*metrics.METRICS["mosei"], "valid_acc_2", "valid_f1"} - constant - {"f1_pos"}
         assert None not in {row[metric] for metric in defined}
         assert {row[metric] for metric in constant} <= {None}
-    told = (likert / "metrics/tables.md").read_text(encoding="utf-8")
-    assert "Acc and F1 are not defined" not in told
-    assert "corr is not defined without labels and predictions that vary." in told
+    printed = (likert / "metrics/tables.md").read_text(encoding="utf-8")
+    assert "Acc and F1 are not defined" not in printed
+    assert "corr is not defined without labels and predictions that vary." in printed
     assert "Labels: 1 to 7, neutral at 4;" in (likert / "runs/cards/ours-1.md").read_text()
 
 
@@ -128,10 +128,10 @@ def test_the_class_is_the_side_of_the_neutral_point(likert, monkeypatch, capsys)
     monkeypatch.chdir(likert)
     command(["explain", "--run", "runs/svm", "--json"])
     shown = capsys.readouterr()
-    found = json.loads(shown.out)
-    side = round(found["prediction"]["mean"], 2) - 4
+    actual = json.loads(shown.out)
+    side = round(actual["prediction"]["mean"], 2) - 4
     expected = "positive" if side > 0 else "negative" if side < 0 else "neutral"
-    assert found["class"] == expected
+    assert actual["class"] == expected
     assert "no class" not in shown.err
     command(["predict", "--run", "runs/svm-1", "good", "bad", "--json"])
     for line in capsys.readouterr().out.splitlines():

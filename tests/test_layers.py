@@ -36,9 +36,9 @@ def test_final_hidden_state_equals_packed_sequences(bidirectional):
         )
     )
     expected = end.transpose(0, 1).flatten(1)
-    found = layer(sequence)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    found.square().sum().backward()
+    actual = layer(sequence)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    actual.square().sum().backward()
     expected.square().sum().backward()
     for name, parameter in packed.named_parameters():
         direction = "backwards" if name.endswith("_reverse") else "forwards"
@@ -68,6 +68,6 @@ def test_standardize():
     values = rng.normal([0.0, 300.0, 7.0], [1.0, 1e4, 0.0], size=(500, 3)).astype(np.float32)
     layer = Standardize(3)
     layer.fit_statistics(Ragged(values, np.array([0, 200, 500])))
-    found = layer(Padded(torch.from_numpy(values)[None], torch.tensor([500]))).values[0]
-    np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(found.std(0), [1, 1, 0], atol=2e-3)
+    actual = layer(Padded(torch.from_numpy(values)[None], torch.tensor([500]))).values[0]
+    np.testing.assert_allclose(actual.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(actual.std(0), [1, 1, 0], atol=2e-3)

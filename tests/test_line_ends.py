@@ -17,6 +17,6 @@ def test_a_clone_with_autocrlf_has_the_committed_bytes(tmp_path):
     listed = git(tmp_path / "clone", "ls-files", "--stage").splitlines()
     committed = {line.partition("\t")[2]: line.split()[1] for line in listed}
     hashed = git(tmp_path / "clone", "hash-object", "--no-filters", "--", *committed).split()
-    found = dict(zip(committed, hashed, strict=True))
-    assert {name: digest for name, digest in found.items() if digest != committed[name]} == {}
+    actual = dict(zip(committed, hashed, strict=True))
+    assert {name: digest for name, digest in actual.items() if digest != committed[name]} == {}
     assert len(committed) > 100

@@ -43,8 +43,8 @@ both = st.integers(1, 30).flatmap(
 )
 
 
-def defined(found: dict[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in found.items() if value is not None}
+def defined(actual: dict[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in actual.items() if value is not None}
 
 
 def floats(*numbers: float) -> np.ndarray:
@@ -56,7 +56,7 @@ def floats(*numbers: float) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_metrics_agree_with_the_reference(case, kind, dtype):
     labels, predictions = GOLDEN[f"{case}/truth"], GOLDEN[f"{case}/pred"]
-    found = evaluate(labels.astype(dtype), predictions.astype(dtype), kind)
+    actual = evaluate(labels.astype(dtype), predictions.astype(dtype), kind)
     compared = 0
     for theirs, ours in NAMES[kind].items():
         key = f"{case}/{kind}/{theirs}"
@@ -65,9 +65,9 @@ def test_metrics_agree_with_the_reference(case, kind, dtype):
             continue
         expected = float(GOLDEN[key])
         if np.isnan(expected):  # corr of a constant
-            assert found[ours] is None
+            assert actual[ours] is None
         else:
-            assert found[ours] == pytest.approx(expected, abs=0.51e-4), ours
+            assert actual[ours] == pytest.approx(expected, abs=0.51e-4), ours
         compared += 1
     assert compared in (0, len(NAMES[kind]))
 
@@ -76,7 +76,7 @@ def test_metrics_agree_with_the_reference(case, kind, dtype):
 @given(both)
 def test_accuracies_and_f1_agree_with_scikit_learn(pair):
     labels, predictions = pair
-    found = evaluate(labels, predictions)
+    actual = evaluate(labels, predictions)
 
     def weighted(truth, guess):
         return f1_score(truth, guess, average="weighted", zero_division=0)
@@ -84,15 +84,15 @@ def test_accuracies_and_f1_agree_with_scikit_learn(pair):
     kept = labels != 0
     if kept.any():
         truth, guess = labels[kept] > 0, predictions[kept] > 0
-        assert found["acc_2"] == pytest.approx(accuracy_score(truth, guess))
-        assert found["f1"] == pytest.approx(weighted(truth, guess))
+        assert actual["acc_2"] == pytest.approx(accuracy_score(truth, guess))
+        assert actual["f1"] == pytest.approx(weighted(truth, guess))
     truth, guess = labels >= 0, predictions >= 0
-    assert found["acc_2_has0"] == pytest.approx(accuracy_score(truth, guess))
-    assert found["f1_has0"] == pytest.approx(weighted(truth, guess))
+    assert actual["acc_2_has0"] == pytest.approx(accuracy_score(truth, guess))
+    assert actual["f1_has0"] == pytest.approx(weighted(truth, guess))
     truth, guess = labels > 0, predictions > 0
-    assert found["acc_2_pos"] == pytest.approx(accuracy_score(truth, guess))
+    assert actual["acc_2_pos"] == pytest.approx(accuracy_score(truth, guess))
     if truth.any() or guess.any():
-        assert found["f1_pos"] == pytest.approx(f1_score(truth, guess, zero_division=0))
+        assert actual["f1_pos"] == pytest.approx(f1_score(truth, guess, zero_division=0))
 
 
 @given(both)
@@ -108,10 +108,10 @@ def test_corr_agrees_with_numpy(pair):
 @given(both, st.sampled_from(["mosei", "sims"]))
 def test_metrics_stay_in_range_and_ignore_the_order(pair, kind):
     labels, predictions = pair
-    found = evaluate(labels, predictions, kind)
+    actual = evaluate(labels, predictions, kind)
     turned = evaluate(labels[::-1], predictions[::-1], kind)
-    assert turned == pytest.approx(found)
-    for name, value in defined(found).items():
+    assert turned == pytest.approx(actual)
+    for name, value in defined(actual).items():
         low, high = {"mae": (0, 8), "corr": (-1, 1)}.get(name, (0, 1))
         assert low <= value <= high
 
@@ -120,28 +120,28 @@ def test_metrics_stay_in_range_and_ignore_the_order(pair, kind):
 def test_a_perfect_prediction_scores_1(pair):
     labels = np.append(pair[0], np.array([-1, 1], np.float32))
     for kind in ("mosei", "sims"):
-        found = evaluate(labels, labels, kind)
-        assert found.pop("mae") == 0
-        assert found == pytest.approx(dict.fromkeys(found, 1.0))
+        actual = evaluate(labels, labels, kind)
+        assert actual.pop("mae") == 0
+        assert actual == pytest.approx(dict.fromkeys(actual, 1.0))
 
 
 @given(both)
 def test_finer_classes_are_harder(pair):
     labels, predictions = pair
-    found = defined(evaluate(labels, predictions))
-    assert found["acc_7"] <= found["acc_5"] <= found["acc_3"]
+    actual = defined(evaluate(labels, predictions))
+    assert actual["acc_7"] <= actual["acc_5"] <= actual["acc_3"]
 
 
 def test_values_worked_by_hand():
     labels, predictions = floats(-2, -1, 0, 1, 3), floats(-1.5, 0.5, 0.1, 0.2, 2.6)
-    found = evaluate(labels, predictions)
-    assert found["mae"] == pytest.approx((0.5 + 1.5 + 0.1 + 0.8 + 0.4) / 5)
-    assert found["acc_2"] == pytest.approx(3 / 4)
-    assert found["f1"] == pytest.approx((0.8 + 2 / 3) / 2)  # two of each class
-    assert found["acc_2_has0"] == pytest.approx(4 / 5)
-    assert found["acc_2_pos"] == pytest.approx(3 / 5)
-    assert found["f1_pos"] == pytest.approx(2 * 2 / (2 + 4))
-    assert found["acc_7"] == pytest.approx(3 / 5)  # -1.5 rounds to -2, 0.2 to 0
+    actual = evaluate(labels, predictions)
+    assert actual["mae"] == pytest.approx((0.5 + 1.5 + 0.1 + 0.8 + 0.4) / 5)
+    assert actual["acc_2"] == pytest.approx(3 / 4)
+    assert actual["f1"] == pytest.approx((0.8 + 2 / 3) / 2)  # two of each class
+    assert actual["acc_2_has0"] == pytest.approx(4 / 5)
+    assert actual["acc_2_pos"] == pytest.approx(3 / 5)
+    assert actual["f1_pos"] == pytest.approx(2 * 2 / (2 + 4))
+    assert actual["acc_7"] == pytest.approx(3 / 5)  # -1.5 rounds to -2, 0.2 to 0
 
 
 def test_a_prediction_of_zero_is_negative_without_and_positive_with_the_zero_labels():
@@ -189,8 +189,8 @@ def test_metrics_follow_the_scale_of_the_labels(pair):
     """1 to 7 about 4 is -3 to 3 about 0, moved: halves are exact, so that every side stays."""
     labels, predictions = (np.rint(2 * side.clip(-3, 3).astype(np.float64)) / 2 for side in pair)
     expected = evaluate(labels, predictions)
-    found = evaluate(labels + 4, predictions + 4, scale=LabelScale.of([1, 7], 4))
-    assert found == pytest.approx(expected)
+    actual = evaluate(labels + 4, predictions + 4, scale=LabelScale.of([1, 7], 4))
+    assert actual == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -209,9 +209,9 @@ def test_metrics_follow_the_scale_of_the_labels(pair):
 def test_metrics_of_signs_and_classes_are_defined_where_they_mean_something(scale, without):
     random = np.random.default_rng(0)
     labels, predictions = random.uniform(scale.low, scale.high, (2, 50))
-    found = evaluate(labels, predictions, scale=scale)
-    assert list(found) == list(metrics.METRICS["mosei"])
-    assert {name for name, value in found.items() if value is None} == without
+    actual = evaluate(labels, predictions, scale=scale)
+    assert list(actual) == list(metrics.METRICS["mosei"])
+    assert {name for name, value in actual.items() if value is None} == without
     why = metrics.why_undefined(without, "mosei", scale)
     assert (f"{scale.low:g} to {scale.high:g}" in why) == bool(without)
 
@@ -219,8 +219,8 @@ def test_metrics_of_signs_and_classes_are_defined_where_they_mean_something(scal
 def test_a_neutral_point_that_float32_does_not_hold_is_neutral():
     """0.1 in the precision of the labels is not 0.1 in that of Python."""
     labels = floats(0.1, 0.1, 0.3).astype(np.float32)
-    found = evaluate(labels, floats(1, 0, 1), scale=LabelScale.of([0, 1], 0.1))
-    assert found["acc_2"] == 1.0
+    actual = evaluate(labels, floats(1, 0, 1), scale=LabelScale.of([0, 1], 0.1))
+    assert actual["acc_2"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ def test_one_after_the_other_is_side_by_side(clone, tmp_path):
     run(clone, "git", "clone", "--quiet", ".", str(folder))
     shutil.copy(clone / "params.yaml", folder)
     run(folder, "dvc", "repro")
-    for made in sorted((clone / "metrics").glob("*.*")):
-        assert (folder / "metrics" / made.name).read_bytes() == made.read_bytes()
+    for result in sorted((clone / "metrics").glob("*.*")):
+        assert (folder / "metrics" / result.name).read_bytes() == result.read_bytes()
     locks = [YAML(typ="safe").load(side / "dvc.lock") for side in (clone, folder)]
     assert locks[0] == locks[1]
 
@@ -119,10 +119,10 @@ def test_robustness_has_every_model_and_kind(whole):
 
 
 def test_generated_labels_are_held_against_the_true_ones(clone):
-    told = json.loads((clone / "metrics/generated_labels.json").read_text())["self_mm"]
-    assert list(told) == ["text", "audio", "vision"]
-    assert all(len(row["by_epoch"]) == 2 for row in told.values())
-    assert all(row["generated"] != row["multimodal"] for row in told.values())
+    printed = json.loads((clone / "metrics/generated_labels.json").read_text())["self_mm"]
+    assert list(printed) == ["text", "audio", "vision"]
+    assert all(len(row["by_epoch"]) == 2 for row in printed.values())
+    assert all(row["generated"] != row["multimodal"] for row in printed.values())
 
 
 @slow
@@ -137,9 +137,9 @@ def test_the_centre_of_the_sweep_is_ours(whole):
 
 
 def test_a_second_run_runs_nothing(clone):
-    made = run(clone, "dvc", "repro")
-    assert "Running stage" not in made.stdout + made.stderr
-    assert "up to date" in made.stdout + made.stderr
+    result = run(clone, "dvc", "repro")
+    assert "Running stage" not in result.stdout + result.stderr
+    assert "up to date" in result.stdout + result.stderr
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def trainings(process):
     """Return the processes that train below a process, once they have written a checkpoint."""
     begun = time.time_ns()
 
-    def found():
+    def children_with_checkpoint():
         training, places = [], []
         for child in psutil.Process(process.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # one has ended meanwhile
@@ -192,7 +192,7 @@ def trainings(process):
         written = [path for place in places for path in place.glob("*/checkpoint.json")]
         return training if any(path.stat().st_mtime_ns > begun for path in written) else None
 
-    return until(found)
+    return until(children_with_checkpoint)
 
 
 def kill_training(process):
@@ -224,11 +224,11 @@ def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path):
         for end in (kill_training, kill_dvc, press_ctrl_c):
             process = start(clone, *command)
             end(process)
-            told, _ = process.communicate(timeout=300)
+            printed, _ = process.communicate(timeout=300)
             assert process.returncode != 0
-            assert (errors.INTERRUPTED in told) == (end != kill_training)
-        made = run(clone, *command)
-        assert "resumed from runs/scratch/ours-7-" in made.stderr
+            assert (errors.INTERRUPTED in printed) == (end != kill_training)
+        result = run(clone, *command)
+        assert "resumed from runs/scratch/ours-7-" in result.stderr
         assert outcome(clone, "ours", 7) == trained_apart(clone, tmp_path, "ours", 7)
         assert not any((clone / "runs/scratch").glob("ours-7-*/"))
 
@@ -252,22 +252,22 @@ def test_two_at_once_do_not_mix(clone, tmp_path):
         command = ("dvc", "repro", "--single-item", "train@ours-5")
         elsewhere = ("dvc", "exp", "run", "--temp", "--set-param", "seeds=[6]", "train@ours-6")
         processes = [start(clone, *each) for each in (command, command, elsewhere)]
-        told = [process.communicate(timeout=900)[0] for process in processes]
-        for process, text in zip(processes, told, strict=True):
+        printed = [process.communicate(timeout=900)[0] for process in processes]
+        for process, text in zip(processes, printed, strict=True):
             assert "Traceback" not in text
             assert process.returncode == 0 or any(reason in text for reason in REFUSALS), text
         if processes[-1].returncode:
-            told[-1] = run(clone, *elsewhere).stdout
+            printed[-1] = run(clone, *elsewhere).stdout
         run(clone, *command)
         assert outcome(clone, "ours", 5) == trained_apart(clone, tmp_path / "a", "ours", 5)
-        (name,) = re.findall(r"Ran experiment\(s\): (\S+)", told[-1])
+        (name,) = re.findall(r"Ran experiment\(s\): (\S+)", printed[-1])
         named = run(clone, "git", "for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}")
         shown = run(clone, "git", "show", f"{named.stdout.strip()}:dvc.lock")
         lock = YAML(typ="safe").load(shown.stdout)
-        found = {out["path"]: out["md5"] for out in lock["stages"]["train@ours-6"]["outs"]}
+        digests = {out["path"]: out["md5"] for out in lock["stages"]["train@ours-6"]["outs"]}
     with changed(clone, *LONG, "seeds=[6]"):
         expected = trained_apart(clone, tmp_path / "b", "ours", 6)
-        for path, digest in found.items():
+        for path, digest in digests.items():
             stored = clone / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
             for file in json.loads(stored.read_text()):
                 content = expected[f"{path}/{file['relpath']}"]
@@ -284,13 +284,13 @@ def test_ctrl_c_ends_all_of_make_repro(clone, shell):
             trainings(process)
             below = psutil.Process(process.pid).children(recursive=True)
             os.killpg(process.pid, signal.SIGINT)
-            told, _ = process.communicate(timeout=300)
+            printed, _ = process.communicate(timeout=300)
         finally:
             if process.poll() is None:  # it would disturb the tests that follow
                 kill_group(process)
         assert process.returncode != 0
-        assert errors.INTERRUPTED in told
-        assert "Running stage 'tables'" not in told
+        assert errors.INTERRUPTED in printed
+        assert "Running stage 'tables'" not in printed
         assert psutil.wait_procs(below, timeout=300)[1] == []
 
 
@@ -324,8 +324,8 @@ def test_what_no_stage_wrote_is_no_result(clone):
 @slow
 def test_the_base_value_changes_no_byte(clone):
     before = (clone / "params.yaml").read_bytes()
-    made = run(clone, "dvc", "exp", "run", "--set-param", "lr=2e-4")
-    assert "Running stage 'train" not in made.stdout + made.stderr
+    result = run(clone, "dvc", "exp", "run", "--set-param", "lr=2e-4")
+    assert "Running stage 'train" not in result.stdout + result.stderr
     assert (clone / "params.yaml").read_bytes() == before
 
 
@@ -416,11 +416,11 @@ def test_bad_input_is_one_line_and_loses_nothing(clone, change, message):
     kept = {file: file.read_bytes() for file in clone.glob("metrics/*.*")}
     params = (clone / "params.yaml").read_bytes()
     try:
-        made = run(clone, "dvc", "exp", "run", "--set-param", change, check=False)
+        result = run(clone, "dvc", "exp", "run", "--set-param", change, check=False)
     finally:
         (clone / "params.yaml").write_bytes(params)
-    output = made.stdout + made.stderr
-    assert made.returncode != 0
+    output = result.stdout + result.stderr
+    assert result.returncode != 0
     assert [line for line in output.splitlines() if line.startswith("error: ")]
     assert message in output
     assert "Traceback" not in output

@@ -208,22 +208,22 @@ def test_a_flat_view_has_all_settings_and_no_other():
     ],
 )
 def test_a_preset_is_as_published(preset, values):
-    found = BASE.presets[preset]
+    actual = BASE.presets[preset]
     groups = ("text", "audio", "vision", "other")
     tasks = ("fusion", "text", "audio", "vision")
     expected = [[float(value) for value in group.split()] for group in values.split("|")]
     assert [
-        [found["batch_size"]],
-        [found["lr"][group] for group in groups],
-        [found["weight_decay"][group] for group in groups],
-        [found["lstm_dim"][modality] for modality in ("audio", "vision")],
-        [found["post_dim"][task] for task in tasks],
-        [found["dropout"][task] for task in tasks],
-        [found["exclude_zero"]],
+        [actual["batch_size"]],
+        [actual["lr"][group] for group in groups],
+        [actual["weight_decay"][group] for group in groups],
+        [actual["lstm_dim"][modality] for modality in ("audio", "vision")],
+        [actual["post_dim"][task] for task in tasks],
+        [actual["dropout"][task] for task in tasks],
+        [actual["exclude_zero"]],
     ] == expected
-    assert (found["accumulate"], found["patience"]) == (4, 8)
-    assert found["out_dim"] == {"audio": 16, "vision": 32}
-    assert (found["drop_incomplete"], found["validation_loss"]) == (True, "mean_of_batches")
+    assert (actual["accumulate"], actual["patience"]) == (4, 8)
+    assert actual["out_dim"] == {"audio": 16, "vision": 32}
+    assert (actual["drop_incomplete"], actual["validation_loss"]) == (True, "mean_of_batches")
 
 
 @pytest.mark.parametrize("preset", ["best", 1])
@@ -383,8 +383,12 @@ def test_a_data_set_may_have_its_own_encoder_range_and_metrics():
     assert encoders == {configs["stages/features"]["text_encoder"]} == {"bert-base-chinese"}
     tables = configs["stages/tables"]
     assert (tables["metrics"], tables["label_range"]) == ("sims", [-1.0, 1.0])
-    asked = planned(dataset="sims", text_encoder="other")
-    assert asked["ours"]["encoder"]["name"] == asked["stages/features"]["text_encoder"] == "other"
+    requested = planned(dataset="sims", text_encoder="other")
+    assert (
+        requested["ours"]["encoder"]["name"]
+        == requested["stages/features"]["text_encoder"]
+        == "other"
+    )
 
 
 @pytest.mark.parametrize(
@@ -395,8 +399,8 @@ def test_the_preset_is_that_of_the_data_set_unless_one_is_asked_for(dataset, pre
     settings = planned(dataset=dataset)["self_mm"]["network"]
     assert settings["lstm_dim"] == BASE.presets[preset]["lstm_dim"]
     assert settings["post_dim"] == BASE.presets[preset]["post_dim"]
-    asked = with_model("self_mm", preset="repository_mosei")
-    settings = planned(dataset=dataset, models=asked)["self_mm"]["network"]
+    requested = with_model("self_mm", preset="repository_mosei")
+    settings = planned(dataset=dataset, models=requested)["self_mm"]["network"]
     assert settings["lstm_dim"] == BASE.presets["repository_mosei"]["lstm_dim"]
 
 
@@ -447,21 +451,21 @@ def on_labels(label_range, neutral=None, **changes):
 
 def test_every_run_and_the_tables_hold_the_scale_of_the_labels():
     for neutral in (4.0, None):
-        found = planned(**on_labels([1.0, 7.0], neutral))
+        actual = planned(**on_labels([1.0, 7.0], neutral))
         expected = {"range": [1.0, 7.0], "neutral": neutral}
-        assert [found[name]["labels"] for name in BASE.models] == [expected] * len(BASE.models)
-        tables = found["stages/tables"]
+        assert [actual[name]["labels"] for name in BASE.models] == [expected] * len(BASE.models)
+        tables = actual["stages/tables"]
         assert (tables["label_range"], tables["neutral"]) == ([1.0, 7.0], neutral)
     assert planned()["ours"]["labels"] == {"range": [-3.0, 3.0], "neutral": 0.0}
 
 
 def test_a_model_has_the_scale_of_the_labels_where_it_has_an_argument_for_it():
     """The clamp of Self-MM follows the range, unless its block says otherwise."""
-    found = planned(**on_labels([1.0, 7.0], 4.0))
-    settings = found["self_mm"]["network"]
+    actual = planned(**on_labels([1.0, 7.0], 4.0))
+    settings = actual["self_mm"]["network"]
     assert (settings["label_range"], settings["neutral"]) == ([1.0, 7.0], 4.0)
     assert settings["clamp"] is None
-    assert "label_range" not in found["ours"]["network"]
+    assert "label_range" not in actual["ours"]["network"]
     own = {"self_mm": BASE.models["self_mm"] | {"clamp": 1.5}}
     assert planned(models=BASE.models | own)["self_mm"]["network"]["clamp"] == 1.5
 

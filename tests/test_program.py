@@ -10,11 +10,11 @@ from msabench.errors import DataError, ParamsError
 
 @pytest.fixture
 def parser():
-    made = program.Parser(prog="act")
-    made.add_argument("--text")
-    made.add_argument("--json", action="store_true")
-    made.add_argument("words", nargs="*")
-    return made
+    result = program.Parser(prog="act")
+    result.add_argument("--text")
+    result.add_argument("--json", action="store_true")
+    result.add_argument("words", nargs="*")
+    return result
 
 
 def refused(parser, capsys, *arguments):

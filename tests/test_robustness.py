@@ -50,11 +50,14 @@ def test_nothing_but_values_changes_and_the_input_is_only_read(name, tmp_path):
     given.save(tmp_path, "given")
     mapped = Ragged.load(tmp_path, "given")
     for level in (0.0, 0.4, 1.0):
-        made = corrupt(mapped, level, rng_of())
-        np.testing.assert_array_equal(made.offsets, given.offsets)
-        assert (made.values.shape, made.values.dtype) == (given.values.shape, given.values.dtype)
-        assert np.array_equal(made.values, given.values) == (level == 0)
-        np.testing.assert_array_equal(made.values, corrupt(given, level, rng_of()).values)
+        result = corrupt(mapped, level, rng_of())
+        np.testing.assert_array_equal(result.offsets, given.offsets)
+        assert (result.values.shape, result.values.dtype) == (
+            given.values.shape,
+            given.values.dtype,
+        )
+        assert np.array_equal(result.values, given.values) == (level == 0)
+        np.testing.assert_array_equal(result.values, corrupt(given, level, rng_of()).values)
         np.testing.assert_array_equal(mapped.values, given.values)
     other = corrupt(given, 0.4, rng_of(2)).values
     assert not np.array_equal(other, corrupt(given, 0.4, rng_of()).values)
@@ -86,9 +89,9 @@ def test_every_place_is_chosen_as_often():
 
 
 def test_missing_frames_are_zeros_and_the_others_as_they_were():
-    made = robustness.drop_frames(FRAMES, 0.6, rng_of())
-    zeros = (made.values == 0).all(axis=1)
-    np.testing.assert_array_equal(made.values[~zeros], FRAMES.values[~zeros])
+    result = robustness.drop_frames(FRAMES, 0.6, rng_of())
+    zeros = (result.values == 0).all(axis=1)
+    np.testing.assert_array_equal(result.values[~zeros], FRAMES.values[~zeros])
     for i, length in enumerate(FRAMES.lengths):
         lost = zeros[FRAMES.offsets[i] : FRAMES.offsets[i + 1]].sum()
         assert lost == np.rint(0.6 * length)
@@ -119,25 +122,25 @@ def test_the_standard_deviation_is_that_of_all_frames():
 def test_the_first_and_the_last_token_stay(name):
     _, corrupt = CORRUPTIONS[name]
     for share in SHARES:
-        made = corrupt(TOKENS, share, rng_of())
-        assert (made.values[made.offsets[:-1]] == CLS).all()
-        assert (made.values[made.offsets[1:] - 1] == SEP).all()
+        result = corrupt(TOKENS, share, rng_of())
+        assert (result.values[result.offsets[:-1]] == CLS).all()
+        assert (result.values[result.offsets[1:] - 1] == SEP).all()
 
 
 def test_missing_tokens_are_unknown_and_the_others_as_they_were():
     _, corrupt = CORRUPTIONS["drop_tokens"]
-    made = corrupt(TOKENS, 0.4, rng_of())
-    lost = made.values == UNK
-    np.testing.assert_array_equal(made.values[~lost], TOKENS.values[~lost])
+    result = corrupt(TOKENS, 0.4, rng_of())
+    lost = result.values == UNK
+    np.testing.assert_array_equal(result.values[~lost], TOKENS.values[~lost])
     for i, length in enumerate(TOKENS.lengths):
-        assert (made[i] == UNK).sum() == np.rint(0.4 * (length - 2))
+        assert (result[i] == UNK).sum() == np.rint(0.4 * (length - 2))
     assert (corrupt(TOKENS, 1.0, rng_of())[22] == [CLS, *[UNK] * 22, SEP]).all()
 
 
 def test_wrong_tokens_are_those_of_all_texts():
     """All wrong, they are the same tokens in other places."""
-    made = robustness.replace_tokens(TOKENS, 1.0, rng_of())
-    assert sorted(made.values) == sorted(TOKENS.values)
+    result = robustness.replace_tokens(TOKENS, 1.0, rng_of())
+    assert sorted(result.values) == sorted(TOKENS.values)
     changed = (robustness.replace_tokens(TOKENS, 0.4, rng_of()).values != TOKENS.values).mean()
     assert 0.25 < changed < 0.45
     fewer, more = (robustness.replace_tokens(TOKENS, s, rng_of()).values for s in (0.4, 0.8))
@@ -191,14 +194,14 @@ def test_a_trained_model_on_every_level_of_what_it_reads(
     (out / "text_missing").mkdir(parents=True)
     (out / "text_missing/0.1.csv").write_text("of other levels")
     stage.main(model, 1)
-    made = {path.relative_to(out).as_posix(): path for path in out.rglob("*.csv")}
-    assert set(made) == {
+    result = {path.relative_to(out).as_posix(): path for path in out.rglob("*.csv")}
+    assert set(result) == {
         f"{kind}/{level:g}.csv"
         for kind, levels in LEVELS.items()
         for level in levels
         if kind.startswith(("text", *modalities))
     }
-    read = {name: Predictions.read(path).predictions for name, path in made.items()}
+    read = {name: Predictions.read(path).predictions for name, path in result.items()}
     for name, predictions in read.items():
         if name.endswith("/0.csv"):
             np.testing.assert_allclose(predictions, clean, atol=1e-5)

@@ -39,12 +39,12 @@ needs_avx2 = pytest.mark.skipif(
 def assert_recorded(what, *emulator):
     """Compare line by line, so that what fails names the first kernel, or model and step."""
     command = [*emulator, sys.executable, "-W", "error::RuntimeWarning", "-m", "tests.same_bytes"]
-    made = subprocess.run(
+    completed = subprocess.run(
         [*command, what], cwd=ROOT, env=os.environ | EXPORTED, capture_output=True, text=True
     )
-    assert made.returncode == 0, made.stderr
+    assert completed.returncode == 0, completed.stderr
     expected = (GOLDEN / f"same_bytes_{what}.txt").read_text(encoding="utf-8").splitlines()
-    lines = made.stdout.splitlines()
+    lines = completed.stdout.splitlines()
     assert [line.rpartition(": ")[0] for line in lines] == [
         line.rpartition(": ")[0] for line in expected
     ]
@@ -62,9 +62,9 @@ def emulator():
     """Return the path of qemu's emulator of x86-64, if there is one that is new enough."""
     for name in ("qemu-x86_64", "qemu-x86_64-static"):
         if path := shutil.which(name):
-            told = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
-            found = re.search(r"version (\d+)", told)
-            if found and int(found[1]) >= LEAST_QEMU:
+            printed = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+            actual = re.search(r"version (\d+)", printed)
+            if actual and int(actual[1]) >= LEAST_QEMU:
                 return path
     return None
 
@@ -120,17 +120,17 @@ print({f"{one['architecture']} x {one['num_threads']}" for one in blas})
 
 @needs_avx2
 def test_data_and_statistics_have_numpys_settings_without_those_of_training():
-    made = python(f"import msabench, numpy{SHOWN}", **EXPORTED)
-    assert made.stdout == "{'Haswell x 1'}\n"
+    completed = python(f"import msabench, numpy{SHOWN}", **EXPORTED)
+    assert completed.stdout == "{'Haswell x 1'}\n"
 
 
 @needs_avx2
 def test_products_have_as_many_threads_as_the_params_say():
-    made = python(
+    completed = python(
         f"from msabench.networks import torch_settings; {SETTLE.replace('1}', '2}')}{SHOWN}",
         **EXPORTED,
     )
-    assert made.stdout == "{'Haswell x 2'}\n"
+    assert completed.stdout == "{'Haswell x 2'}\n"
 
 
 def python(program, **environment):
@@ -148,26 +148,30 @@ FIRST = "import numpy; import msabench; from msabench import arithmetic"
 @needs_avx2
 def test_numpy_imported_before_the_package_is_warned_of():
     """By the core type, which some Intel processors have of themselves: here none has."""
-    made = python(FIRST, OPENBLAS_CORETYPE="Nehalem")
-    assert "RuntimeWarning: NumPy was imported before msabench" in made.stderr
+    completed = python(FIRST, OPENBLAS_CORETYPE="Nehalem")
+    assert "RuntimeWarning: NumPy was imported before msabench" in completed.stderr
     quiet = f"import warnings; warnings.simplefilter('ignore'); {FIRST}"
-    made = python(f"{quiet}; print(arithmetic.choose('auto', 'cpu'))", OPENBLAS_CORETYPE="Nehalem")
-    assert made.stdout == "native\n"
-    made = python(f"{quiet}; arithmetic.choose('portable', 'cpu')", OPENBLAS_CORETYPE="Nehalem")
-    assert "'portable' needs NumPy imported after msabench" in made.stderr
+    completed = python(
+        f"{quiet}; print(arithmetic.choose('auto', 'cpu'))", OPENBLAS_CORETYPE="Nehalem"
+    )
+    assert completed.stdout == "native\n"
+    completed = python(
+        f"{quiet}; arithmetic.choose('portable', 'cpu')", OPENBLAS_CORETYPE="Nehalem"
+    )
+    assert "'portable' needs NumPy imported after msabench" in completed.stderr
 
 
 @needs_avx2
 def test_a_numpy_without_the_kernels_of_avx2_is_warned_of_too():
     """It names nothing that it found where it uses the baseline alone."""
-    made = python(FIRST, NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR")
-    assert "RuntimeWarning: NumPy was imported before msabench" in made.stderr
+    completed = python(FIRST, NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR")
+    assert "RuntimeWarning: NumPy was imported before msabench" in completed.stderr
 
 
 @needs_avx2
 def test_numpy_imported_before_with_the_same_kernels_is_not_warned_of():
-    made = python(f"{FIRST}; print(arithmetic.choose('auto', 'cpu'))", **arithmetic.NUMPY)
-    assert (made.stdout, made.stderr) == ("portable\n", "")
+    completed = python(f"{FIRST}; print(arithmetic.choose('auto', 'cpu'))", **arithmetic.NUMPY)
+    assert (completed.stdout, completed.stderr) == ("portable\n", "")
 
 
 IMPORT = "from msabench.networks import torch_settings"
@@ -182,20 +186,20 @@ SETTLE = "torch_settings.configure({'arithmetic': 'portable', 'device': 'cpu', '
 def test_what_pytorch_has_computed_before_is_noticed(computed, capability):
     """ATen and MKL choose their kernels once in a process."""
     program = f"{IMPORT}; import torch; {computed}; {SETTLE}"
-    made = python(program, ATEN_CPU_CAPABILITY=capability)
-    assert "RuntimeError: configure was called too late" in made.stderr
+    completed = python(program, ATEN_CPU_CAPABILITY=capability)
+    assert "RuntimeError: configure was called too late" in completed.stderr
 
 
 @needs_avx2
 def test_a_process_that_computes_portably_is_not_settled_otherwise():
-    made = python(f"{IMPORT}; {SETTLE}; {SETTLE}; {SETTLE.replace('portable', 'native')}")
-    assert "RuntimeError: this process computes portably" in made.stderr
+    completed = python(f"{IMPORT}; {SETTLE}; {SETTLE}; {SETTLE.replace('portable', 'native')}")
+    assert "RuntimeError: this process computes portably" in completed.stderr
 
 
 def test_a_prediction_is_native_where_portable_cannot_be():
     """The run may have been trained on another machine."""
     config = "{'arithmetic': 'portable', 'device': 'cpu', 'threads': 1}"
-    made = python(f"""
+    completed = python(f"""
 from msabench import arithmetic
 from msabench.networks import torch_settings
 arithmetic.is_supported = lambda: False
@@ -203,14 +207,14 @@ torch_settings.configure({config}, "cpu")
 print(arithmetic.in_use)
 torch_settings.configure({config})
 """)
-    assert made.stdout == "native\n"
-    assert "DeviceError: arithmetic: 'portable' needs Linux" in made.stderr
+    assert completed.stdout == "native\n"
+    assert "DeviceError: arithmetic: 'portable' needs Linux" in completed.stderr
 
 
 @needs_avx2
 def test_what_is_not_replaced_is_pytorchs():
     """Other types of numbers, errors of shapes; and what no product shows: NaN, a beta of 0."""
-    made = python(f"""
+    completed = python(f"""
 {IMPORT}; import torch; {SETTLE}
 assert torch.equal(torch.ones(2, 3).long() @ torch.ones(3, 2).long(), torch.full((2, 2), 3))
 half = torch.ones(2, 3).bfloat16() @ torch.ones(3, 2).bfloat16()
@@ -241,7 +245,7 @@ for wrong in (
         continue
     raise AssertionError("no error")
 """)
-    assert made.returncode == 0, made.stderr
+    assert completed.returncode == 0, completed.stderr
 
 
 TRAIN = """
@@ -268,10 +272,10 @@ def train(tree, processor, interrupted="no"):
     """Train ours in the tree as on that processor, or its first step; return what it says."""
     command = [sys.executable, "-c", TRAIN, processor, interrupted]
     environment = os.environ | {SECONDS: "0", "PYTHONPATH": str(ROOT)}
-    made = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
-    assert ("KeyboardInterrupt" in made.stderr) == (interrupted == "yes"), made.stderr
-    assert (made.returncode == 0) == (interrupted == "no"), made.stderr
-    return made.stderr
+    completed = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    assert ("KeyboardInterrupt" in completed.stderr) == (interrupted == "yes"), completed.stderr
+    assert (completed.returncode == 0) == (interrupted == "no"), completed.stderr
+    return completed.stderr
 
 
 def result(tree):
@@ -290,9 +294,9 @@ def test_a_checkpoint_of_another_processor_goes_on_if_it_is_portable(tree, setti
     used = json.loads(expected["run.json"])["arithmetic_in_use"]
     assert used == {"auto": "portable", "native": "native"}[setting]
     train(tree, "AMD EPYC 9R14", interrupted="yes")
-    told = train(tree, "Intel Xeon")
-    assert ("resumed from " in told) == (setting == "auto")
-    assert ("not resumed" in told) == (setting == "native")
+    printed = train(tree, "Intel Xeon")
+    assert ("resumed from " in printed) == (setting == "auto")
+    assert ("not resumed" in printed) == (setting == "native")
     assert result(tree) == expected
 
 

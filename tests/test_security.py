@@ -21,42 +21,42 @@ RUNNING = re.compile(
 def faults(source):
     """Return what in a program may run what it reads."""
     tree = ast.parse(source)
-    whole, found = {}, []  # names as they are written here -> as they are in their modules
+    whole, actual = {}, []  # names as they are written here -> as they are in their modules
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
             for alias in node.names:
                 whole[alias.asname or alias.name] = base + alias.name
-                found += [alias.name] if (base + alias.name).split(".")[0] in REFUSED else []
+                actual += [alias.name] if (base + alias.name).split(".")[0] in REFUSED else []
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
             first, dot, rest = ast.unparse(node).partition(".")
             name = whole.get(first, first) + dot + rest
-            found += [name] if RUNNING.fullmatch(name) else []
+            actual += [name] if RUNNING.fullmatch(name) else []
         if isinstance(node, ast.Call):
             options = {option.arg: ast.unparse(option.value) for option in node.keywords}
-            found += refused_options(ast.unparse(node.func), options)
-    return found
+            actual += refused_options(ast.unparse(node.func), options)
+    return actual
 
 
 def refused_options(name, options):
     """Return what in the options of a call lets it run what it reads."""
-    found = []
+    actual = []
     if options.get("allow_pickle", "False") != "False":
-        found.append("allow_pickle")
+        actual.append("allow_pickle")
     if name.endswith("np.load") and "allow_pickle" not in options:
-        found.append("np.load without allow_pickle=False")
+        actual.append("np.load without allow_pickle=False")
     if name == "YAML" and options.get("typ") != "'safe'":
-        found.append("YAML that is not safe")
+        actual.append("YAML that is not safe")
     if options.get("shell", "False") != "False":
-        found.append("shell")
+        actual.append("shell")
     if options.get("trust_remote_code", "False") != "False":
-        found.append("trust_remote_code")
+        actual.append("trust_remote_code")
     if name.endswith("Model.from_pretrained") and options.get("use_safetensors") != "True":
-        found.append("weights as pickle")
+        actual.append("weights as pickle")
     if name.endswith(("Config.from_pretrained", "Tokenizer.from_pretrained")):
-        found += [] if "trust_remote_code" in options else ["asks whether to run code"]
-    return found
+        actual += [] if "trust_remote_code" in options else ["asks whether to run code"]
+    return actual
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))

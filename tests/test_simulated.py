@@ -82,16 +82,16 @@ def test_importer_reads_it(tmp_path, padding):
 
 
 def test_same_settings_same_bytes_in_a_new_process(tmp_path):
-    here, there = tmp_path / "here.pkl", tmp_path / "there.pkl"
+    here, present = tmp_path / "here.pkl", tmp_path / "there.pkl"
     simulated.write(here, **FEW)
     program = (
         "from pathlib import Path; from msabench.data.sources import simulated\n"
-        f"simulated.write(Path({str(there)!r}), **{FEW})"
+        f"simulated.write(Path({str(present)!r}), **{FEW})"
     )
     source = str(Path(simulated.__file__).parents[3])
     environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
-    assert here.read_bytes() == there.read_bytes()
+    assert here.read_bytes() == present.read_bytes()
 
 
 def test_another_seed_another_world():
@@ -201,14 +201,14 @@ def test_a_contrast_counts_its_second_half_three_times():
 def test_neutral_texts_hold_no_opinion(data):
     opinions = {word for key in ("adjectives", "verbs") for word in simulated._grammar()[key]}
     split = data["train"]
-    found = [
+    actual = [
         bool(opinions & set(text.lower().replace(",", "").replace(".", "").split()))
         for text in split["raw_text"]
     ]
     scores = split["regression_labels_T"]
-    assert not scores[~np.array(found)].any()
-    assert np.abs(scores[found]).mean() > 1
-    assert 0.17 < 1 - np.mean(found) < 0.25
+    assert not scores[~np.array(actual)].any()
+    assert np.abs(scores[actual]).mean() > 1
+    assert 0.17 < 1 - np.mean(actual) < 0.25
 
 
 @pytest.mark.parametrize("modality", ["audio", "vision"])

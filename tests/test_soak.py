@@ -18,8 +18,8 @@ def test_killed_trainings_end_as_if_nothing_had_happened():
     """
     environment = os.environ | {"PYTHONPATH": "src"}
     command = [sys.executable, "-m", "tests.soak", "--kills", "2", "--seed", "1", "--no-disks"]
-    made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert made.returncode == 0, made.stdout + made.stderr
-    passed, _, failed = made.stdout.splitlines()[-1].partition(" passed, ")
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    passed, _, failed = result.stdout.splitlines()[-1].partition(" passed, ")
     assert failed == "0 failed"
     assert int(passed) >= 3 * 2

@@ -310,10 +310,10 @@ def test_simulated_data_are_the_same_by_every_way(
     expected = read(tmp_path, simulated.simulate(**sizes))
     (tmp_path / "other").mkdir()
     data = simulated.simulate(**sizes, padding=padding)
-    found = read(tmp_path / "other", data, protocol)
+    actual = read(tmp_path / "other", data, protocol)
     for split in SPLITS:
-        assert_same(found[split], expected[split])
-        counts = {**found[split].repairs, **dict.fromkeys(("audio_front", "vision_front"), 0)}
+        assert_same(actual[split], expected[split])
+        counts = {**actual[split].repairs, **dict.fromkeys(("audio_front", "vision_front"), 0)}
         assert counts == expected[split].repairs
 
 

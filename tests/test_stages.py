@@ -103,9 +103,9 @@ def test_an_error_names_the_run(error):
 
     with pytest.raises(SystemExit) as stopped:
         stages.run(main, "ours", "3")
-    told = str(stopped.value.code)
-    assert told.startswith("error: ours-3: ours 3: wrong")
-    assert "\n" not in told
+    printed = str(stopped.value.code)
+    assert printed.startswith("error: ours-3: ours 3: wrong")
+    assert "\n" not in printed
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def test_an_output_that_is_not_there_is_one_line(tmp_path):
     """As of a stage that is run before those that it needs."""
     code = f"import sys; sys.path[:0] = [{str(ROOT)!r}]; from stages import run, train; "
     code += "run(train.main, *sys.argv[1:])"
-    made = python("-c", code, "ours", "1", cwd=tmp_path)
-    assert made.returncode == 1
-    assert made.stderr == (
+    result = python("-c", code, "ours", "1", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == (
         "error: ours-1: runs/plan/ours.json is missing: `dvc repro` makes it "
         "(docs/reliability.md)\n"
     )
@@ -164,9 +164,9 @@ def test_an_output_that_is_not_there_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("module", ["stages", "stages.cluster", "stages.train", "stages.plan"])
 def test_every_stage_takes_debug(module):
-    made = python("-m", module, "--help")
-    assert " [--debug]" in made.stdout
-    assert "MSABENCH_DEBUG=1" in made.stdout
+    result = python("-m", module, "--help")
+    assert " [--debug]" in result.stdout
+    assert "MSABENCH_DEBUG=1" in result.stdout
 
 
 @pytest.mark.parametrize("value", ["abc", "0,x", "0;1", "GPU"])
@@ -197,13 +197,13 @@ STAGES = sorted(file.stem for file in (ROOT / "stages").glob("[!_]*.py"))
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_tells_what_a_stage_does_and_waits_for_no_torch(stage):
-    made = python("-X", "importtime", "-m", f"stages.{stage}", "--help")
-    assert made.returncode == 0
-    assert f"usage: python -m stages.{stage} " in made.stdout
+    result = python("-X", "importtime", "-m", f"stages.{stage}", "--help")
+    assert result.returncode == 0
+    assert f"usage: python -m stages.{stage} " in result.stdout
     docstring = ast.get_docstring(ast.parse((ROOT / "stages" / f"{stage}.py").read_text("utf-8")))
-    assert docstring in made.stdout
-    assert re.search(r"\| +argparse$", made.stderr, re.MULTILINE)
-    assert not re.search(r"\| +(torch|transformers|sklearn)$", made.stderr, re.MULTILINE)
+    assert docstring in result.stdout
+    assert re.search(r"\| +argparse$", result.stderr, re.MULTILINE)
+    assert not re.search(r"\| +(torch|transformers|sklearn)$", result.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +249,9 @@ def test_make_help_lists_every_target_and_variable():
 
 def test_a_missing_package_is_one_line(tmp_path):
     (tmp_path / "torch.py").write_text("import no_such_package\n")
-    made = python("-m", "stages.features", PYTHONPATH=str(tmp_path))
-    assert made.returncode == 1
-    assert made.stderr == (
+    result = python("-m", "stages.features", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr == (
         "error: No module named 'no_such_package'; `make repro` installs what is needed "
         "(docs/systems.md)\n"
     )
@@ -265,16 +265,16 @@ def test_a_missing_package_shows_its_traceback_with_debug(tmp_path, arguments, v
     (tmp_path / "numpy.py").write_text("import no_such_package\n")
     command = ("-m", "stages.prepare")
     assert len(python(*command, PYTHONPATH=str(tmp_path)).stderr.splitlines()) == 1
-    made = python(*command, *arguments, PYTHONPATH=str(tmp_path), **variables)
-    assert made.returncode == 1
-    assert "Traceback" in made.stderr
+    result = python(*command, *arguments, PYTHONPATH=str(tmp_path), **variables)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
 
 
 def test_a_missing_module_of_the_package_is_a_defect(tmp_path):
     (tmp_path / "numpy.py").write_text("import msabench.no_such_module\n")
-    made = python("-m", "stages.prepare", PYTHONPATH=str(tmp_path))
-    assert made.returncode == 1
-    assert "Traceback" in made.stderr
+    result = python("-m", "stages.prepare", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
 
 
 def test_the_package_is_that_of_the_tree_not_an_installed_one(tmp_path):
@@ -291,7 +291,7 @@ def test_the_package_is_that_of_the_tree_not_an_installed_one(tmp_path):
 
 @pytest.mark.parametrize("version", ["(3, 10, 14)", "(3, 13, 0)"])
 def test_another_python_is_one_line(version):
-    made = python("-c", f"import sys; sys.version_info = {version}; import stages")
-    assert made.returncode == 1
+    result = python("-c", f"import sys; sys.version_info = {version}; import stages")
+    assert result.returncode == 1
     number = ".".join(version.strip("()").split(", ")[:2])
-    assert made.stderr == f"error: Python {number}; 3.11 or 3.12 is needed\n"
+    assert result.stderr == f"error: Python {number}; 3.11 or 3.12 is needed\n"

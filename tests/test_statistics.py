@@ -92,13 +92,13 @@ def test_compare_finds_a_difference_and_only_that():
         "b": same + 0.2 + random.normal(0, 0.05, 300),
         "c": same + random.normal(0, 0.05, 300),
     }
-    found: dict[str, Any] = compare(errors, [str(i // 6) for i in range(300)])
-    assert list(found["pairs"]) == ["a - b", "a - c", "b - c"]
-    assert found["pairs"]["a - b"]["p_holm"] < 0.01
-    assert found["pairs"]["a - b"]["high"] < 0
-    assert found["pairs"]["a - c"]["p"] > 0.01
-    assert found["models"]["a"]["low"] < same.mean() < found["models"]["a"]["high"]
-    assert found["pairs"]["a - b"]["difference"] == pytest.approx(-0.2, abs=0.02)
+    actual: dict[str, Any] = compare(errors, [str(i // 6) for i in range(300)])
+    assert list(actual["pairs"]) == ["a - b", "a - c", "b - c"]
+    assert actual["pairs"]["a - b"]["p_holm"] < 0.01
+    assert actual["pairs"]["a - b"]["high"] < 0
+    assert actual["pairs"]["a - c"]["p"] > 0.01
+    assert actual["models"]["a"]["low"] < same.mean() < actual["models"]["a"]["high"]
+    assert actual["pairs"]["a - b"]["difference"] == pytest.approx(-0.2, abs=0.02)
 
 
 @pytest.mark.parametrize("v", range(1, 6))
@@ -106,10 +106,10 @@ def test_of_too_few_videos_intervals_and_p_are_undefined(v):
     """Model a is better in each of them, which a bootstrap would take for certain."""
     a = np.random.default_rng(5).random(60)
     videos = [str(i % v) for i in range(60)]
-    found = compare({"a": a, "b": a + 1}, videos)
-    assert found["models"]["a"] == {"mae": pytest.approx(a.mean()), "low": None, "high": None}
+    actual = compare({"a": a, "b": a + 1}, videos)
+    assert actual["models"]["a"] == {"mae": pytest.approx(a.mean()), "low": None, "high": None}
     unknown = dict.fromkeys(("low", "high", "p", "p_holm"))
-    assert found["pairs"]["a - b"] == {"difference": pytest.approx(-1), **unknown}
+    assert actual["pairs"]["a - b"] == {"difference": pytest.approx(-1), **unknown}
 
 
 @pytest.mark.parametrize("v", [6, 8])

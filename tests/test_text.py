@@ -47,8 +47,8 @@ def test_cached_equals_the_whole_encoder(tiny_bert, tokens, tmp_path, trainable_
     encoder = text.build_encoder(tiny_bert, trainable_layers, pooling, cached.width).eval()
     reference = BertModel.from_pretrained(tiny_bert, add_pooling_layer=False).eval()
     with torch.no_grad():
-        found = encoder(padded(cached, longer=3 if trainable_layers else 0))
-        for i, vector in enumerate(found):
+        actual = encoder(padded(cached, longer=3 if trainable_layers else 0))
+        for i, vector in enumerate(actual):
             states = reference(torch.from_numpy(tokens[i])[None].long()).last_hidden_state[0]
             expected = states[0] if pooling == "cls" else states.mean(0)
             torch.testing.assert_close(vector, expected, rtol=1e-5, atol=1e-6)

@@ -117,8 +117,8 @@ def together(bert, tiny_bert, tmp_path_factory):
             with broken_off(8):
                 train(name, bert, folder / name / "one")
     with started(train_everything, folder, bert, tiny_bert) as processes:
-        found = ends(processes, 900)
-    assert [status for status, _ in found] == [0, 0], found
+        actual = ends(processes, 900)
+    assert [status for status, _ in actual] == [0, 0], actual
     return folder
 
 
@@ -128,8 +128,8 @@ def trained(folder, what, rank):
     return tensors, json.loads(place.with_suffix(".json").read_text())
 
 
-def assert_close(found, expected, atol=1e-6):
-    (tensors, history), (other, expected_history) = found, expected
+def assert_close(actual, expected, atol=1e-6):
+    (tensors, history), (other, expected_history) = actual, expected
     for row, other_row in zip(history, expected_history, strict=True):
         assert row == pytest.approx(other_row, rel=0, abs=atol)
     torch.testing.assert_close(tensors, other, rtol=0, atol=atol)
@@ -153,9 +153,9 @@ def test_two_go_on_where_one_was_broken_off(name, rank, alone, together):
 
 @network
 def test_one_goes_on_where_two_were_broken_off(name, alone, together, bert, capsys):
-    found = train(name, bert, together / name / "two")
+    actual = train(name, bert, together / name / "two")
     assert "epoch 2, after 2 batches" in capsys.readouterr().err
-    assert_close(found, alone[name])
+    assert_close(actual, alone[name])
 
 
 def test_the_generated_labels_have_moved(alone):

@@ -278,36 +278,38 @@ def test_good_splits_pass():
 
 @pytest.mark.parametrize("order", [["train", "valid"], ["train", "test", "valid"]])
 def test_splits_that_are_missing_or_in_wrong_order(order):
-    made = splits()
+    result = splits()
     with pytest.raises(DataError, match=r"needed, in this order: \['train', 'valid', 'test'\]"):
-        check_splits({name: made[name] for name in order}, RANGE)
+        check_splits({name: result[name] for name in order}, RANGE)
 
 
 def test_splits_of_different_widths():
-    made = splits()
+    result = splits()
     narrow = Ragged.of([np.ones((2, 3), dtype=np.float32)] * 6)
-    made["test"] = replace(made["test"], sequences={**made["test"].sequences, "audio": narrow})
+    result["test"] = replace(
+        result["test"], sequences={**result["test"].sequences, "audio": narrow}
+    )
     with pytest.raises(DataError, match=r"test: frame widths .*'audio': 3.* differ .*'audio': 5"):
-        check_splits(made, RANGE)
+        check_splits(result, RANGE)
 
 
 def test_splits_of_different_modalities():
-    made = splits()
-    made["valid"] = made["valid"].select(["text", "audio"])
+    result = splits()
+    result["valid"] = result["valid"].select(["text", "audio"])
     with pytest.raises(DataError, match="valid: frame widths"):
-        check_splits(made, RANGE)
+        check_splits(result, RANGE)
 
 
 def test_splits_that_share_an_utterance():
-    made = splits()
-    shared = made["train"].ids[1]
-    made["test"] = replace(made["test"], ids=[*made["test"].ids[:5], shared])
+    result = splits()
+    shared = result["train"].ids[1]
+    result["test"] = replace(result["test"], ids=[*result["test"].ids[:5], shared])
     with pytest.raises(DataError, match=r"test: id 'video0_0\$_\$1' is also in train"):
-        check_splits(made, RANGE)
+        check_splits(result, RANGE)
 
 
 def test_a_broken_promise_names_its_split():
-    made = splits()
-    made["valid"] = replace(made["valid"], labels=made["valid"].labels * np.float32(np.nan))
+    result = splits()
+    result["valid"] = replace(result["valid"], labels=result["valid"].labels * np.float32(np.nan))
     with pytest.raises(DataError, match=r"^valid: labels: nan"):
-        check_splits(made, RANGE)
+        check_splits(result, RANGE)

@@ -86,14 +86,14 @@ class Published:
         """Train on batches [(index, utterances)]; yield a record of each, with what was stepped."""
         summed = None
         for number, (index, utterances) in enumerate(batches, start=1):
-            made = [self.outputs(utterance) for utterance in utterances]
-            loss = self.loss(index, made)
+            batch_outputs = [self.outputs(utterance) for utterance in utterances]
+            loss = self.loss(index, batch_outputs)
             gradients = torch.autograd.grad(loss, list(self.weights.values()))
             if summed is None:
                 summed = [torch.zeros_like(gradient) for gradient in gradients]
             summed = [s + g for s, g in zip(summed, gradients, strict=True)]
-            self.update_tables(index, made, epoch)
-            record = {"loss": loss.item(), "outputs": made, "gradients": None}
+            self.update_tables(index, batch_outputs, epoch)
+            record = {"loss": loss.item(), "outputs": batch_outputs, "gradients": None}
             complete = number % accumulate == 0
             if complete or (number == len(batches) and not drop_incomplete):
                 record["gradients"] = dict(zip(self.weights, summed, strict=True))
@@ -101,11 +101,11 @@ class Published:
                 summed = None
             yield record
 
-    def loss(self, index, made):
+    def loss(self, index, batch_outputs):
         """Sum over tasks of the mean over the batch of the weighted absolute error."""
         loss = 0.0
         for task in TASKS:
-            for i, outputs in zip(index, made, strict=True):
+            for i, outputs in zip(index, batch_outputs, strict=True):
                 label = self.labels[task][i]
                 weight = 1.0
                 if task != "fusion":
@@ -113,10 +113,10 @@ class Published:
                 loss = loss + weight * abs(outputs[task][0] - label) / len(index)
         return loss
 
-    def update_tables(self, index, made, epoch):
+    def update_tables(self, index, batch_outputs, epoch):
         """Labels (not in the first epoch), then features of the batch, then all centres."""
         if epoch > 1:
-            for i, outputs in zip(index, made, strict=True):
+            for i, outputs in zip(index, batch_outputs, strict=True):
                 ratio = {}
                 for task in TASKS:
                     features = outputs[task][1].tolist()
@@ -131,7 +131,7 @@ class Published:
                     old = self.labels[task][i]
                     self.labels[task][i] = (epoch - 1) / (epoch + 1) * old + 2 / (epoch + 1) * new
         for task in TASKS:
-            for i, outputs in zip(index, made, strict=True):
+            for i, outputs in zip(index, batch_outputs, strict=True):
                 self.features[task][i] = outputs[task][1].tolist()
             for side in ("pos", "neg"):
                 self.move_center(task, side)

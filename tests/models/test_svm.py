@@ -119,16 +119,16 @@ def test_portable_arithmetic_solves_with_nothing_of_the_processor(tmp_path, monk
 def test_the_faster_solver_keeps_to_its_threads(tmp_path, monkeypatch):
     """Of itself it would take all cores, beside other runs."""
     intelex = pytest.importorskip("sklearnex.svm").SVR
-    fit, asked = intelex.fit, []
+    fit, requested = intelex.fit, []
 
     def noted(self, *data):
-        asked.append(self.n_jobs)
+        requested.append(self.n_jobs)
         return fit(self, *data)
 
     monkeypatch.setattr(intelex, "fit", noted)
     train = random_utterances(seed=1, n=20)
     SVM().fit(train, train, seed=1, scratch=tmp_path)
-    assert asked == [torch.get_num_threads()]
+    assert requested == [torch.get_num_threads()]
 
 
 def test_an_almost_constant_feature_is_only_centred(tmp_path):
