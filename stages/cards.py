@@ -8,8 +8,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from msabench.evaluation.tables import SWEEPS, rows_of
+from msabench.evaluation import tables
+from msabench.evaluation.results import Results
 from msabench.reporting import cards
+from msabench.utterances import MODALITIES
 from stages import run
 
 PAGE = "docs/cards.md"
@@ -19,28 +21,43 @@ OUT = Path("runs/cards")
 
 def main() -> None:
     plan, facts = (json.loads((PLAN / f"{name}.json").read_text()) for name in ("tables", "cards"))
-    numbers = ("1", "6", *SWEEPS)
-    tables = {n: json.loads((METRICS / f"table{n}.json").read_text()) for n in numbers}
-    intervals = json.loads((METRICS / "comparison.json").read_text())["models"]
-    data = cards.Data(plan, facts, tables["1"])
+    results = Results.read(METRICS, plan=plan, rows=tables.rows_of(plan, MODALITIES))
+    data = cards.Data(plan, facts, results.tables["1"])
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     (OUT / "data.md").write_text(cards.data_card(data), encoding="utf-8")
-    rows = rows_of(plan, [])
-    for number in numbers[1:]:
-        for row, names in rows[number].items():
-            for name in names:
-                card, run_json = OUT / f"{name}.md", PREDICTIONS / name / "run.json"
-                if card.exists() or not run_json.exists():  # a row may be another's run
-                    continue
-                text = cards.model_card(
-                    json.loads(run_json.read_text(encoding="utf-8")),
-                    cards.measure(PREDICTIONS / name, plan),
-                    tables[number][row],
-                    intervals.get(row) if number == "6" else None,
-                    data,
-                )
-                card.write_text(text, encoding="utf-8")
+    for name, row in rows_by_run(results).items():
+        run_json = PREDICTIONS / name / "run.json"
+        if run_json.exists():
+            trained = json.loads(run_json.read_text(encoding="utf-8"))
+            card = cards.model_card(
+                trained,
+                cards.measure(PREDICTIONS / name, plan),
+                row,
+                results.comparison["models"].get(trained["run"]),
+                data,
+            )
+            (OUT / f"{name}.md").write_text(card, encoding="utf-8")
+
+
+def rows_by_run(results: Results) -> dict[str, tables.Row]:
+    """Return the means over seeds that the tables show of each run and seed, first of Table 6."""
+    rows = [
+        (folders, results.tables[number][row])
+        for number in sorted(results.rows, reverse=True)
+        for row, folders in results.rows[number].items()
+    ]
+    subsets = tables.subset_rows(results.plan, MODALITIES)
+    rows += [
+        (subsets[model][subset], row)
+        for model, part in results.ablation.items()
+        for subset, row in part["rows"].items()
+    ]
+    by_run: dict[str, tables.Row] = {}
+    for folders, row in rows:
+        for folder in folders:
+            by_run.setdefault(folder, row)
+    return by_run
 
 
 if __name__ == "__main__":

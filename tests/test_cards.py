@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import DatasetCard, ModelCard
 
 import stages
 from msabench import errors, params, plan
@@ -47,25 +49,28 @@ def made(run, seed, config, **changes):
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A folder with the plan, three runs of two seeds or one, and their tables."""
+    """A folder with the plan, runs of two seeds or one, and their tables."""
     monkeypatch.chdir(tmp_path)
     chosen = {"seeds": [1, 2], "models": {name: PARAMS.models[name] for name in ("svm", "ours")}}
     configs = plan.resolve(PARAMS.model_copy(update=chosen))
     for name in ("stages/tables", "stages/cards"):
         write(Path(f"runs/plan/{name}.json"), configs[name])
-    for run, seed in (("svm", 1), ("svm", 2), ("ours", 1), ("batch_size_16", 1)):
+    trained = [("svm", 1), ("svm", 2), ("ours", 1), ("batch_size_16", 1), ("svm-t", 1)]
+    for run, seed in trained:
         folder = Path(f"predictions/{run}-{seed}")
         write(folder / "run.json", made(run, seed, configs[run]))
         for split, n in (("valid", 24), ("test", 36)):
             predictions(seed, n).write(folder / f"{split}.csv")
     rows = tables.rows_of(configs["stages/tables"], [])
-    for number in ("6", *tables.SWEEPS):
+    for number in rows:
         columns = metrics.METRICS["mosei"]
         row = dict.fromkeys(columns, 0.5) | {f"{column}_std": 0.25 for column in columns}
         write(Path(f"metrics/table{number}.json"), dict.fromkeys(rows[number], row))
     shutil.copy(ROOT / "metrics" / "table1.json", "metrics")
     interval = {"mae": 0.5, "low": 0.111, "high": 0.888}
     write(Path("metrics/comparison.json"), {"models": {"svm": interval, "ours": interval}})
+    for name in ("ablation", "generated_labels", "robustness"):
+        write(Path(f"metrics/{name}.json"), {})
     return tmp_path
 
 
@@ -86,7 +91,7 @@ def test_each_run_that_was_trained_has_a_card_and_the_data_have_one():
     Path("runs/cards/of_before-1.md").touch()
     stages.run(stage.main)
     found = {path.stem for path in Path("runs/cards").iterdir()}
-    assert found == {"svm-1", "svm-2", "ours-1", "batch_size_16-1", "data"}
+    assert found == {"svm-1", "svm-2", "ours-1", "batch_size_16-1", "svm-t-1", "data"}
 
 
 @pytest.mark.usefixtures("tree")
@@ -106,6 +111,52 @@ def test_a_row_of_the_sweep_has_its_own_stage_and_no_interval():
     assert "dvc repro sweep@batch_size_16-1" in text
     assert "confidence" not in text
     assert "dvc repro train@ours-1" in written("ours-1")
+    assert "dvc repro ablation@svm-t-1" in written("svm-t-1")
+
+
+@pytest.mark.usefixtures("tree")
+def test_a_run_of_the_ablation_has_the_row_of_its_subset():
+    columns = metrics.METRICS["mosei"]
+    row: dict = dict.fromkeys(columns, 0.7) | {f"{column}_std": None for column in columns}
+    write(Path("metrics/ablation.json"), {"ours": {"rows": {"t": row}, "pairs": {}}})
+    path = Path("runs/plan/stages/tables.json")
+    content = json.loads(path.read_text())
+    content["ablation"]["ours"] = {subset: f"ours-{subset}" for subset in content["subsets"]}
+    content["stages"]["ours-t"] = "ablation"
+    write(path, content)
+    shutil.copytree("predictions/ours-1", "predictions/ours-t-1")
+    path = Path("predictions/ours-t-1/run.json")
+    write(path, json.loads(path.read_text()) | {"run": "ours-t"})
+    assert re.search(r"^\| mae .* \|           0\.700 \|$", written("ours-t-1"), re.MULTILINE)
+
+
+@pytest.mark.usefixtures("tree")
+def test_the_hub_reads_the_results_of_this_seed():
+    text = written("svm-2")
+    metadata: Any = ModelCard(text).data
+    test = cards.measure(Path("predictions/svm-2"), PLAN)["test"]
+    results = {result.metric_name: result for result in metadata.eval_results}
+    assert {name: result.metric_value for name, result in results.items()} == {
+        name: round(value, 4) for name, value in test.items() if value is not None
+    }
+    assert {result.metric_type for result in results.values()} == {*metadata.metrics}
+    assert (results["corr"].metric_type, results["acc_2"].metric_type) == ("pearsonr", "accuracy")
+    assert {result.dataset_split for result in results.values()} == {"test"}
+    assert metadata.model_name == "svm-2"
+    assert (metadata.language, metadata.license) == ("en", "mit")
+    assert metadata.base_model == encoders.MINILM
+    assert {"msabench", "text", "audio", "vision"} <= set(metadata.tags)
+    assert metadata.datasets == ["simulated"]
+    data: Any = DatasetCard(written("data")).data
+    assert (data.language, data.license, data.pretty_name) == ("en", "mit", "simulated data")
+
+
+@pytest.mark.usefixtures("tree")
+def test_what_is_not_known_of_the_data_is_not_in_the_metadata():
+    path = Path("runs/plan/stages/cards.json")
+    write(path, json.loads(path.read_text()) | {"corpus": None, "dataset": "mine"})
+    metadata: Any = ModelCard(written("svm-2")).data
+    assert (metadata.language, metadata.license, metadata.datasets) == (None, None, ["mine"])
 
 
 @pytest.mark.usefixtures("tree")
