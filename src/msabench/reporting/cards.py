@@ -105,7 +105,6 @@ def model_card(
         dashes=content.why_dashes([*measured.values(), all_seeds], data.plan),
         encoder=encoders.published(run["encoder"]["name"]),
         settings=Table([Column("setting", "words"), Column("value", "words")], settings),
-        same_bytes_on=_same_bytes_on(run),
     )
 
 
@@ -162,13 +161,6 @@ def _model_metadata(run: Mapping[str, Any], test: Row, data: Data) -> ModelCardD
         metrics=list(dict.fromkeys(result.metric_type for result in results)),
         eval_results=results,
     )
-
-
-def _same_bytes_on(run: Mapping[str, Any]) -> str:
-    """Say where the same settings, data and packages give the same bytes."""
-    if run["arithmetic_in_use"] == "portable" and run["threads"] == 1:
-        return "every x86-64 processor with AVX2 and FMA, on Linux"
-    return "the same kind of processor"
 
 
 def _template(name: str) -> Any:
