@@ -34,9 +34,10 @@ def tree(tmp_path, monkeypatch):
 
 
 def change(**settings: Any) -> None:
-    """Change params.yaml at the top level."""
+    """Change params.yaml at the top level; data sets are added."""
     yaml, path = YAML(), Path("params.yaml")
     content = yaml.load(path)
+    content["datasets"].update(settings.pop("datasets", {}))
     content.update(settings)
     yaml.dump(content, path)
 
