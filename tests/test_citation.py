@@ -35,9 +35,9 @@ def test_the_newest_version_of_the_changelog_is_the_packages_and_the_citations()
     assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
-def test_how_to_contribute_is_twenty_lines_at_most():
+def test_how_to_contribute_is_short():
     lines = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
-    assert len([line for line in lines if line]) <= 20
+    assert len([line for line in lines if line]) <= 22
 
 
 def test_a_newcomers_question_is_answered_by_one_file():
