@@ -74,6 +74,7 @@ def clone(repository):
     shell(
         repository,
         "git switch --quiet --force main && git reset --quiet --hard small && git clean -fdq\n"
+        "find data/raw -xtype l -delete  # links to a data set of the page before\n"
         "dvc checkout --quiet --force",
     )
     return repository
