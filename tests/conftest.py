@@ -31,8 +31,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# The longest files of each tier, the longest first.
-LONG = ["test_pipeline.py", "test_docs_commands.py", "test_cluster.py", "test_two_processes.py"]
+# The longest files of each tier, the longest first; but the first alone makes what the third needs.
+LONG = ["test_pipeline.py", "test_cluster.py", "test_docs_commands.py", "test_two_processes.py"]
 
 
 def pytest_collection_modifyitems(items):
