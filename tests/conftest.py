@@ -152,7 +152,7 @@ def assert_same(actual, expected):
         np.testing.assert_array_equal(actual.unimodal_labels[name], labels)
 
 
-def until(condition, seconds=300):
+def until(condition, seconds=900):
     """Wait until something is true of another process, and return it.
 
     seconds: after which it never will be, however busy the machine is.

@@ -120,7 +120,7 @@ def test_a_killed_worker_loses_nothing(trained, serial):
     forget(trained, "train@ours-1")
     process = start(trained, *PROGRAM, "local:3")
     training(trained, process).parent().kill()
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=900)
     assert process.returncode == 0, printed
     assert "0 failed of 1" in printed
     assert_is(trained, serial)
@@ -165,10 +165,10 @@ def test_ctrl_c_ends_the_runs(trained):
     process = start(trained, *PROGRAM, "local:2")
     running = training(trained, process)
     os.killpg(process.pid, signal.SIGINT)
-    printed, _ = process.communicate(timeout=300)
+    printed, _ = process.communicate(timeout=900)
     assert process.returncode == errors.INTERRUPTED_STATUS, printed
     assert errors.INTERRUPTED in printed
-    assert psutil.wait_procs([running], timeout=300)[1] == []
+    assert psutil.wait_procs([running], timeout=900)[1] == []
     assert any((trained / "runs/scratch").glob("ours-1-*/checkpoint.json"))
     assert "train@ours-1" not in lock_of(trained)
 

@@ -65,7 +65,7 @@ def started(call, *arguments, processes=2):
             process.communicate()
 
 
-def ends(processes, seconds=300):
+def ends(processes, seconds=900):
     """The status of each process, and the last line that it said."""
     end = time.monotonic() + seconds
     actual = []

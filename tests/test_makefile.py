@@ -101,7 +101,7 @@ def test_nothing_follows_an_interrupted_step(tree, shell, step):
     until((tree / "waits").exists)
     before = calls(tree)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(300) != 0
+    assert process.wait(900) != 0
     assert calls(tree) == before
 
 

@@ -209,7 +209,7 @@ def kill_dvc(process):
     left = trainings(process)
     process.kill()
     # They end without it, in seconds where no disk is waited for, and before their last step.
-    assert psutil.wait_procs(left, timeout=300)[1] == []
+    assert psutil.wait_procs(left, timeout=900)[1] == []
 
 
 LONG = ("batch_size=8", "models.ours.epochs=4")  # 24 steps
@@ -224,7 +224,7 @@ def test_an_interrupted_training_goes_on_with_the_next_repro(clone, tmp_path):
         for end in (kill_training, kill_dvc, press_ctrl_c):
             process = start(clone, *command)
             end(process)
-            printed, _ = process.communicate(timeout=300)
+            printed, _ = process.communicate(timeout=900)
             assert process.returncode != 0
             assert (errors.INTERRUPTED in printed) == (end != kill_training)
         result = run(clone, *command)
@@ -284,14 +284,14 @@ def test_ctrl_c_ends_all_of_make_repro(clone, shell):
             trainings(process)
             below = psutil.Process(process.pid).children(recursive=True)
             os.killpg(process.pid, signal.SIGINT)
-            printed, _ = process.communicate(timeout=300)
+            printed, _ = process.communicate(timeout=900)
         finally:
             if process.poll() is None:  # it would disturb the tests that follow
                 kill_group(process)
         assert process.returncode != 0
         assert errors.INTERRUPTED in printed
         assert "Running stage 'tables'" not in printed
-        assert psutil.wait_procs(below, timeout=300)[1] == []
+        assert psutil.wait_procs(below, timeout=900)[1] == []
 
 
 @slow

@@ -117,7 +117,7 @@ def together(bert, tiny_bert, tmp_path_factory):
             with broken_off(8):
                 train(name, bert, folder / name / "one")
     with started(train_everything, folder, bert, tiny_bert) as processes:
-        actual = ends(processes, 900)
+        actual = ends(processes)
     assert [status for status, _ in actual] == [0, 0], actual
     return folder
 
