@@ -15,16 +15,17 @@ TEXTS = ["the film was very good", "what a waste of time"]
 
 @pytest.fixture(scope="module")
 def origin(pipeline, tmp_path_factory):
-    """A repository that has committed its results, and then gone on without them.
+    """A repository without a remote, whose branch `later` has no results.
 
-    The commit with the results has the tag of a release. What DVC made lies in its cache alone.
+    The commit of the results has the tag of a release.
     """
     folder = clones.copy(pipeline, tmp_path_factory.mktemp("origin") / "msabench")
     run(folder, "git", "commit", "--quiet", "--all", "--message", "results")
     run(folder, "git", "tag", "--annotate", TAG, "--message", "a release")
+    run(folder, "git", "switch", "--quiet", "--create", "later")
     run(folder, "git", "rm", "--quiet", "dvc.lock")
     run(folder, "git", "commit", "--quiet", "--message", "no results")
-    run(folder, "git", "checkout", "--quiet", "-b", "results", TAG)
+    run(folder, "git", "switch", "--quiet", "main")
     return folder
 
 
@@ -32,11 +33,11 @@ def origin(pipeline, tmp_path_factory):
 def clone(origin, tmp_path_factory):
     """A clone of it without any cache: what DVC made lies in a remote, which all clones know."""
     store, folder = (tmp_path_factory.mktemp("published") / name for name in ("store", "msabench"))
-    run(origin, "dvc", "remote", "add", "--default", "store", str(store))
+    run(origin, "dvc", "remote", "add", "--default", "store", store)
     run(origin, "dvc", "push", "--quiet", "runs/ours-1")
     run(origin, "git", "commit", "--quiet", "--all", "--message", "remote")
     run(origin, "git", "tag", "--annotate", "ours@v0.2.1", "--message", "a release with a remote")
-    run(origin, "git", "clone", "--quiet", ".", str(folder))
+    run(origin, "git", "clone", "--quiet", ".", folder)
     return folder
 
 
@@ -51,31 +52,32 @@ def assert_predicts(found, origin):
     assert (predicted == inference.load(trained, device="cpu").predict(TEXTS)).all()
 
 
-def test_get_a_run_from_the_cache_of_a_repository(origin, tmp_path):
-    run(tmp_path, "dvc", "get", str(origin), "runs/ours-1")
+@pytest.mark.parametrize("commit", [(), ("--rev", "main")])
+def test_get_a_run_of_a_repository_on_this_machine(origin, tmp_path, commit):
+    """As it lies there; or from its cache, as a commit has it."""
+    run(tmp_path, "dvc", "get", origin, "runs/ours-1", *commit)
     assert_predicts(tmp_path / "ours-1", origin)
 
 
 def test_get_a_run_from_the_remote_of_a_repository(clone, origin, tmp_path):
     assert not (clone / "runs").exists()
-    run(tmp_path, "dvc", "get", str(clone), "runs/ours-1", "--out", "theirs-1")
+    run(tmp_path, "dvc", "get", clone, "runs/ours-1", "--out", "theirs-1")
     assert_predicts(tmp_path / "theirs-1", origin)
 
 
 def test_get_ours_from_a_release(origin, tmp_path):
     """From the commit that has the tag, whatever has been committed since."""
-    run(origin, "git", "checkout", "--quiet", "main")
-    try:
-        made = run(tmp_path, "dvc", "get", str(origin), "runs/ours-1", check=False)
-        assert made.returncode != 0
-        run(tmp_path, "dvc", "artifacts", "get", str(origin), "ours")
-    finally:
-        run(origin, "git", "checkout", "--quiet", "results")
+    assert run(
+        tmp_path, "dvc", "get", origin, "runs/ours-1", "--rev", "later", check=False
+    ).returncode
+    run(origin, "git", "switch", "--quiet", "later")
+    run(tmp_path, "dvc", "artifacts", "get", origin, "ours")
+    run(origin, "git", "switch", "--quiet", "main")
     assert_predicts(tmp_path / "ours-1", origin)
 
 
 def test_get_ours_from_a_release_by_its_version(clone, origin, tmp_path):
-    command = ("dvc", "artifacts", "get", str(clone), "ours", "--rev", "v0.2.1")
+    command = ("dvc", "artifacts", "get", clone, "ours", "--rev", "v0.2.1")
     run(tmp_path, *command, "--out", "theirs-1")
     assert_predicts(tmp_path / "theirs-1", origin)
     program = (sys.executable, "-m", "msabench", "predict", "--run", "theirs-1", "--json")
