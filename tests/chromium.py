@@ -29,17 +29,17 @@ class Chromium:
     def __init__(self, profile: Path) -> None:
         assert PROGRAM is not None
         pipes = [end for _ in range(2) for end in os.pipe()]
-        asked, self._ask, self._answer, answered = (fcntl(end, F_DUPFD, 10) for end in pipes)
+        requests, self._ask, self._answer, answered = (fcntl(end, F_DUPFD, 10) for end in pipes)
         for end in pipes:
             os.close(end)
         command = (PROGRAM, *OPTIONS, f"--user-data-dir={profile}", "--remote-debugging-pipe")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", START, str(asked), str(answered), *command],
-            pass_fds=(asked, answered),
+            [sys.executable, "-c", START, str(requests), str(answered), *command],
+            pass_fds=(requests, answered),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(asked)
+        os.close(requests)
         os.close(answered)
         self._count, self._read, self._events = 0, b"", list[dict[str, Any]]()
         self._tab: dict[str, str] = {}
@@ -79,9 +79,9 @@ class Chromium:
 
     def run(self, script: str) -> Any:
         """Return the value of an expression in the page."""
-        found = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        answer = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def press(self, key: str) -> None:
         """Press Enter or Tab."""

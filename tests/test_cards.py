@@ -35,7 +35,7 @@ def predictions(seed, n):
     return Predictions(ids, labels, labels + rng.normal(size=n))
 
 
-def made(run, seed, config, **changes):
+def run_json(run, seed, config, **changes):
     """run.json, as the training of a network writes it."""
     text = {"array": "below-1", "trainable_layers": 1, "pooling": "mean", "max_tokens": 50}
     return {
@@ -58,7 +58,7 @@ def tree(tmp_path, monkeypatch):
     trained = [("svm", 1), ("svm", 2), ("ours", 1), ("batch_size_16", 1), ("svm-t", 1)]
     for run, seed in trained:
         folder = Path(f"predictions/{run}-{seed}")
-        write(folder / "run.json", made(run, seed, configs[run]))
+        write(folder / "run.json", run_json(run, seed, configs[run]))
         for split, n in (("valid", 24), ("test", 36)):
             predictions(seed, n).write(folder / f"{split}.csv")
     rows = tables.rows_of(configs["stages/tables"], [])
@@ -252,7 +252,7 @@ def test_the_card_of_the_data_says_what_their_corpus_says(corpus):
         assert re.search(rf"^\| {split} +\| +{row['utterances']} \|", text, re.MULTILINE)
 
 
-def told(run: str, capsys) -> str:
+def printed_card(run: str, capsys) -> str:
     card.main(argparse.Namespace(run=Path(run)))
     return capsys.readouterr().out
 
@@ -266,10 +266,12 @@ def trained_in(seconds: float, weights: str = WEIGHTS) -> None:
 def test_the_command_tells_the_time_that_no_card_may_hold(capsys):
     text = written("ours-1")
     shutil.copytree("predictions/ours-1", "runs/ours-1")
-    assert told("runs/ours-1", capsys).startswith(text)
+    assert printed_card("runs/ours-1", capsys).startswith(text)
     trained_in(12.34)
-    assert "12.3 s" in told("runs/ours-1", capsys)
-    assert "in 2 parts; what was killed is not counted), on cpu AVX2" in told("runs/ours-1", capsys)
+    assert "12.3 s" in printed_card("runs/ours-1", capsys)
+    assert "in 2 parts; what was killed is not counted), on cpu AVX2" in printed_card(
+        "runs/ours-1", capsys
+    )
     assert written("ours-1") == text
 
 
@@ -278,27 +280,27 @@ def test_the_time_of_other_weights_is_not_told(capsys):
     written("ours-1")
     shutil.copytree("predictions/ours-1", "runs/ours-1")
     trained_in(12.34, weights="of another setting")
-    assert "12.3" not in (text := told("runs/ours-1", capsys))
+    assert "12.3" not in (text := printed_card("runs/ours-1", capsys))
     assert "were not trained here" in text
 
 
 @pytest.mark.usefixtures("tree")
 def test_a_run_without_a_card_or_with_that_of_other_weights_is_refused(capsys):
     with pytest.raises(errors.DataError, match=r"runs/ours: no trained run; permitted"):
-        told("runs/ours", capsys)
+        printed_card("runs/ours", capsys)
     shutil.copytree("predictions/ours-1", "runs/ours-1")
     with pytest.raises(errors.DataError, match=r"runs/cards/ours-1.md: no card of this run"):
-        told("runs/ours-1", capsys)
+        printed_card("runs/ours-1", capsys)
     written("ours-1")
     write(Path("runs/same-1/same_as.json"), {"same_as": "ours"})
-    assert "\n# ours, seed 1" in told("runs/same-1", capsys)
+    assert "\n# ours, seed 1" in printed_card("runs/same-1", capsys)
     content = json.loads(Path("runs/ours-1/run.json").read_text())
     write(Path("runs/ours-1/run.json"), content | {"weights": "trained anew"})
     with pytest.raises(errors.DataError, match="of other weights than runs/ours-1 has"):
-        told("runs/ours-1", capsys)
+        printed_card("runs/ours-1", capsys)
     Path("runs/ours-1/run.json").write_text("{")
     with pytest.raises(errors.DataError, match=r"run\.json: damaged"):
-        told("runs/ours-1", capsys)
+        printed_card("runs/ours-1", capsys)
 
 
 @pytest.mark.parametrize(

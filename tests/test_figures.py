@@ -184,5 +184,7 @@ def test_robustness_has_a_panel_for_each_kind_with_every_model_in_its_colour():
 
 
 def test_robustness_says_how_to_measure_it():
-    (told,) = [text for text in DRAWN["robustness of nothing"]().texts if "not" in text.get_text()]
-    assert told.get_text() == "not measured: dvc exp run -S 'robustness_seeds=[1,2,3]'"
+    (printed,) = [
+        text for text in DRAWN["robustness of nothing"]().texts if "not" in text.get_text()
+    ]
+    assert printed.get_text() == "not measured: dvc exp run -S 'robustness_seeds=[1,2,3]'"

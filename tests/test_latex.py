@@ -86,10 +86,12 @@ def test_a_paper_that_reads_the_tables_compiles(tree):
     (folder / "paper.tex").write_text(PAPER, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     for _ in range(2):
-        told = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
-        assert told.returncode == 0, told.stdout
-    assert "Overfull" not in told.stdout
-    assert "undefined" not in told.stdout
+        printed = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace"
+        )
+        assert printed.returncode == 0, printed.stdout
+    assert "Overfull" not in printed.stdout
+    assert "undefined" not in printed.stdout
 
 
 def test_what_the_data_are_called_is_only_text():

@@ -73,7 +73,7 @@ class Read(HTMLParser):
         return [tuple("".join(cell).translate(plain).strip() for cell in row) for row in self.rows]
 
 
-def made(tree: Tree) -> Read:
+def written_page(tree: Tree) -> Read:
     tables_stage.main()
     report_stage.main()
     return Read(text_of(tree))
@@ -100,7 +100,7 @@ def full(tmp_path_factory):
             "1,1,0.9,0.9,0,0\n2,1,0.8,0.625,0.2,0.5\n"
         )
         shutil.copy(history, folder / "predictions/self_mm-2/history.csv")
-        yield whole, made(whole), folder / "plots/report.html"
+        yield whole, written_page(whole), folder / "plots/report.html"
 
 
 @pytest.fixture
@@ -113,14 +113,14 @@ def test_every_row_of_every_table_stands_on_the_page(full):
     """As tables.md has it."""
     tree, read, _ = full
     lines = [line for line in tree.markdown.splitlines() if line.startswith("| ")]
-    found = set(read.cells)
+    actual = set(read.cells)
     count = 0
     for line in lines:
         cells = tuple(cell.replace("†", "").strip() for cell in line.strip("|").split("|"))
         if set("".join(cells)) <= {"-", ":"} or cells[0] == "":
             continue
         name, second, *rest = cells
-        assert {cells, (f"{name} {second}", *rest)} & found
+        assert {cells, (f"{name} {second}", *rest)} & actual
         count += 1
     assert count > 70
 
@@ -187,7 +187,7 @@ def test_the_corpus_of_real_data_decides_on_the_warning_and_not_their_title(
 ):
     tree.plan |= {"title": title, "corpus": corpus, "simulated": False}
     tree.write()
-    read = made(tree)
+    read = written_page(tree)
     assert ("says nothing about MOSEI" in text_of(tree)) == bool(warning)
     assert warning in text_of(tree)
     assert "simulated" not in " ".join(text for _, _, text in read.all("title", "h1", "h2", "h3"))
@@ -212,7 +212,7 @@ def test_what_the_data_and_the_models_are_called_is_only_text(tree):
     tree.plan["models"].append(name)
     tree.plan["title"] = 'simulated data <script>alert("1")</script> & </svg>'
     tree.write()
-    read = made(tree)
+    read = written_page(tree)
     assert len(read.all("script")) == 1
     assert not read.all("i")
     assert tree.plan["title"] in read.all("h1")[0][2]
@@ -239,9 +239,11 @@ def test_what_is_missing_is_said(tree):
         tables_stage.main()
     report_stage.main()
     read = Read(text_of(tree))
-    (told,) = [text for _, attributes, text in read.all("div") if attributes.get("id") == "missing"]
-    assert "Missing: 6 files of predictions." in told
-    assert "predictions/cnn-2/test.csv" in told
+    (printed,) = [
+        text for _, attributes, text in read.all("div") if attributes.get("id") == "missing"
+    ]
+    assert "Missing: 6 files of predictions." in printed
+    assert "predictions/cnn-2/test.csv" in printed
     assert ("cnn-2", "train@cnn-2", "missing") in read.cells
     assert ("Table 3", "32", "batch_32", "missing") in read.cells
     assert next(row[1] for row in read.cells if row and row[0] == "cnn") == "missing"
@@ -262,7 +264,7 @@ def test_without_any_predictions_there_is_a_page(tree):
 @pytest.mark.usefixtures("undrawn")
 def test_a_data_set_without_frames_says_what_is_absent(tree):
     tree.write(modalities=())
-    read = made(tree)
+    read = written_page(tree)
     assert ("a", "absent") in [row[:2] for row in read.cells]
     assert not [attributes for _, attributes, _ in read.all("div") if "id" in attributes]
 
@@ -270,7 +272,7 @@ def test_a_data_set_without_frames_says_what_is_absent(tree):
 @pytest.mark.usefixtures("undrawn")
 def test_an_ablation_that_was_not_made_says_how_to(tree):
     tree.write()
-    made(tree)
+    written_page(tree)
     assert (
         "<code>dvc exp run -S &#39;ablation.models=[self_mm,svm,cnn,ours]&#39;</code>"
         in text_of(tree)
@@ -348,7 +350,7 @@ def test_settings_versions_and_hashes(full):
 def test_a_file_of_data_has_its_hash_and_how_to_print_it(tree):
     tree.sha256 = "5" * 64
     tree.write()
-    read = made(tree)
+    read = written_page(tree)
     assert ("made_up.pkl", "5" * 64) in read.cells
     assert any("make hash DATA=" in text for _, _, text in read.all("pre"))
 
@@ -420,7 +422,7 @@ def test_what_limits_the_verdict_stands_below_it(full):
 def test_of_too_few_videos_there_is_no_verdict(tree):
     tree.clips = 20
     tree.write()
-    read = made(tree)
+    read = written_page(tree)
     comparison = tree.read("comparison")
     best = min(row["mae"] for row in comparison["models"].values())
     (verdict,) = [text for _, a, text in read.all("p") if a.get("class") == "verdict"]
@@ -563,9 +565,9 @@ def test_a_click_sorts_by_number_and_what_is_none_comes_last(browser, full):
 def test_differences_sort_by_their_sign_too(browser, full):
     browser.open(full[2])
     browser.run(f"{TABLE_6}.querySelector('th[data-column=\"5\"] button').click()")
-    found = [text.replace(page.MINUS, "-") for text in column(browser, 5) if text != page.DASH]
-    assert found == sorted(found, key=float)
-    assert found[0].startswith("-") != found[-1].startswith("-")
+    actual = [text.replace(page.MINUS, "-") for text in column(browser, 5) if text != page.DASH]
+    assert actual == sorted(actual, key=float)
+    assert actual[0].startswith("-") != actual[-1].startswith("-")
 
 
 @pytest.mark.slow

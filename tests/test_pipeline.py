@@ -114,8 +114,8 @@ def test_robustness_has_every_model_and_kind(whole):
         for kind, curve in measured.items():
             assert curve["0"]["mae"] == pytest.approx(table[model]["mae"], abs=1e-4)
             test = Predictions.read(whole / f"predictions/{model}-1/test.csv")
-            made = Predictions.read(whole / f"predictions/robustness-{model}-1/{kind}/0.csv")
-            np.testing.assert_allclose(made.predictions, test.predictions, atol=1e-5)
+            result = Predictions.read(whole / f"predictions/robustness-{model}-1/{kind}/0.csv")
+            np.testing.assert_allclose(result.predictions, test.predictions, atol=1e-5)
 
 
 def test_generated_labels_are_held_against_the_true_ones(clone):
@@ -347,8 +347,8 @@ def test_the_base_value_changes_no_byte(clone):
 def test_a_change_trains_what_depends_on_it_and_nothing_else(whole, change, trained):
     """Plan anew, then ask DVC what it would run."""
     with changed(whole, change):
-        made = run(whole, "dvc", "repro", "--dry")
-        listed = set(re.findall(r"Running stage '([^']+)'", made.stdout + made.stderr))
+        result = run(whole, "dvc", "repro", "--dry")
+        listed = set(re.findall(r"Running stage '([^']+)'", result.stdout + result.stderr))
         assert {name for name in listed if name.startswith(("train@", "sweep@"))} == trained
         assert listed >= {"tables", "report"}
         assert not listed & {"download", "prepare"}

@@ -41,13 +41,13 @@ def clone(origin, tmp_path_factory):
     return folder
 
 
-def assert_predicts(found, origin):
+def assert_predicts(run, origin):
     """The folder that came is the trained run, which predicts the same without its repository."""
     trained = origin / "runs/ours-1"
-    assert {path.name: path.read_bytes() for path in found.iterdir()} == {
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == {
         path.name: path.read_bytes() for path in trained.iterdir()
     }
-    predicted = inference.load(found, device="cpu").predict(TEXTS)
+    predicted = inference.load(run, device="cpu").predict(TEXTS)
     assert predicted.shape == (2,)
     assert (predicted == inference.load(trained, device="cpu").predict(TEXTS)).all()
 

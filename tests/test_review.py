@@ -299,7 +299,7 @@ def test_a_review_that_compares_no_metric_fails(tree, write_comment):
 
 def test_a_comment_stays_short():
     """Many stale stages are counted by kind, params beyond some left to dvc, long values cut."""
-    found = review.Review(
+    actual = review.Review(
         base="a" * 40,
         branched=True,
         stages=12,
@@ -309,7 +309,7 @@ def test_a_comment_stays_short():
         params=[(f"key{i}", None, "x" * 100) for i in range(review.LINES + 2)],
         figures=[],
     )
-    text = review.comment(found, "main", {})
+    text = review.comment(actual, "main", {})
     assert "10 of 12 stages stale" in text.splitlines()[0]
     assert "Stale: `plan`, `train` (9)." in text
     assert len(cells(text)) == 1 + review.LINES
@@ -483,8 +483,8 @@ sys.exit(1)
 def test_a_stale_lock_fails_the_job_and_its_comment_is_kept(tmp_path, base, comment):
     step = STEPS["review"]["review"]
     assert set(step["env"]) == {"BASE", "HEAD"}
-    made = run_step(step, tmp_path, {".venv/bin/python": PYTHON}, BASE=base, HEAD="abc")
-    assert made.returncode == 1
+    result = run_step(step, tmp_path, {".venv/bin/python": PYTHON}, BASE=base, HEAD="abc")
+    assert result.returncode == 1
     summary, output = ((tmp_path / name).read_text() for name in ("summary", "output"))
     assert comment in summary
     first, *lines, last = output.splitlines()
@@ -509,17 +509,17 @@ def post(tmp_path, earlier="", head="one/msabench", comment="**Moved** $(touch a
     step = STEPS["comment"]["write or update the comment"]
     variables = {"NUMBER": "7", "HEAD_REPOSITORY": head, "COMMENT": comment, "GH_TOKEN": "x"}
     assert set(step["env"]) == set(variables)
-    made = run_step(step, tmp_path, {"gh": GH}, **variables, EARLIER=earlier)
-    assert made.returncode == 0, made.stderr
+    result = run_step(step, tmp_path, {"gh": GH}, **variables, EARLIER=earlier)
+    assert result.returncode == 0, result.stderr
     assert {path.name for path in tmp_path.iterdir()} <= {"gh", "calls", "comment.md"}
     calls = tmp_path / "calls"
     return [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
 
 
 def test_the_first_comment_is_posted(tmp_path):
-    (asked, _), (posted, body) = post(tmp_path)
-    assert asked[:3] == ["api", "--paginate", "repos/one/msabench/issues/7/comments"]
-    assert "<!-- msabench review -->" in asked[-1]
+    (requested, _), (posted, body) = post(tmp_path)
+    assert requested[:3] == ["api", "--paginate", "repos/one/msabench/issues/7/comments"]
+    assert "<!-- msabench review -->" in requested[-1]
     assert posted[2:5] == ["--method", "POST", "repos/one/msabench/issues/7/comments"]
     assert body == "**Moved** $(touch a) `touch b`\n\n<!-- msabench review -->\n"
 

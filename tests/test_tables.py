@@ -102,14 +102,14 @@ class Tree:
                 f"{i},{y},{p}\n" for i, y, p in zip(data.ids, data.labels, guesses, strict=True)
             ]
             (folder / f"{split}.csv").write_text("id,label,prediction\n" + "".join(lines))
-        (folder / "run.json").write_text(json.dumps(self.made(name)))
+        (folder / "run.json").write_text(json.dumps(self.run_json(name)))
         if history:
             lines = [f"{i},{1 / i},{0.9 / i},{0.8 / i}\n" for i in range(1, 5)]
             (folder / "history.csv").write_text(
                 "epoch,train_loss,valid_loss,valid_mae\n" + "".join(lines)
             )
 
-    def made(self, name: str) -> dict:
+    def run_json(self, name: str) -> dict:
         """What run.json says: the runs of a sweep vary ours."""
         run, _, seed = name.rpartition("-")
         model = run.partition("-")[0]
@@ -451,8 +451,8 @@ def test_tables_start_without_heavy_imports():
     )
     environment = os.environ | {"PYTHONPATH": str(Path(tables.__file__).parents[2])}
     command = [sys.executable, "-c", code]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
+    actual = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert actual.stdout.strip() == "set()"
 
 
 def alone(tree: Tree, own: str) -> None:
@@ -591,7 +591,7 @@ def test_robustness_is_the_mae_by_level_over_the_seeds_asked_for(tree):
                 wrong.write(folder / f"{level:g}.csv")
     tables_stage.main()
     measured = tree.read("robustness")
-    assert {model: list(found) for model, found in measured.items()} == kinds
+    assert {model: list(actual) for model, actual in measured.items()} == kinds
     assert measured["ours"]["audio_noise"] == {
         level: {"mae": pytest.approx(0.15 + float(level)), "mae_std": 0.0707}
         for level in ("0", "0.5", "1", "2", "4")

@@ -218,12 +218,12 @@ def measure_robustness(
     """Measure the MAE of each model, kind of corruption and level; None where a file is missing."""
     measured: dict[str, dict[str, Rows]] = {}
     for (model, kind, level), paths in files.items():
-        found = []
+        errors = []
         for path in paths if all(path.exists() for path in paths) else ():
             run = Predictions.read(path)
             run.check(path, test)
-            found.append(metrics.mae(run.labels, run.predictions))
-        measured.setdefault(model, {}).setdefault(kind, {})[level] = _spread({"mae": found})
+            errors.append(metrics.mae(run.labels, run.predictions))
+        measured.setdefault(model, {}).setdefault(kind, {})[level] = _spread({"mae": errors})
     return measured
 
 
@@ -235,13 +235,13 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
     shift_corr, shift_ratio: see the model; by_epoch: of `generated`. Means over seeds, None where
     not defined.
     """
-    found = {}
+    rows = {}
     for model in plan["models"]:
         histories = Runs.read([predictions / f"{model}-{s}" for s in plan["seeds"]]).histories
         mean = statistics.mean_history(histories) if histories else {}
         names = [c.removeprefix(LABEL_CORR) for c in mean if c.startswith(LABEL_CORR)]
         if names:
-            found[model] = {
+            rows[model] = {
                 name: _rounded(
                     {
                         "multimodal": mean[LABEL_CORR + name][0],
@@ -253,7 +253,7 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
                 )
                 for name in names
             }
-    return found
+    return rows
 
 
 def compare_models(
@@ -325,21 +325,21 @@ def _measure_row(
 def _measure_run(
     folder: Path, plan: Mapping[str, Any], data: Mapping[str, Utterances]
 ) -> dict[str, float | None]:
-    found = {}
+    splits = {}
     for split in ("valid", "test"):
         run = Predictions.read(folder / f"{split}.csv")
         run.check(folder / f"{split}.csv", data[split])
-        found[split] = evaluate(plan, run.labels, run.predictions)
-    return found["test"] | {f"valid_{metric}": found["valid"][metric] for metric in HEADLINE}
+        splits[split] = evaluate(plan, run.labels, run.predictions)
+    return splits["test"] | {f"valid_{metric}": splits["valid"][metric] for metric in HEADLINE}
 
 
 def _train_mean(plan: Mapping[str, Any], data: Mapping[str, Utterances]) -> Row:
     mean = data["train"].labels.mean(dtype=np.float64)
-    found = {
+    splits = {
         split: evaluate(plan, data[split].labels, np.full(len(data[split]), mean))
         for split in ("valid", "test")
     }
-    run = found["test"] | {f"valid_{metric}": found["valid"][metric] for metric in HEADLINE}
+    run = splits["test"] | {f"valid_{metric}": splits["valid"][metric] for metric in HEADLINE}
     return _spread({column: [value] for column, value in run.items()})
 
 
