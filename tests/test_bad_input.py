@@ -74,7 +74,7 @@ def dumped(tree: Path, content: object) -> Path:
         ({"learning_rate": 1}, "params.yaml: learning_rate: unknown setting"),
         ({"lr": "abc"}, "lr: 'abc'; it should be a valid number"),
         ({"batch_size": 0}, "batch_size: 0; it should be greater than 0"),
-        ({"dataset": "mosi2"}, "dataset: 'mosi2'; there are: simulated,"),
+        ({"dataset": "mosi2"}, "dataset: 'mosi2'; permitted: simulated,"),
         ({"device": "tpu"}, "device: 'tpu'; it should be 'auto', 'cpu', 'cuda' or 'mps'"),
         ({"seeds": []}, "seeds: []; "),
         ({"seeds": [2**32]}, "seeds.0: 4294967296; it should be less than 4294967296"),

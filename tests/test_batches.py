@@ -25,7 +25,7 @@ def test_shuffled_has_every_utterance_once(lengths, batch_size, seed):
 
 
 @given(lengths_of, st.integers(1, 20))
-def test_in_order_of_length(lengths, batch_size):
+def test_sorted_by_length(lengths, batch_size):
     batches = list(sorted_by_length(lengths, batch_size))
     rows = [i for batch in batches for i in batch.tolist()]
     assert sorted(rows) == list(range(len(lengths)))

@@ -35,7 +35,7 @@ def test_rates_are_numbers():
         ("\nbatch_size: 64", "\nbatchsize: 64", r"batch_size: missing|batchsize: unknown"),
         ("\nthreads: 1", "\nthreads: 1\nspeed: 1", r"speed: unknown setting"),
         ("\ndevice: auto", "\ndevice: gpu", r"device: 'gpu'; .*'auto', 'cpu', 'cuda' or 'mps'"),
-        ("\ndataset: simulated", "\ndataset: mosie", r"dataset: 'mosie'; there are: simulated, "),
+        ("\ndataset: simulated", "\ndataset: mosie", r"dataset: 'mosie'; permitted: simulated, "),
         ("- 3", "- 1", r"seeds: \[1, 2, 1\] names 1 twice"),
         (
             "robustness_seeds: []",

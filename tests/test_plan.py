@@ -54,7 +54,7 @@ def test_every_corpus_says_the_same_things():
 
 def test_an_unknown_corpus_is_named():
     own = BASE.datasets["simulated"].model_copy(update={"corpus": "mosie"})
-    with pytest.raises(ParamsError, match=r"simulated\.corpus: 'mosie'; there are: simulated"):
+    with pytest.raises(ParamsError, match=r"simulated\.corpus: 'mosie'; permitted: simulated"):
         planned(datasets=BASE.datasets | {"simulated": own})
 
 
@@ -228,7 +228,7 @@ def test_a_preset_is_as_published(preset, values):
 
 @pytest.mark.parametrize("preset", ["best", 1])
 def test_an_unknown_preset_is_named(preset):
-    expected = re.escape(f"models.cnn.preset: {preset!r}; there are: ours, ours_real_text, cnn, ")
+    expected = re.escape(f"models.cnn.preset: {preset!r}; permitted: ours, ours_real_text, cnn, ")
     for given in (preset, ["cnn", preset], {"default": "cnn", "mosei": preset}):
         with pytest.raises(ParamsError, match=expected):
             planned(models=with_model("cnn", preset=given))
@@ -236,7 +236,7 @@ def test_an_unknown_preset_is_named(preset):
 
 def test_a_preset_of_an_unknown_data_set_is_named():
     message = (
-        r"^models\.cnn\.preset\.mosie: no such data set; there are: default, simulated, mosei,"
+        r"^models\.cnn\.preset\.mosie: no such data set; permitted: default, simulated, mosei,"
     )
     with pytest.raises(ParamsError, match=message):
         planned(models=with_model("cnn", preset={"default": "cnn", "mosie": "cnn"}))
@@ -416,7 +416,7 @@ def test_encoders_without_an_entry_need_a_default():
         ({"models": with_model("cnn", dropout=1.5)}, r"models.cnn: dropout: 1.5; .*less than 1"),
         ({"models": with_model("cnn", epochs="many")}, r"models.cnn: epochs: 'many'; .*integer"),
         ({"models": with_model("ours", pooling="max")}, r"pooling: 'max'; .*'cls' or 'mean'"),
-        ({"models": with_model("lstm")}, r"models.lstm: no such model; there are: cnn, ours,"),
+        ({"models": with_model("lstm")}, r"models.lstm: no such model; permitted: cnn, ours,"),
         ({"models": with_model("svm", lr=0.1)}, r"models.svm.lr: unknown setting"),
         (
             {"models": with_model("svm", modalities=["smell"])},

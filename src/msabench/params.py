@@ -135,7 +135,7 @@ class Params(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
         if self.dataset not in self.datasets:
-            raise ValueError(f"dataset: {self.dataset!r}; there are: {', '.join(self.datasets)}")
+            raise ValueError(f"dataset: {self.dataset!r}; permitted: {', '.join(self.datasets)}")
         if "default" not in self.text_encoders:
             raise ValueError("text_encoders: default is missing, for encoders that have no entry")
         lists = {key: getattr(self, key) for key in ("seeds", "sweep_seeds", "robustness_seeds")}

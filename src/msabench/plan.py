@@ -210,12 +210,12 @@ def _presets(params: Params, preset: Any, where: str) -> list[str]:
     for key, value in by_dataset.items():
         if key not in ("default", *params.datasets):
             known = ", ".join(["default", *params.datasets])
-            raise ParamsError(f"{where}.preset.{key}: no such data set; there are: {known}")
+            raise ParamsError(f"{where}.preset.{key}: no such data set; permitted: {known}")
         names[key] = value if isinstance(value, list) else [value] if value is not None else []
         for name in names[key]:
             if not isinstance(name, str) or name not in params.presets:
                 known = ", ".join(params.presets) or "none"
-                raise ParamsError(f"{where}.preset: {name!r}; there are: {known}")
+                raise ParamsError(f"{where}.preset: {name!r}; permitted: {known}")
     return names.get("default", []) + names.get(params.dataset, [])
 
 
@@ -301,7 +301,7 @@ def _source(params: Params) -> Config:
     if dataset.file is None and not sources.makes_data(dataset.source):
         raise ParamsError(f"{place}: file and sha256 are missing; {dataset.source} reads a file")
     if dataset.corpus not in (None, *CORPORA):
-        raise ParamsError(f"{place}.corpus: {dataset.corpus!r}; there are: {', '.join(CORPORA)}")
+        raise ParamsError(f"{place}.corpus: {dataset.corpus!r}; permitted: {', '.join(CORPORA)}")
     return {
         "dataset": params.dataset,
         "source": dataset.source,

@@ -165,5 +165,5 @@ def about(name: str) -> str:
 def _model(name: str) -> Any:
     known = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
     if name not in known:
-        raise ParamsError(f"models.{name}: no such model; there are: {', '.join(known)}")
+        raise ParamsError(f"models.{name}: no such model; permitted: {', '.join(known)}")
     return import_module(f"msabench.models.{name}").Model
