@@ -111,7 +111,7 @@ def train(job: Job) -> dict[str, Any]:
 def get_data(folder: Path, job: Job, cache: Path, wanted: Callable[[], bool]) -> None:
     """Let the run find its data: in the shared tree, or by their hashes in dvc.lock from a remote.
 
-    Checkpoints lie in the shared tree too, so that a run goes on where a lost worker left it.
+    Checkpoints lie in the shared tree too, so that a run resumes where a lost worker left it.
     """
     if job["remote"] is None:
         tree = Path(job["shared"])

@@ -42,7 +42,9 @@ def main() -> None:
         if losses := _losses(counts, config["max_tokens"], len(data)):
             print(f"{split}: texts {losses}", file=sys.stderr)
         if differ := counts.get("tokens_differ"):
-            print(f"{split}: {differ} of {len(data)} texts came with other token ids: made anew")
+            print(
+                f"{split}: {differ} of {len(data)} texts came with other token ids: tokenized again"
+            )
         device = torch_settings.choose_device(config["device"])
         text.encode(bert, tokens, wanted, folder, device=device)
     # A run depends on what it reads alone: a small file that names its arrays and their hashes.

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from msabench import arithmetic
 from stages import PARENT, run
 
 PAGE = "docs/reliability.md"
@@ -22,7 +21,7 @@ def main(name: str, seed: int) -> None:
         _write_all("same_as.json", config, weights, outcome)
         return
     # Here, because torch takes seconds to import, which an equal run does not need.
-    from msabench import __version__, hashes, models, runs
+    from msabench import hashes, models, runs
     from msabench.execution import interruption, scratch, times
     from msabench.networks import parallel, torch_settings
     from msabench.utterances import load_splits
@@ -37,32 +36,29 @@ def main(name: str, seed: int) -> None:
         _write_all("absent.json", {"absent": absent}, weights, outcome)
         return
     decisive = (plan, reads, data, *scratch.decisive_code(config["model"]))
-    device = torch_settings.machine(config["device"])
     record = Path(f"runs/times/{outcome.name}.json")
-    machine = f"{device}, {config['threads']} of {os.cpu_count()} cores"
+    machine = torch_settings.machine(config["device"])
+    machine += f", {config['threads']} of {os.cpu_count()} cores"
     identity = torch_settings.identity(config["device"])
-    writes = parallel.is_rank_zero()
     with (
         scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=identity) as place,
         interruption.after_step(PARENT),
-        times.recorded(record, place.name, machine, kept=writes) as time,
+        times.recorded(record, place.name, machine, kept=parallel.is_rank_zero()) as time,
     ):
-        if writes:
+        if parallel.is_rank_zero():
             _empty(weights, outcome)
         regressor = runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
-        if not writes:
+        if not parallel.is_rank_zero():
             return
         regressor.save(weights)
         means = runs.mean_frames(splits["train"])
         (weights / runs.MEAN_FRAMES).write_text(json.dumps(means) + "\n")
         time["weights"] = hashes.of_file(weights / "weights.safetensors")
-        facts = {"msabench": __version__, "run": name, "seed": seed, **config, "text": text}
+        facts = {"run": name, "seed": seed, **config, "text": text}
         facts |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
         facts |= {"about": models.about(config["model"]), "size": regressor.size()}
         facts |= {"versions": scratch.versions(), "weights": time["weights"]}
-        facts["arithmetic_in_use"] = arithmetic.in_use
-        for folder in (weights, outcome):  # what made the weights made the predictions
-            (folder / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
+        runs.write_facts(facts, weights, outcome)
 
 
 def _write_all(file: str, content: dict[str, Any], *folders: Path) -> None:

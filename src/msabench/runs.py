@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from msabench import __version__, errors, models
+from msabench import __version__, arithmetic, errors, models
 from msabench.errors import DataError
 from msabench.models import Regressor
 from msabench.networks import parallel
@@ -58,6 +58,13 @@ def mean_frames(train: Utterances) -> dict[str, list[float]]:
             statistics.fit_statistics(train.sequences[name])
             means[name] = [float(f"{value:.6g}") for value in statistics.mean.tolist()]
     return means
+
+
+def write_facts(facts: Mapping[str, Any], *folders: Path) -> None:
+    """Write run.json: what a run is, beside the weights and beside the predictions."""
+    facts = {"msabench": __version__, **facts, "arithmetic_in_use": arithmetic.in_use}
+    for folder in folders:
+        (folder / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def config(folder: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> None:
 def with_time(run: Path) -> str:
     """Return the card of a saved run, and at its end how long the training took.
 
-    Raises DataError where the run has no card, or has been trained anew since.
+    Raises DataError where the run has no card, or has been trained again since.
     """
     alias = run / "same_as.json"
     if alias.is_file():  # a row of the sweep that trained nothing

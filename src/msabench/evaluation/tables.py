@@ -267,7 +267,7 @@ def compare_models(
     """Compare rows of runs on test, each by its absolute error averaged over seeds.
 
     test: the split, whose videos are drawn. against: compare only with this row. A row without all
-    its files is left out; what cannot be told is None (`statistics.compare`).
+    its files is left out; what is not defined is None (`statistics.compare`).
     """
     errors = {}
     for model, names in rows.items():

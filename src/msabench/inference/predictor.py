@@ -141,7 +141,7 @@ class Predictor:
             if different := [key for key in SHARED if config.get(key) != self.config.get(key)]:
                 raise DataError(
                     f"{folder}: {', '.join(different)} in run.json differ from {self.folders[0]}, "
-                    "so one is left from other settings: name the seed to use, or train both anew"
+                    "so one is left from other settings: name the seed to use, or train both again"
                 )
             self.regressors.append(regressor)
         with _damage_named(self.folders[0]):

@@ -23,7 +23,7 @@ class Ours(Network):
     y = MLP(TRM([F_ma ; F_mv]))     stage 2: a sequence of four vectors
 
     Our readings, where the report is silent: learned embeddings are added to the vectors before
-    each stage (of the modality, then of the place), since a transformer sees no order by itself;
+    each stage (of the modality, then of the place), since a transformer sees no order without them;
     the last MLP reads all outputs of stage 2. Without audio or vision, stage 1 has the other branch
     alone; with text alone, stage 2 reads F_t; without text, it reads F_a and F_v.
     transformer_dim: d. feedforward: width of the transformers' inner layer, in multiples of d.

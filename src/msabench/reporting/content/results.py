@@ -72,7 +72,7 @@ def data_report(splits: Rows, plan: Mapping[str, Any]) -> Section:
         "utterances whose text is not theirs alone; shared: between splits. tokens_cut: texts "
         "longer than `max_tokens`; tokens_unknown: tokens within it that the text encoder does not "
         "know, in texts_unknown texts; tokens_differ: texts whose token ids in the data are not "
-        "the text encoder's (they are made anew). not_finite: values set to 0; missing: utterances "
+        "the text encoder's (tokenized again). not_finite: values set to 0; missing: utterances "
         "of zeros alone; lengths: utterances whose length contradicted the padding; front: "
         "utterances padded at the front. Other counts are the source's own: see "
         "`src/msabench/data/sources`.",
