@@ -210,7 +210,10 @@ def read(paths: Sequence[Path]) -> dict[str, str]:
 
 
 def decisive_files() -> tuple[dict[str, str], dict[str, str]]:
-    """Return what decides the outcome of a run: code and plan, and the hashes of the data."""
+    """Return what decides the outcome of a run: code and plan, and the hashes of the data.
+
+    dvc.yaml is among them: it lists the code that a checkpoint is named by (scratch.decisive_code).
+    """
     code = [
         path
         for folder in ("src/msabench", "stages", "runs/plan")
@@ -218,7 +221,7 @@ def decisive_files() -> tuple[dict[str, str], dict[str, str]]:
         if path.suffix in (".py", ".json", ".yaml")
     ]
     data = [Path("data/prepared/sha256.json"), *hashes.files_in(Path("data/features/runs"))]
-    return read(code), read(data)
+    return read([*code, Path("dvc.yaml")]), read(data)
 
 
 @dataclass
@@ -393,7 +396,7 @@ def main(*arguments: str) -> None:
         push = [sys.executable, "-m", "dvc", "push", "--remote", options.remote, *DATA]
         if subprocess.run(push, check=False).returncode:
             raise ProcessError(f"dvc push --remote {options.remote} failed")
-        pipeline = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvc/config")
+        pipeline = ("dvc.lock", "params.yaml", ".dvc/config")
         files = files | read([Path(name) for name in pipeline])
     given = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     shared = {
