@@ -115,7 +115,7 @@ def one_command(monkeypatch, main):
     act = SimpleNamespace(
         __doc__="Act.\n\nMore.", PAGE="docs/data.md", arguments=arguments, main=main
     )
-    monkeypatch.setattr(commands, "found", lambda: {"act": act})
+    monkeypatch.setattr(commands, "load", lambda: {"act": act})
 
 
 @pytest.mark.parametrize("error", [DataError, FloatingPointError, MemoryError])
@@ -185,7 +185,7 @@ def test_a_reader_that_stops_is_no_error():
     """`explain --list | head -1`, with more lines than a pipe holds."""
     code = (
         "from msabench import __main__, commands; from types import SimpleNamespace as S; "
-        "commands.found = lambda: {'act': S(__doc__='Act.', PAGE='', arguments=lambda p: None, "
+        "commands.load = lambda: {'act': S(__doc__='Act.', PAGE='', arguments=lambda p: None, "
         "main=lambda o: [print('x' * 1000) for _ in range(1000)])}; __main__.main(['act'])"
     )
     environment = os.environ | {"PYTHONPATH": str(trained_tree.ROOT / "src")}

@@ -309,6 +309,7 @@ def test_no_setting_of_the_optimizer_shapes_the_network(name, fitted, tmp_path):
         loaded.fit(TRAIN, VALID, seed=1, scratch=tmp_path)
 
 
+@pytest.mark.slow
 @network
 def test_overfits_64_utterances(name, tmp_path):
     """A network that cannot has a gradient, a target or a modality in the wrong place."""
