@@ -60,5 +60,5 @@ def test_what_they_name_is_there(name):
     assert {word.split()[1] for word in named if word.startswith("make ")} <= set(targets)
     paths = [word for word in named if re.fullmatch(r"[\w./-]+[/.]\w*", word)]
     assert paths
-    result = ("runs/",)
+    result = ("runs/", "predictions/")
     assert all((ROOT / path).exists() for path in paths if not path.startswith(result))

@@ -105,7 +105,7 @@ def test_nothing_follows_an_interrupted_step(tree, shell, step):
     assert calls(tree) == before
 
 
-def tested(tree, target):
+def tiers_run(tree, target):
     """The expression of each run of pytest, after the checks."""
     make(tree, target)
     checks, runs = calls(tree)[:3], calls(tree)[3:]
@@ -115,11 +115,11 @@ def tested(tree, target):
 
 
 def test_the_first_tier_is_all_that_is_not_marked(tree):
-    assert tested(tree, "test") == ["not slow"]
+    assert tiers_run(tree, "test") == ["not slow"]
 
 
 def test_both_tiers_are_each_run_once(tree):
-    assert tested(tree, "test-all") == ["not slow", "slow"]
+    assert tiers_run(tree, "test-all") == ["not slow", "slow"]
 
 
 def test_an_installation_in_place_is_not_made_again(tree):
