@@ -192,6 +192,7 @@ def prepare(folder: Path) -> list[str]:
         shutil.copytree(
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
+    shutil.copy(ROOT / "dvc.yaml", folder)
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")
     settings["datasets"]["simulated"]["settings"].update(SIZES)

@@ -161,6 +161,7 @@ def copy_tree(clone, folder):
     """Copy what a stage that trains needs into a folder."""
     for name in ("src", "stages", "data/prepared", "data/features", "runs/plan"):
         shutil.copytree(clone / name, folder / name)
+    shutil.copy(clone / "dvc.yaml", folder)
 
 
 def trained_apart(clone, folder, model, seed):
