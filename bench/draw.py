@@ -1,4 +1,4 @@
-"""Draw bench/results.json: `python -m bench.draw` writes plots/speed.svg."""
+"""Draw bench/results.json: `python -m bench.draw` writes docs/speed.svg."""
 
 import json
 from typing import Any
@@ -116,4 +116,4 @@ def growth(axes: Axes, figures: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    save(speed(json.loads(RESULTS.read_text())), ROOT / "plots" / "speed.svg")
+    save(speed(json.loads(RESULTS.read_text())), ROOT / "docs" / "speed.svg")

@@ -313,8 +313,8 @@ WRONG_ARRAYS: dict[str, tuple[tuple[Any, ...], str]] = {
     "objects as bytes": (("O8", b"x" * 16, (2,)), "object is given as a bytes"),
     "numbers as a list": (("f8", [1.0, 2.0], (2,)), "float64 is given as a list"),
     "objects of another number": (("O8", ["a"], (2,)), "1 elements"),
-    "no character": (("U1", b"\xff\xff\xff\xff", (1,)), "no character"),
-    "width zero": (("U0", b"", (1 << 40,)), "any number of elements"),
+    "no character": (("U1", b"\xff\xff\xff\xff", (1,)), "invalid code point"),
+    "width zero": (("U0", b"", (1 << 40,)), "elements of no bytes"),
     "fields": (
         ("f8", b"x" * 8, (1,), (3, "|", None, ("a",), {"a": 1}, 8, 8, 0)),
         "unexpected state",

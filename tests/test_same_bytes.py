@@ -81,12 +81,12 @@ def test_an_emulated_processor_gives_the_recorded_bytes(what, processor):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    monkeypatch.setattr(arithmetic, "able", lambda: False)
+    monkeypatch.setattr(arithmetic, "is_supported", lambda: False)
 
 
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(arithmetic, "able", lambda: True)
+    monkeypatch.setattr(arithmetic, "is_supported", lambda: True)
     monkeypatch.setattr(arithmetic, "numpy_is_portable", lambda: True)
 
 
