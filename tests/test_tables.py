@@ -466,6 +466,8 @@ def test_without_models_on_subsets_table_2_is_left_out(tree):
     tree.write()
     tables_stage.main()
     assert {row["mae"] for row in tree.read("table2").values()} == {None}
+    assert "Left out: `ablation` names no seeds, or not svm among its models." in tree.markdown
+    assert "| t+a   |  left out |" in tree.markdown
 
 
 def test_the_ablation_is_left_out_where_only_table_2_is_asked_for(tree):

@@ -7,7 +7,15 @@ from msabench.evaluation import clusters, statistics
 from msabench.evaluation.metrics import HEADLINE, METRICS, why_undefined
 from msabench.evaluation.results import Results
 from msabench.evaluation.robustness import LEVELS
-from msabench.evaluation.tables import FULL, PUBLISHED, SWEEPS, Row, Rows, scale_of
+from msabench.evaluation.tables import (
+    FULL,
+    PUBLISHED,
+    SUBSETS_MODEL,
+    SWEEPS,
+    Row,
+    Rows,
+    scale_of,
+)
 from msabench.labels import about_classes
 from msabench.reporting.document import Block, Cell, Column, Kind, Section, Table, Title, row
 from msabench.utterances import SPLITS
@@ -89,7 +97,8 @@ def report_table(results: Results, number: str) -> Section:
         marks["*"] = "marks the row chosen: the lowest MAE on the validation split."
     columns = [NAME, *map(Column, VALID)]
     columns += [column for metric in HEADLINE for column in _beside(metric)]
-    empty = "absent" if number == "2" else "left out"
+    why = _left_out(results, number)
+    empty = "left out" if why else "absent"  # of the data
     lines = [
         _report_row(
             name,
@@ -107,10 +116,18 @@ def report_table(results: Results, number: str) -> Section:
     blocks += why_dashes(list(rows.values()), results.plan)
     if number == "6":
         blocks += _one_sided(rows["train_mean"])
-    if number in SWEEPS and not results.plan["sweep_seeds"]:
-        blocks.append("Left out: `sweep_seeds` is empty.")
+    blocks += why
     title = Title(f"Table {number}", results.plan["title"], facts["title"])
     return Section(f"table{number}", title, [*blocks, *facts["notes"]])
+
+
+def _left_out(results: Results, number: str) -> list[str]:
+    """Say which setting leaves a whole table out, if one does."""
+    if number in SWEEPS and not results.plan["sweep_seeds"]:
+        return ["Left out: `sweep_seeds` is empty."]
+    if number == "2" and SUBSETS_MODEL not in results.plan["ablation"]:
+        return [f"Left out: `ablation` names no seeds, or not {SUBSETS_MODEL} among its models."]
+    return []
 
 
 def _beside(name: str) -> list[Column]:
