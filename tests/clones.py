@@ -15,6 +15,7 @@ SHELLS = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]  
 SMALL = (
     "seeds=[1]",
     "sweep_seeds=[]",
+    "ablation.models=[]",
     "datasets.simulated.settings.train=48",
     "datasets.simulated.settings.valid=24",
     "datasets.simulated.settings.test=24",

@@ -32,7 +32,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 # The longest files of each tier, the longest first; but the first alone makes what the third needs.
-LONG = ["test_pipeline.py", "test_cluster.py", "test_docs_commands.py", "test_two_processes.py"]
+LONG = [
+    *("test_pipeline.py", "test_cluster.py", "test_docs_commands.py"),
+    *("test_soak.py", "test_two_processes.py"),
+]
 
 
 def pytest_collection_modifyitems(items):

@@ -23,7 +23,6 @@ from tests.conftest import until
 # One run of each model, of some steps; no more.
 CHANGES = [
     *SMALL,
-    "ablation.models=[]",
     "batch_size=4",  # 36 steps of ours: none is to end while a signal is on its way
     "models.ours.epochs=3",
 ]

@@ -10,8 +10,8 @@ from msabench.execution import scratch
 from tests import clones
 
 CODE = ("src/msabench", "stages")
-# Of each, its model; tests/test_architecture.py holds the sweep to the same list.
-TRAININGS = {"train@ours-1": "ours", "ablation@svm-t-1": "svm"}
+# Of each, its model. That sweep and ablation depend on the same list: tests/test_architecture.py.
+TRAININGS = {"train@ours-1": "ours", "train@svm-1": "svm"}
 # Asks DVC, in one process for all files, which of these depend on something that has changed.
 STALE = """
 import sys
