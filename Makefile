@@ -113,7 +113,7 @@ PYTEST := $(BIN)/python -m pytest -n "$(or $(JOBS),auto)" --dist loadfile --no-l
 test: check $(VENV)/installed-cluster ## the checks, then the first tier of tests (four minutes)
 	$(PYTEST) -m "not slow"
 
-test-all: test ## the same, then the second tier, which takes minutes (a quarter of an hour in all)
+test-all: test ## the same, then the second tier, which takes minutes (twenty minutes in all)
 	$(PYTEST) -m slow
 
 BASE ?= main

@@ -447,11 +447,12 @@ def test_seeds_of_different_settings_are_not_averaged(own):
     assert len(msabench.load(f"{own}-2").folders) == 1
 
 
-def test_a_seed_that_the_plan_does_not_name_is_left_out(own):
-    """It stays behind when `seeds` shrinks, and Table 6 has it no more."""
+@pytest.mark.parametrize("key", ["seeds", "sweep_seeds", "ablation_seeds"])
+def test_a_seed_that_the_plan_does_not_name_is_left_out(own, key):
+    """It stays behind when `seeds` shrinks, and the tables have it no more."""
     plan = own.parent / "plan/stages/tables.json"
     plan.parent.mkdir(parents=True)
-    plan.write_text(json.dumps({"seeds": [2], "sweep_seeds": []}))
+    plan.write_text(json.dumps({"seeds": [], "sweep_seeds": [], key: [2]}))
     assert [folder.name for folder in msabench.load(own).folders] == ["ours-2"]
 
 

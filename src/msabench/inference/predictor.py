@@ -107,7 +107,8 @@ def _planned(folder: Path) -> list[str]:
     """Return the seeds that the plan beside a run has: others are left from other settings."""
     file = folder.parent / "plan/stages/tables.json"
     plan = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return [str(seed) for seed in {*plan.get("seeds", []), *plan.get("sweep_seeds", [])}]
+    seeds = (plan.get(key, []) for key in ("seeds", "sweep_seeds", "ablation_seeds"))
+    return [str(seed) for of_stage in seeds for seed in of_stage]
 
 
 def _seed(folder: Path) -> str:
