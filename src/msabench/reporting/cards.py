@@ -8,6 +8,7 @@ reads.
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,6 +164,7 @@ def _model_metadata(run: Mapping[str, Any], test: Row, data: Data) -> ModelCardD
     )
 
 
+@cache
 def _template(name: str) -> Any:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

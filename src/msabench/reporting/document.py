@@ -131,6 +131,11 @@ def printed(value: Value, kind: Kind = "number") -> str:
     return f"{value:g}" if kind == "count" else f"{value:{sign}z.{4 if kind == 'p' else 3}f}"
 
 
+def spread(cell: Cell) -> str:
+    """Return what follows a printed value: its spread, where it has one."""
+    return "" if cell.spread is None else f" ± {cell.spread:.3f}"
+
+
 def marked_up(text: str, escape: Callable[[str], str], code: str, bold: str) -> str:
     r"""Return a paragraph in another language; code, bold: templates in which \1 is the text."""
     text = re.sub(r"`([^`]+)`", code, escape(text))

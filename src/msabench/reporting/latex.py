@@ -112,7 +112,6 @@ def _cell(cell: doc.Cell, column: doc.Column) -> str:
         text = escaped(text)
     else:
         text = text.replace("-", "$-$")
-    spread = "" if cell.spread is None else rf" $\pm$ {cell.spread:.3f}"
     # A mark takes no width, so that numbers stay aligned.
     mark = rf"\rlap{{{escaped(cell.mark)}}}" if cell.mark else ""
-    return f"{text}{spread}{mark}"
+    return f"{text}{escaped(doc.spread(cell))}{mark}"

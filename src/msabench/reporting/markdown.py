@@ -65,5 +65,4 @@ def _cell(cell: doc.Cell, column: doc.Column) -> str:
     text = doc.printed(cell.value, column.kind)
     if column.words and column.kind != "markdown":
         text = text.replace("|", "\\|")
-    spread = "" if cell.spread is None else f" ± {cell.spread:.3f}"
-    return f"{text}{spread} {cell.mark}".rstrip()
+    return f"{text}{doc.spread(cell)} {cell.mark}".rstrip()

@@ -50,7 +50,7 @@ def render(document: doc.Document, missing: Sequence[str] = ()) -> str:
         "prose": prose,
         "rows": rows,
         "shown": shown,
-        "spread": lambda cell: "" if cell.spread is None else f" ± {cell.spread:.3f}",
+        "spread": doc.spread,
     }
     kinds = {"table": doc.Table, "figure": doc.Figure, "code": doc.Code}
     environment.tests |= {
