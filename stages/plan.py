@@ -23,13 +23,14 @@ def main() -> None:
     from msabench import params, plan
 
     settings = params.load(Path("params.yaml"))
-    configs = plan.resolve(settings)
+    runs = plan.runs_of(settings)
+    configs = plan.resolve(settings, runs)
     shutil.rmtree(OUT, ignore_errors=True)
     for name, config in configs.items():
         path = OUT / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(config, indent=2) + "\n")
-    _remove_all_but(plan.prediction_folders(settings, configs))
+    _remove_all_but(plan.prediction_folders(settings, runs))
 
 
 def _remove_all_but(named: set[str]) -> None:

@@ -23,7 +23,7 @@ from stages import cards as stage
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = params.load(ROOT / "params.yaml")
-PLAN = plan.resolve(PARAMS)["stages/tables"]
+PLAN = plan.resolve(PARAMS, plan.runs_of(PARAMS))["stages/tables"]
 WEIGHTS = hashlib.sha256(b"weights").hexdigest()
 DATA = {f"{split}/labels.npy": "0" * 64 for split in ("train", "valid", "test")}
 
@@ -52,7 +52,8 @@ def tree(tmp_path, monkeypatch):
     """A folder with the plan, runs of two seeds or one, and their tables."""
     monkeypatch.chdir(tmp_path)
     chosen = {"seeds": [1, 2], "models": {name: PARAMS.models[name] for name in ("svm", "ours")}}
-    configs = plan.resolve(PARAMS.model_copy(update=chosen))
+    settings = PARAMS.model_copy(update=chosen)
+    configs = plan.resolve(settings, plan.runs_of(settings))
     for name in ("stages/tables", "stages/cards"):
         write(Path(f"runs/plan/{name}.json"), configs[name])
     trained = [("svm", 1), ("svm", 2), ("ours", 1), ("batch_size_16", 1), ("svm-t", 1)]

@@ -18,7 +18,11 @@ NO_FILE = params.Dataset(source="label_csv", title="nothing")
 
 
 def planned(**changes):
-    return plan.resolve(BASE.model_copy(update=changes))
+    return resolve(BASE.model_copy(update=changes))
+
+
+def resolve(settings):
+    return plan.resolve(settings, plan.runs_of(settings))
 
 
 def with_model(model, **settings):
@@ -83,7 +87,7 @@ def resolved(*overrides):
         file = Path(folder) / "params.yaml"
         file.write_bytes(PARAMS.read_bytes())
         apply_overrides(file, list(overrides))
-        return plan.resolve(params.load(file))
+        return resolve(params.load(file))
 
 
 def test_a_data_set_alone_gives_the_settings_that_suit_it():

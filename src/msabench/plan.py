@@ -7,6 +7,7 @@ configuration it changes.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,11 @@ class Run:
 
 
 @errors.see("docs/experiments.md")
-def resolve(params: Params) -> dict[str, Config]:
+def resolve(params: Params, runs: Mapping[str, Run]) -> dict[str, Config]:
     """Return the configuration of every run, by its name, and of every stage, as `stages/<name>`.
 
-    Raises ParamsError for a setting that a model or a source does not have or does not permit.
+    Raises ParamsError for a setting that a source does not have or does not permit.
     """
-    runs = runs_of(params)
     same = equal_runs(runs)
     configs = {name: run.config for name, run in runs.items()}
     configs |= {name: {"same_as": first} for name, first in same.items()}
@@ -65,10 +65,12 @@ def resolve(params: Params) -> dict[str, Config]:
     return configs | stages
 
 
+@errors.see("docs/experiments.md")
 def runs_of(params: Params) -> dict[str, Run]:
     """Return every run by its name: the models, rows of the sweep, models on subsets.
 
-    Raises ParamsError as resolve does, and for two runs of one name.
+    Raises ParamsError for a setting that a model does not have or does not permit, and for two runs
+    of one name.
     """
     runs = {
         name: Run("train", tuple(params.seeds), _run(params, name, settings, f"models.{name}"))
@@ -102,16 +104,11 @@ def _decides(config: Config) -> Config:
     return {key: value for key, value in config.items() if key != "modalities_required"}
 
 
-def prediction_folders(params: Params, configs: Mapping[str, Config]) -> set[str]:
-    """Name the folders of predictions/ that the stages write. configs: see resolve."""
-    seeds = {
-        "train": params.seeds,
-        "sweep": params.sweep_seeds,
-        "ablation": params.ablation.seeds,
-    }
-    runs = [(run, seeds[stage]) for run, stage in configs["stages/tables"]["stages"].items()]
-    runs += [(f"robustness-{model}", params.robustness_seeds) for model in params.models]
-    return {f"{run}-{seed}" for run, seeds_of_run in runs for seed in seeds_of_run}
+def prediction_folders(params: Params, runs: Mapping[str, Run]) -> set[str]:
+    """Name the folders of predictions/ that the stages write."""
+    trained = {f"{name}-{seed}" for name, run in runs.items() for seed in run.seeds}
+    corrupted = product(params.models, params.robustness_seeds)
+    return trained | {f"robustness-{model}-{seed}" for model, seed in corrupted}
 
 
 def _run(params: Params, model: str, settings: Config, where: str) -> Config:
