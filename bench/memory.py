@@ -26,7 +26,7 @@ def measure(
         for side in NAMES:
             measured[side].append(sides.train(side, finetune=True, threads=2, batches=batches))
 
-    whole = {side: median(one.memory for one in measured[side]) for side in NAMES}
+    peaks = {side: median(one.memory for one in measured[side]) for side in NAMES}
     training = {side: median(one.training_memory for one in measured[side]) for side in NAMES}
     loading = median(one.result["loading"] for one in measured["mmsa"])
     first_batch = median(one.result["first_batch"] for one in measured["ours"])
@@ -36,7 +36,7 @@ def measure(
         "batches": 2 * batches,
         "repeats": repeats,
         "load_before": load,
-        "anonymous_gigabytes": _gigabytes(whole),
+        "anonymous_gigabytes": _gigabytes(peaks),
         "anonymous_gigabytes_in_training": _gigabytes(training),
         "mmsa_loading_seconds": round(loading, 1),
         "first_batch_seconds": round(first_batch, 2),

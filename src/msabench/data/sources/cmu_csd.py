@@ -290,9 +290,11 @@ def _folds(path: Path) -> dict[str, list[str]]:
         folds = _parse_folds(text) if path.suffix == ".py" else json.loads(text)
         if not isinstance(folds, dict) or set(folds) != set(SPLITS):
             names = list(folds) if isinstance(folds, dict) else []
-            given = ", ".join(map(repr, names)) or ("none" if folds == {} else type(folds).__name__)
+            listed = ", ".join(map(repr, names)) or (
+                "none" if folds == {} else type(folds).__name__
+            )
             needed = f"{', '.join(SPLITS)}{suggest_splits(names)}"
-            raise DataError(f"folds: {given}; needed: {needed}")
+            raise DataError(f"folds: {listed}; needed: {needed}")
         split_of: dict[str, str] = {}
         for split in SPLITS:
             videos = folds[split]

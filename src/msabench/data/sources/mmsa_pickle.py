@@ -167,8 +167,8 @@ def _given_tokens(split: _Split, n: int) -> Ragged | None:
     real[~real.any(axis=1), 0] = True  # not even [CLS]: at least one token each
     with np.errstate(invalid="ignore"):
         ids = tokens[:, 0][real].astype(np.float64)  # float16 cannot represent 2**31
-        whole = (ids >= 0) & (ids < 2**31) & (ids % 1 == 0)  # false for NaN and infinity
-    if not whole.all():
+        valid = (ids >= 0) & (ids < 2**31) & (ids % 1 == 0)  # false for NaN and infinity
+    if not valid.all():
         return None
     return Ragged(ids.astype(np.int32), np.concatenate([[0], np.cumsum(real.sum(axis=1))]))
 
@@ -208,20 +208,20 @@ def _declared(
     key = "text_bert" if aligned else f"{modality}_lengths"
     if rule == "padding" or not (aligned or split.content.get(key) is not None):
         return None
-    given: Shaped[np.ndarray, " n"]
+    lengths: Shaped[np.ndarray, " n"]
     if aligned:
-        given = (_word_pieces(split, len(ids))[:, 1] == 1).sum(axis=1)
+        lengths = (_word_pieces(split, len(ids))[:, 1] == 1).sum(axis=1)
     else:
-        given = split.numbers(key, len(ids))
+        lengths = split.numbers(key, len(ids))
     with np.errstate(invalid="ignore"):
-        whole = given % 1 == 0  # false for NaN and infinity
-    possible = whole & (given >= 1) & (given <= steps)
-    wrong = ~(possible if rule == "file" else whole)
+        integral = lengths % 1 == 0  # false for NaN and infinity
+    possible = integral & (lengths >= 1) & (lengths <= steps)
+    wrong = ~(possible if rule == "file" else integral)
     if wrong.any():
         i = int(wrong.argmax())
-        problem = f"{given[i]:g} frames of {modality} for {ids[i]!r}"
+        problem = f"{lengths[i]:g} frames of {modality} for {ids[i]!r}"
         raise split.error(key, f"{problem}; permitted: 1 to {steps}")
-    return np.where(possible, given, 0).astype(np.int64)
+    return np.where(possible, lengths, 0).astype(np.int64)
 
 
 @dataclass(frozen=True)
