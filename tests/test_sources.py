@@ -203,16 +203,18 @@ def test_aligned_lengths_are_the_unmasked_pieces(tmp_path: Path) -> None:
 
 def test_values_that_are_not_finite_become_zero(tmp_path: Path) -> None:
     content = unaligned()
-    content["train"]["audio"][0, :2, 0] = [-np.inf, np.nan]
+    content["train"]["audio"][0, :2, 1] = [-np.inf, np.nan]
     content["test"]["vision"][1, 4, 1] = 1e300  # infinite as float32
     splits = read(tmp_path, content)
     check_splits(splits, (-3.0, 3.0))
-    assert splits["train"].sequences["audio"][0][:2, 0].tolist() == [0, 0]
+    assert splits["train"].sequences["audio"][0][:2, 1].tolist() == [0, 0]
     assert splits["test"].sequences["vision"][1][4, 1] == 0
     assert splits["train"].repairs["audio_not_finite"] == 2
     assert splits["test"].repairs["vision_not_finite"] == 1
+    assert splits["train"].not_finite == {"audio": {1: 2}, "vision": {}}
+    assert splits["test"].not_finite == {"audio": {}, "vision": {1: 1}}
     assert sum(splits["valid"].repairs.values()) == 0
-    with pytest.raises(DataError, match=r"audio: 'train0\$_\$0': frame 0, feature 0 is -inf"):
+    with pytest.raises(DataError, match=r"audio: 'train0\$_\$0': frame 0, feature 1 is -inf"):
         read(tmp_path, content, not_finite="refuse")
 
 

@@ -80,10 +80,12 @@ def test_save_and_load(tmp_path_factory, text):
     data = replace(random_utterances(n=n), texts=text)
     data = replace(data, unimodal_labels={"text": data.labels / 2, "audio": -data.labels})
     data = replace(data, given_tokens=data.sequences["audio"], repairs={"audio_missing": n})
+    data = replace(data, not_finite={"audio": {1: 7}, "vision": {}})
     data.save(folder)
     loaded = Utterances.load(folder)
     assert_same(loaded, data)
     assert loaded.repairs == data.repairs
+    assert loaded.not_finite == data.not_finite
     assert loaded.given_tokens is not None
     np.testing.assert_array_equal(loaded.given_tokens.values, data.sequences["audio"].values)
 
@@ -91,8 +93,8 @@ def test_save_and_load(tmp_path_factory, text):
 def test_other_schema_version(tmp_path):
     GOOD.save(tmp_path)
     schema = tmp_path / "schema.json"
-    schema.write_text(schema.read_text().replace('"version": 2', '"version": 1'))
-    with pytest.raises(DataError, match="schema version 1; this code reads 2"):
+    schema.write_text(schema.read_text().replace('"version": 3', '"version": 2'))
+    with pytest.raises(DataError, match="schema version 2; this code reads 3"):
         Utterances.load(tmp_path)
 
 

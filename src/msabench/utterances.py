@@ -6,7 +6,7 @@ memory-mapped when they are read back.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ SYNONYMS = {
     "test": ("testing", "tst", "te"),
 }
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LONGEST_ID = 100  # characters
 
 
@@ -54,6 +54,14 @@ class Ragged:
     @property
     def lengths(self) -> Integer[np.ndarray, " n"]:
         return np.diff(self.offsets)
+
+    def over_frames(
+        self, statistic: Callable[..., Float[np.ndarray, " d"]]
+    ) -> Float[np.ndarray, "n d"]:
+        """Return a statistic of each sequence over its frames, in float64; np.mean, for one."""
+        return np.stack(
+            [statistic(np.asarray(self[i], dtype=np.float64), axis=0) for i in range(len(self))]
+        )
 
     @property
     def width(self) -> int:
@@ -102,6 +110,7 @@ class Utterances:
     given_tokens: token ids of each text in the raw data. They are compared with those of the text
         encoder, which tokenizes the texts again.
     repairs: counts of defects that the source has repaired, by kind.
+    not_finite: the values set to 0 because they were not finite, by modality and column.
     """
 
     ids: list[str]
@@ -111,6 +120,7 @@ class Utterances:
     unimodal_labels: Mapping[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
     given_tokens: Ragged | None = None
     repairs: Mapping[str, int] = field(default_factory=dict)
+    not_finite: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     video_names: list[str] | None = None
 
     def __len__(self) -> int:
@@ -142,7 +152,7 @@ class Utterances:
     def take(self, index: Sequence[int] | np.ndarray) -> "Utterances":
         """Return the chosen utterances, in the order of the index, as a copy.
 
-        Without repairs and given tokens, which belong to a whole split.
+        Without given tokens and counts of repairs, which belong to a whole split.
         """
         return Utterances(
             ids=[self.ids[i] for i in index],
@@ -189,6 +199,7 @@ class Utterances:
             "unimodal_labels": list(self.unimodal_labels),
             "given_tokens": self.given_tokens is not None,
             "repairs": dict(self.repairs),
+            "not_finite": {name: dict(columns) for name, columns in self.not_finite.items()},
         }
         (folder / "schema.json").write_text(json.dumps(schema, indent=2) + "\n")
         text = {"ids": self.ids, "texts": self.texts}
@@ -224,6 +235,10 @@ class Utterances:
             },
             given_tokens=Ragged.load(folder, "given_tokens") if schema["given_tokens"] else None,
             repairs=schema["repairs"],
+            not_finite={
+                name: {int(column): count for column, count in columns.items()}
+                for name, columns in schema["not_finite"].items()
+            },
             video_names=text.get("videos"),
         )
 

@@ -14,7 +14,7 @@ from msabench import arithmetic
 from msabench.networks.layers import varies
 from msabench.training.checkpoints import errors_of_the_disk
 from msabench.training.loop import History
-from msabench.utterances import Ragged, Utterances
+from msabench.utterances import Utterances
 
 MOST_IN_A_KERNEL = 20_000  # utterances: 3.2 GB, and 1.6 more while it is computed
 
@@ -119,9 +119,9 @@ class SVM:
     def _features(self, data: Utterances) -> Float[np.ndarray, "n d"]:
         parts = []
         for name, ragged in data.sequences.items():
-            parts.append(_over_frames(ragged, np.mean))
+            parts.append(ragged.over_frames(np.mean))
             if self.frame_std and name != "text":  # which is one vector and has no spread
-                parts.append(_over_frames(ragged, np.std))
+                parts.append(ragged.over_frames(np.std))
         return np.concatenate(parts, axis=1)
 
 
@@ -135,12 +135,6 @@ def _intelex() -> type[svm.SVR] | None:
     except ImportError:
         return None
     return SVR
-
-
-def _over_frames(ragged: Ragged, statistic) -> Float[np.ndarray, "n d"]:
-    return np.stack(
-        [statistic(np.asarray(ragged[i], dtype=np.float64), axis=0) for i in range(len(ragged))]
-    )
 
 
 Model = SVM

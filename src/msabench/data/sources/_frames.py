@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Integer, Shaped
 
 from msabench.errors import DataError
 from msabench.utterances import Ragged, Utterances
@@ -18,7 +18,8 @@ class Frames:
     """The frames of one modality of one split, added utterance by utterance; a context manager.
 
     They are written to an unnamed temporary file in the folder, so that only the disk bounds their
-    number. `repairs` sums the counts of `repair`: <modality>_not_finite and <modality>_missing.
+    number. `repairs` sums the counts of `repair`: <modality>_not_finite and <modality>_missing;
+    `columns`, (d,), those of the former by column.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Frames:
         self.not_finite = not_finite
         self.lengths = [0]
         self.repairs = {f"{modality}_not_finite": 0, f"{modality}_missing": 0}
+        self.columns = np.zeros(width, np.int64)
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed on exit)
 
     def __enter__(self) -> "Frames":
@@ -49,7 +51,7 @@ class Frames:
                 f"expected {self.width}, as in the utterances before"
             )
         try:
-            frames, counts = repair(frames, self.not_finite)
+            frames, counts = repair(frames, self.not_finite, self.columns)
         except DataError as error:
             raise DataError(f"{self.modality}: {id!r}: {error}") from None
         for kind, count in counts.items():
@@ -63,10 +65,12 @@ class Frames:
 
     def added_to(self, utterances: Utterances) -> Utterances:
         """Return the utterances with these frames and their repairs."""
+        columns = {int(i): int(self.columns[i]) for i in np.flatnonzero(self.columns)}
         return replace(
             utterances,
             sequences={**utterances.sequences, self.modality: self.finish()},
             repairs={**utterances.repairs, **self.repairs},
+            not_finite={**utterances.not_finite, self.modality: columns},
         )
 
     def finish(self) -> Ragged:
@@ -80,7 +84,9 @@ class Frames:
 
 
 def repair(
-    frames: Shaped[np.ndarray, "t d"], not_finite: NotFinite
+    frames: Shaped[np.ndarray, "t d"],
+    not_finite: NotFinite,
+    columns: Integer[np.ndarray, " d"] | None = None,
 ) -> tuple[Float32[np.ndarray, "_ d"], dict[str, int]]:
     """Return the frames of one utterance, at least one and finite, and counts of repairs:
 
@@ -88,7 +94,7 @@ def repair(
     missing: 1 for no frames (returned as one of zeros) or only zeros
 
     not_finite: "zero" sets such values to 0 (as Self-MM does for -inf in audio), "refuse" raises
-    DataError naming the first.
+    DataError naming the first. columns: where given, the values set to 0 are added to it by column.
     """
     # Overflow gives infinity, which is found below; a signalling NaN warns too.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -105,6 +111,8 @@ def repair(
                 "permitted: finite numbers of float32"
             )
         values = np.where(finite, values, np.float32(0))
+        if columns is not None:
+            columns += np.count_nonzero(~finite, axis=0)
     return values, {"not_finite": wrong, "missing": int(not values.any())}
 
 
