@@ -32,9 +32,9 @@ def main() -> None:
             trained = json.loads(run_json.read_text(encoding="utf-8"))
             card = cards.model_card(
                 trained,
-                cards.measure(PREDICTIONS / name, plan),
+                results.seeds[trained["run"]][str(trained["seed"])],
                 row,
-                results.comparison["models"].get(trained["run"]),
+                results.comparison["mae"]["models"].get(trained["run"]),
                 data,
             )
             (OUT / f"{name}.md").write_text(card, encoding="utf-8")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from msabench.evaluation import data_report, tables
+from msabench.evaluation.metrics import HEADLINE
 from msabench.evaluation.results import Results
 from msabench.reporting import content, latex, markdown
 from stages import run
@@ -27,13 +28,18 @@ def main() -> None:
 
     classes = tables.label_classes(plan, data)
     measured = {"1": data_report.describe(data, Path("data/features"), classes)}
-    measured |= tables.measure_tables(plan, rows, data, PREDICTIONS)
+    runs = tables.measure_runs(plan, rows | subsets, data, PREDICTIONS)
+    measured |= tables.measure_tables(plan, rows, runs, data)
     results = Results(
         plan=plan,
         rows=rows,
         tables=measured,
-        comparison=tables.compare_models(rows["6"], data["test"], PREDICTIONS),
-        ablation=tables.measure_ablation(plan, subsets, data, PREDICTIONS),
+        seeds=tables.by_seed(runs),
+        comparison={
+            metric: tables.compare(plan, metric, rows["6"], data["test"], PREDICTIONS)
+            for metric in HEADLINE
+        },
+        ablation=tables.measure_ablation(plan, subsets, runs, data["test"], PREDICTIONS),
         generated_labels=tables.measure_generated_labels(plan, PREDICTIONS),
         robustness=tables.measure_robustness(corrupted, data["test"]),
     )

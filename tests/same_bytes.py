@@ -31,6 +31,7 @@ from torch.optim import optimizer as optimizers
 
 from msabench import arithmetic
 from msabench.evaluation import statistics
+from msabench.evaluation.metrics import corr
 from msabench.networks import torch_settings
 from msabench.plan import SUBSETS
 from stages import download, features, plan, prepare, train
@@ -194,9 +195,12 @@ def _of_numpy() -> Lines:
     values = given(2, 500, kind="float64")
     yield "np.corrcoef", digest(np.corrcoef(*values))
     yield "np.percentile", digest(np.percentile(values, [2.5, 97.5]))
-    errors = {name: np.abs(given(90 + n, kind="float64")[:90]) for n, name in enumerate("abc")}
-    compared = statistics.compare(errors, [str(i // 3) for i in range(90)], draws=1000)
-    yield "statistics.compare", digest(json.dumps(compared))
+    labels, videos = given(90, kind="float64"), [str(i // 3) for i in range(90)]
+    models = {
+        name: statistics.replicates(corr, labels, given(2, 90 + n, kind="float64")[:, :90], videos)
+        for n, name in enumerate("abc")
+    }
+    yield "statistics.compare", digest(json.dumps(statistics.compare(models, 30)))
     rng = np.random.default_rng(1)
     yield "np.random", digest(rng.normal(size=500), rng.exponential(size=500), rng.permutation(500))
 

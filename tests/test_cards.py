@@ -18,7 +18,6 @@ from msabench.commands import card
 from msabench.evaluation import clusters, metrics, tables
 from msabench.networks import encoders
 from msabench.predictions import Predictions
-from msabench.reporting import cards
 from stages import cards as stage
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,11 +67,25 @@ def tree(tmp_path, monkeypatch):
         row = dict.fromkeys(columns, 0.5) | {f"{column}_std": 0.25 for column in columns}
         write(Path(f"metrics/table{number}.json"), dict.fromkeys(rows[number], row))
     shutil.copy(ROOT / "metrics" / "table1.json", "metrics")
-    interval = {"mae": 0.5, "low": 0.111, "high": 0.888}
-    write(Path("metrics/comparison.json"), {"models": {"svm": interval, "ours": interval}})
+    runs = {f"{run}-{seed}": measured(f"{run}-{seed}") for run, seed in trained}
+    write(Path("metrics/seeds.json"), tables.by_seed(runs))
+    write_interval({"value": 0.5, "low": 0.111, "high": 0.888, "se_seeds": 0.2})
     for name in ("ablation", "generated_labels", "robustness"):
         write(Path(f"metrics/{name}.json"), {})
     return tmp_path
+
+
+def measured(folder):
+    splits = {}
+    for split in ("valid", "test"):
+        run = Predictions.read(Path("predictions") / folder / f"{split}.csv")
+        splits[split] = tables.evaluate(PLAN, run.labels, run.predictions)
+    return splits["test"] | {f"valid_{name}": value for name, value in splits["valid"].items()}
+
+
+def write_interval(interval):
+    models = {"svm": interval, "ours": interval}
+    write(Path("metrics/comparison.json"), {"mae": {"models": models}})
 
 
 def write(path: Path, content: object) -> None:
@@ -98,12 +111,20 @@ def test_each_run_that_was_trained_has_a_card_and_the_data_have_one():
 @pytest.mark.usefixtures("tree")
 def test_the_figures_are_those_of_the_predictions_and_the_table():
     text = written("svm-2")
-    for metric, value in cards.measure(Path("predictions/svm-2"), PLAN)["test"].items():
+    values = measured("svm-2")
+    for metric in metrics.METRICS["mosei"]:
+        value = values[metric]
         line = next(line for line in text.splitlines() if line.startswith(f"| {metric} "))
         assert line.endswith(f"| {value:.3f} |   0.500 ± 0.250 |")
     test = Predictions.read(Path("predictions/svm-2/test.csv"))
     assert f"| {np.abs(test.labels - test.predictions).mean():.3f} |" in text
-    assert "between 0.111 and 0.888 (95% confidence" in text
+    assert "between 0.111 and 0.888 (95% confidence, chance of videos and of seeds)" in text
+
+
+@pytest.mark.usefixtures("tree")
+def test_the_interval_of_one_seed_is_called_that_of_this_seed_alone():
+    write_interval({"value": 0.5, "low": 0.111, "high": 0.888, "se_seeds": None})
+    assert "(95% confidence, chance of videos, for this seed alone)" in written("svm-2")
 
 
 @pytest.mark.usefixtures("tree")
@@ -128,6 +149,8 @@ def test_a_run_of_the_ablation_has_the_row_of_its_subset():
     shutil.copytree("predictions/ours-1", "predictions/ours-t-1")
     path = Path("predictions/ours-t-1/run.json")
     write(path, json.loads(path.read_text()) | {"run": "ours-t"})
+    seeds = Path("metrics/seeds.json")
+    write(seeds, json.loads(seeds.read_text()) | {"ours-t": {"1": measured("ours-t-1")}})
     assert re.search(r"^\| mae .* \|           0\.700 \|$", written("ours-t-1"), re.MULTILINE)
 
 
@@ -135,7 +158,8 @@ def test_a_run_of_the_ablation_has_the_row_of_its_subset():
 def test_the_hub_reads_the_results_of_this_seed():
     text = written("svm-2")
     metadata: Any = ModelCard(text).data
-    test = cards.measure(Path("predictions/svm-2"), PLAN)["test"]
+    values = measured("svm-2")
+    test = {metric: values[metric] for metric in metrics.METRICS["mosei"]}
     results = {result.metric_name: result for result in metadata.eval_results}
     assert {name: result.metric_value for name, result in results.items()} == {
         name: round(value, 4) for name, value in test.items() if value is not None
@@ -167,8 +191,7 @@ def test_few_test_videos_are_told_beside_the_interval_and_on_the_card_of_the_dat
     table["test"]["videos"] = videos
     write(Path("metrics/table1.json"), table)
     if not defined:
-        unknown = {"mae": 0.5, "low": None, "high": None}
-        write(Path("metrics/comparison.json"), {"models": {"svm": unknown, "ours": unknown}})
+        write_interval({"value": 0.5, "low": None, "high": None, "se_seeds": None})
     text = written("svm-2")
     assert ("between 0.111 and 0.888 (95% confidence" in text) == defined
     assert ("confidence" in text) == defined

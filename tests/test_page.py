@@ -19,7 +19,7 @@ from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED
 from msabench.networks import encoders
 from msabench.reporting import content, figures, page
-from msabench.reporting.document import Cell, Column, Figure, Table, Title
+from msabench.reporting.document import Cell, Column, Figure, Table, Title, printed
 from stages import report as report_stage
 from stages import tables as tables_stage
 from tests.chromium import PROGRAM, Chromium
@@ -140,14 +140,20 @@ def test_every_figure_of_table_6_occurs(full):
             assert f"{values[metric] - figure:+z.3f}" in shown
 
 
-def test_the_intervals_have_the_spread_beside_them(full):
+def test_the_intervals_of_each_metric_and_the_differences(full):
     tree, read, _ = full
-    for model, row in tree.read("comparison")["models"].items():
-        std = tree.read("table6")[model]["mae_std"]
-        interval = (f"{row['low']:.3f}", f"{row['high']:.3f}")
-        assert (model, f"{row['mae']:.3f} ± {std:.3f}", *interval) in read.cells
-    for pair, row in tree.read("comparison")["pairs"].items():
-        assert any(cells[0] == pair and f"{row['p_holm']:.4f}" in cells for cells in read.cells)
+    comparison = tree.read("comparison")
+    assert list(comparison) == [*HEADLINE]
+    for model in comparison["mae"]["models"]:
+        rows = [part["models"][model] for part in comparison.values()]
+        bounds = [printed(row[name]) for row in rows for name in ("value", "low", "high")]
+        assert (model, *bounds) in read.cells
+    for metric, part in comparison.items():
+        for pair, row in part["pairs"].items():
+            p = printed(row["p_holm"], "p")
+            assert any(
+                cells[0] == f"{metric} {pair}" and p in cells for cells in read.cells if cells
+            )
 
 
 def test_marks_of_the_tables(full):
@@ -158,7 +164,7 @@ def test_marks_of_the_tables(full):
     chosen = re.findall(r'<tr class="chosen">\s*<th scope="row">([^<]+) \*</th>', text)
     assert len(chosen) == 3
     groups = [text for _, attributes, text in read.all("th") if attributes["scope"] == "colgroup"]
-    assert groups == ["utterances", *HEADLINE * 5]
+    assert groups == [*HEADLINE, "utterances", *HEADLINE * 5]  # the intervals, Tables 1 to 6
 
 
 def test_every_title_says_that_the_data_are_simulated(full):
@@ -383,7 +389,7 @@ def compared(p: float, **models: float) -> dict:
     best, *others = models or ("none",)
     return {
         "models": {
-            m: {"mae": mae, "low": mae - 0.1, "high": mae + 0.1} for m, mae in models.items()
+            m: {"value": mae, "low": mae - 0.1, "high": mae + 0.1} for m, mae in models.items()
         },
         "pairs": {f"{best} - {other}": {"p_holm": p} for other in others},
     }
@@ -423,13 +429,13 @@ def test_of_too_few_videos_there_is_no_verdict(tree):
     tree.clips = 20
     tree.write()
     read = written_page(tree)
-    comparison = tree.read("comparison")
-    best = min(row["mae"] for row in comparison["models"].values())
+    comparison = tree.read("comparison")["mae"]
+    best = min(row["value"] for row in comparison["models"].values())
     (verdict,) = [text for _, a, text in read.all("p") if a.get("class") == "verdict"]
     assert f" has the lowest MAE on test, {best:.3f}; with so few videos no verdict" in verdict
     assert "chance" not in verdict
     row = comparison["pairs"]["self_mm - svm"]
-    assert ("self_mm - svm", f"{row['difference']:+z.3f}", *"----") in read.cells
+    assert ("mae self_mm - svm", f"{row['difference']:+z.3f}", *"------") in read.cells
 
 
 def test_columns_that_name_a_row_are_one():

@@ -1,13 +1,18 @@
-import time
-from typing import Any
+"""Intervals and p-values: by hand, against simple formulas, and by simulation under a true null."""
+
+import csv
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
-from msabench.evaluation import statistics
-from msabench.evaluation.statistics import bootstrap_means, compare, holm, two_sided_p
+from msabench.evaluation import metrics, statistics
+from msabench.evaluation.statistics import Replicates, change, compare, holm, replicates
+from msabench.reporting.content import verdict
 
 
 def test_mean_and_std():
@@ -15,59 +20,114 @@ def test_mean_and_std():
     assert statistics.mean_and_std([0.5]) == (0.5, None)
 
 
-def test_bootstrap_agrees_with_a_naive_loop():
+def of_errors(errors, videos):
+    """The replicates of the mean of errors (k, n), in closed form: sums over videos."""
+    _, video = np.unique(np.asarray(videos), return_inverse=True)
+    sizes, sums = np.bincount(video), np.bincount(video, weights=errors.mean(axis=0))
+    without = (sums.sum() - sums) / (sizes.sum() - sizes)
+    return Replicates(errors.mean(axis=1), without)
+
+
+def test_replicates_of_a_mean_are_those_of_sums():
     random = np.random.default_rng(0)
-    errors = random.random((2, 40))
-    videos = [f"video{i}" for i in random.integers(9, size=40)]
-    names = sorted(set(videos))
-    naive = []
-    for _ in range(2000):
-        drawn = random.choice(names, size=len(names))
-        rows = [i for name in drawn for i in range(40) if videos[i] == name]
-        naive.append(errors[:, rows].mean(axis=1))
-    means = bootstrap_means(errors, videos, draws=20_000)
-    assert means.mean(axis=1) == pytest.approx(np.mean(naive, axis=0), abs=0.01)
-    assert means.std(axis=1) == pytest.approx(np.std(naive, axis=0), rel=0.1)
-    assert np.corrcoef(means)[0, 1] == pytest.approx(
-        np.corrcoef(np.transpose(naive))[0, 1], abs=0.1
+    labels, predictions = random.normal(size=60), random.normal(size=(3, 60))
+    videos = [f"video{i}" for i in random.integers(9, size=60)]
+    actual = replicates(metrics.mae, labels, predictions, videos)
+    expected = of_errors(np.abs(predictions - labels), videos)
+    assert actual.seeds == pytest.approx(expected.seeds)
+    assert actual.without == pytest.approx(expected.without)
+
+
+def test_replicates_leave_out_whole_videos_of_any_metric():
+    labels = np.array([1.0, -1.0, 2.0, 0.5, -2.0])
+    predictions = np.array([[0.9, -0.5, 1.0, 1.0, 1.0]])
+    actual = replicates(metrics.acc_2, labels, predictions, ["a", "b", "a", "c", "b"])
+    assert actual.seeds.tolist() == [0.8]
+    assert actual.without.tolist() == pytest.approx([2 / 3, 1.0, 0.75])
+
+
+def test_replicates_are_nan_where_the_metric_is_not_defined():
+    labels, predictions = np.array([1.0, 1.0, 2.0]), np.array([[0.1, 0.2, 0.3]])
+    actual = replicates(metrics.corr, labels, predictions, list("abc"))
+    assert np.isfinite(actual.seeds).all()
+    assert np.isnan(actual.without).tolist() == [False, False, True]  # labels 1, 1
+    row = compare({"a": actual}, 30)["models"]["a"]
+    assert row["low"] is None
+    assert row["value"] == actual.seeds[0]
+
+
+def test_many_videos_are_left_out_in_groups(monkeypatch):
+    monkeypatch.setattr(statistics, "GROUPS", 40)
+    random = np.random.default_rng(1)
+    labels, predictions = np.zeros(2000), random.normal(size=(1, 2000))
+    grouped = replicates(metrics.mae, labels, predictions, [f"{i:04d}" for i in range(2000)])
+    assert grouped.without.shape == (40,)
+    of_each = of_errors(np.abs(predictions), [f"{i:04d}" for i in range(2000)])
+    rows = [compare({"a": one}, 2000)["models"]["a"] for one in (grouped, of_each)]
+    assert rows[0]["se_videos"] == pytest.approx(rows[1]["se_videos"], rel=0.3)
+
+
+def test_of_one_utterance_per_video_and_one_seed_the_interval_is_that_of_a_t_test():
+    random = np.random.default_rng(2)
+    a, b = random.normal(1.0, 0.3, 40), random.normal(1.1, 0.3, 40)
+    videos = [str(i) for i in range(40)]
+    compared = compare({name: of_errors(e[None], videos) for name, e in (("a", a), ("b", b))}, 40)
+    test = stats.ttest_rel(a, b)
+    low, high = test.confidence_interval(statistics.LEVEL)
+    pair = compared["pairs"]["a - b"]
+    assert (pair["p"], pair["low"], pair["high"]) == pytest.approx((test.pvalue, low, high))
+    assert pair["p_holm"] == pair["p"]
+    assert pair["se_seeds"] is None
+    assert pair["se_videos"] == pytest.approx(stats.sem(a - b))
+    low, high = stats.ttest_1samp(a, 0.0).confidence_interval(statistics.LEVEL)
+    assert (compared["models"]["a"]["low"], compared["models"]["a"]["high"]) == pytest.approx(
+        (low, high)
     )
 
 
-def test_videos_are_drawn_whole():
-    # Two videos of opposite errors: a sample of two videos can only give 0, 0.5 or 1.
-    errors = np.array([[0.0] * 10 + [1.0] * 10])
-    means = bootstrap_means(errors, ["a"] * 10 + ["b"] * 10, draws=1000)
-    assert set(means[0]) == {0.0, 0.5, 1.0}
+def test_of_seeds_alone_the_interval_is_that_of_welch():
+    random = np.random.default_rng(3)
+    seeds = {"a": random.normal(0.40, 0.02, 3), "b": random.normal(0.45, 0.01, 5)}
+    models = {name: Replicates(k, np.full(50, k.mean())) for name, k in seeds.items()}
+    pair = compare(models, 50)["pairs"]["a - b"]
+    test = stats.ttest_ind(seeds["a"], seeds["b"], equal_var=False)
+    low, high = test.confidence_interval(statistics.LEVEL)
+    assert (pair["p"], pair["low"], pair["high"]) == pytest.approx((test.pvalue, low, high))
+    assert pair["se_videos"] == pytest.approx(0, abs=1e-12)
 
 
-def test_bootstrap_is_the_same_in_every_run():
-    errors, videos = np.random.default_rng(1).random((3, 50)), [str(i // 5) for i in range(50)]
-    assert np.array_equal(bootstrap_means(errors, videos), bootstrap_means(errors, videos))
+def test_paired_seeds_are_compared_one_by_one():
+    a = np.array([0.40, 0.44, 0.42])
+    models = {name: Replicates(k, np.full(50, 0.0)) for name, k in (("a", a), ("b", a + 0.01))}
+    apart, paired = (compare(models, 50, paired=p)["pairs"]["a - b"] for p in (False, True))
+    assert apart["p"] > 0.5
+    assert paired["se_seeds"] == pytest.approx(0, abs=1e-12)
+    assert paired["p"] < 0.001
 
 
-def test_bootstrap_is_fast_at_the_size_of_mosei():
-    errors = np.random.default_rng(2).random((4, 4659))
-    start = time.process_time()
-    bootstrap_means(errors, [str(i // 7) for i in range(4659)])
-    assert time.process_time() - start < 10
+TRIALS, VIDEOS = 1000, 160
+OF_VIDEOS, OF_SEEDS = 0.0106, 0.014  # spreads of differences in MAE in the default run
 
 
-def test_the_interval_covers_the_truth_about_95_times_in_100():
-    random, inside, trials = np.random.default_rng(3), 0, 200
-    videos = [str(i // 4) for i in range(240)]
-    for trial in range(trials):
-        errors = random.normal(1, 0.3, 240) + np.repeat(random.normal(0, 0.3, 60), 4)
-        low, high = statistics.interval(
-            bootstrap_means(errors[None], videos, draws=400, seed=trial)[0]
-        )
-        inside += low <= 1 <= high
-    assert 0.88 <= inside / trials <= 0.99  # clips drawn one by one would give about 0.77
-
-
-def test_two_sided_p():
-    assert two_sided_p(np.ones(999)) == pytest.approx(2 / 1000)
-    assert two_sided_p(np.zeros(999)) == 1.0
-    assert two_sided_p(np.array([-1.0] * 10 + [1.0] * 89)) == pytest.approx(0.22)
+@pytest.mark.parametrize("k", [3, 5])
+def test_under_a_true_null_five_per_cent_of_p_lie_below_05(k):
+    """Of two models that differ by chance alone; by the chance of videos alone it is far more."""
+    random = np.random.default_rng(k)
+    clips = random.integers(1, 10, VIDEOS)
+    videos = np.repeat([f"{i:03d}" for i in range(VIDEOS)], clips)
+    below = {"videos": 0, "videos and seeds": 0}
+    for _ in range(TRIALS):
+        # Of each video what its clips share, which is not normal, and what a clip adds.
+        shared = np.repeat(random.exponential(OF_VIDEOS * math.sqrt(VIDEOS), VIDEOS), clips)
+        errors = [shared + random.normal(0, OF_SEEDS, (k, 1)), random.normal(0, OF_SEEDS, (k, 1))]
+        errors[1] = errors[1] + OF_VIDEOS * math.sqrt(VIDEOS) + np.zeros(len(videos))
+        models = {name: of_errors(error, videos) for name, error in zip("ab", errors, strict=True)}
+        one = {name: m._replace(seeds=m.seeds.mean(keepdims=True)) for name, m in models.items()}
+        for name, compared in (("videos", one), ("videos and seeds", models)):
+            below[name] += compare(compared, VIDEOS)["pairs"]["a - b"]["p"] < 1 - statistics.LEVEL
+    share = {name: count / TRIALS for name, count in below.items()}
+    assert 0.03 <= share["videos and seeds"] <= 0.08
+    assert share["videos"] > {3: 0.14, 5: 0.10}[k]
 
 
 def test_holm_by_hand():
@@ -84,6 +144,56 @@ def test_holm_lies_between_p_and_bonferroni(p):
     assert sorted(adjusted) == [adjusted[i] for i in np.argsort(p, kind="stable")]
 
 
+# Test predictions of one code on one simulated data set, three seeds of four models, on an Intel
+# Xeon and on an AMD EPYC, before arithmetic was portable.
+TWO_PROCESSORS = Path(__file__).with_name("golden") / "two_processors.csv"
+PROCESSORS, MODELS = ("intel_xeon", "amd_epyc"), ("self_mm", "svm", "cnn", "ours")
+
+
+@pytest.fixture(scope="module")
+def two_processors():
+    with TWO_PROCESSORS.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    videos = [row["id"].rpartition("$_$")[0] for row in rows]
+    labels = np.array([float(row["label"]) for row in rows])
+
+    def of(processor, model):
+        columns = (f"{processor}/{model}-{seed}" for seed in (1, 2, 3))
+        predictions = np.array([[float(row[column]) for row in rows] for column in columns])
+        return replicates(metrics.mae, labels, predictions, videos)
+
+    return {(p, m): of(p, m) for p in PROCESSORS for m in MODELS}, len(set(videos))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_model_differs_from_itself_on_another_processor(two_processors, model):
+    """The chance of videos alone has p = .0007 for Self-MM: training amplified the rounding."""
+    measured, videos = two_processors
+    models = {processor: measured[processor, model] for processor in PROCESSORS}
+    pair = compare(models, videos)["pairs"]["intel_xeon - amd_epyc"]
+    assert pair["p"] > 0.2
+    if model == "self_mm":
+        assert pair["difference"] > 3 * pair["se_videos"]
+
+
+def test_the_verdicts_on_two_processors_do_not_contradict_each_other(two_processors):
+    measured, videos = two_processors
+    both = [compare({m: measured[p, m] for m in MODELS}, videos) for p in PROCESSORS]
+    sentences = [verdict(compared) for compared in both]
+    for sentence in sentences:
+        assert sentence.startswith("Ours has the lowest MAE on test")
+        assert "it beats SVM and CNN by more than chance" in sentence
+        assert "but not Self-MM" in sentence
+    for pair in both[0]["pairs"]:
+        intel, amd = (compared["pairs"][pair] for compared in both)
+        assert intel["low"] <= amd["difference"] <= intel["high"]
+        assert amd["low"] <= intel["difference"] <= amd["high"]
+    self_mm = [compared["pairs"]["self_mm - ours"]["p"] for compared in both]
+    assert self_mm == pytest.approx([0.238, 0.814], abs=0.001)  # by videos alone .087 and .736
+    cnn = [compared["pairs"]["cnn - ours"]["p"] for compared in both]
+    assert cnn == pytest.approx([0.0084, 0.0052], abs=0.0001)
+
+
 def test_compare_finds_a_difference_and_only_that():
     random = np.random.default_rng(4)
     same = random.random(300)
@@ -92,7 +202,8 @@ def test_compare_finds_a_difference_and_only_that():
         "b": same + 0.2 + random.normal(0, 0.05, 300),
         "c": same + random.normal(0, 0.05, 300),
     }
-    actual: dict[str, Any] = compare(errors, [str(i // 6) for i in range(300)])
+    videos = [str(i // 6) for i in range(300)]
+    actual = compare({name: of_errors(e[None], videos) for name, e in errors.items()}, 50)
     assert list(actual["pairs"]) == ["a - b", "a - c", "b - c"]
     assert actual["pairs"]["a - b"]["p_holm"] < 0.01
     assert actual["pairs"]["a - b"]["high"] < 0
@@ -103,29 +214,73 @@ def test_compare_finds_a_difference_and_only_that():
 
 @pytest.mark.parametrize("v", range(1, 6))
 def test_of_too_few_videos_intervals_and_p_are_undefined(v):
-    """Model a is better in each of them, which a bootstrap would take for certain."""
-    a = np.random.default_rng(5).random(60)
+    """Model a is better in each of them, and by as much."""
+    a = np.random.default_rng(5).random((1, 60))
     videos = [str(i % v) for i in range(60)]
-    actual = compare({"a": a, "b": a + 1}, videos)
-    assert actual["models"]["a"] == {"mae": pytest.approx(a.mean()), "low": None, "high": None}
-    unknown = dict.fromkeys(("low", "high", "p", "p_holm"))
+    models = {
+        name: replicates(metrics.mae, np.zeros(60), e, videos)
+        for name, e in (("a", a), ("b", a + 1))
+    }
+    actual = compare(models, v)
+    unknown = dict.fromkeys(("low", "high", "se_videos", "se_seeds"))
+    assert actual["models"]["a"] == {"value": pytest.approx(a.mean()), **unknown}
+    unknown |= dict.fromkeys(("p", "p_holm"))
     assert actual["pairs"]["a - b"] == {"difference": pytest.approx(-1), **unknown}
 
 
 @pytest.mark.parametrize("v", [6, 8])
 def test_p_is_none_that_so_few_videos_cannot_show(v):
-    a = np.random.default_rng(5).random(60)
+    a = np.random.default_rng(5).random((1, 60))
     videos = [str(i % v) for i in range(60)]
-    pair = compare({"a": a, "b": a + 1}, videos)["pairs"]["a - b"]
-    assert pair["p"] == pair["p_holm"] == 2 / 2**v
-    assert pair["low"] == pytest.approx(-1)
-    pairs = compare({"a": a, "b": a + 1, "c": a + 2}, videos)["pairs"]
+    errors = {"a": a, "b": a + 1, "c": a + 2}
+    pairs = compare({name: of_errors(e, videos) for name, e in errors.items()}, v)["pairs"]
+    assert pairs["a - b"]["p"] == 2 / 2**v
+    assert pairs["a - b"]["low"] == pytest.approx(-1)
     assert pairs["b - c"]["p_holm"] == 3 * 2 / 2**v
 
 
-def test_compare_of_no_model_and_of_one():
-    assert compare({}, []) == compare({}, list("abcdef")) == {"models": {}, "pairs": {}}
-    assert compare({"a": np.ones(3)}, ["x", "y", "z"])["pairs"] == {}
+def test_compare_of_no_model_of_one_and_of_equal_ones():
+    assert compare({}, 30) == {"models": {}, "pairs": {}}
+    one = Replicates(np.ones(1), np.ones(30))
+    assert compare({"a": one}, 30)["pairs"] == {}
+    pair = compare({"a": one, "b": one}, 30)["pairs"]["a - b"]
+    assert (pair["p"], pair["low"], pair["high"]) == (1, 0, 0)
+
+
+def test_a_change_is_paired_by_seed():
+    before, after = {"1": 0.40, "2": 0.44, "3": 0.42}, {"1": 0.41, "2": 0.45, "3": 0.44}
+    compared = change(before, after)
+    assert compared is not None
+    difference, low, high = compared
+    test = stats.ttest_rel([*after.values()], [*before.values()])
+    assert difference == pytest.approx(0.04 / 3)
+    assert (low, high) == pytest.approx(tuple(test.confidence_interval(statistics.LEVEL)))
+    assert change(before, {seed: value + 0.02 for seed, value in before.items()}) == pytest.approx(
+        (0.02, 0.02, 0.02)
+    )
+
+
+def test_a_change_pairs_the_seeds_that_both_sides_have():
+    before, after = {"1": 0.40, "2": 0.44}, {"2": 0.45, "1": 0.42, "3": 9.0}
+    paired = change(before, after)
+    assert paired is not None
+    assert paired[0] == pytest.approx(0.015)
+
+
+def test_a_change_of_other_seeds_is_that_of_the_means():
+    before, after = {"1": 0.40, "2": 0.44, "3": 0.42}, {"4": 0.41, "5": 0.45, "3": 0.46}
+    compared = change(before, after)
+    assert compared is not None
+    difference, low, high = compared
+    test = stats.ttest_ind([*after.values()], [*before.values()], equal_var=False)
+    assert difference == pytest.approx(0.02)
+    assert (low, high) == pytest.approx(tuple(test.confidence_interval(statistics.LEVEL)))
+
+
+def test_the_spread_of_a_change_is_unknown_with_one_seed():
+    assert change({"1": 0.4}, {"1": 0.5}) is None
+    assert change({"1": 0.4, "2": 0.4}, {"1": 0.5}) is None
+    assert change({}, {"1": 0.5}) is None
 
 
 def test_mean_history_ends_with_the_shortest_run():

@@ -203,7 +203,9 @@ def test_values_are_means_over_seeds_with_the_sample_std(tree):
     )
     assert baseline["corr"] is None
     cells = [line.split("|") for line in tree.markdown.splitlines() if "train_mean" in line]
-    assert cells[0][3].strip() == cells[0][7].strip() == "-"  # valid_corr and corr of a constant
+    headline, table6, *_ = cells
+    assert headline[3].strip() == "-"  # corr of a constant
+    assert table6[3].strip() == table6[7].strip() == "-"  # valid_corr and corr
 
 
 def test_table_1_counts_what_is_there(tree):
@@ -230,7 +232,7 @@ def with_ablation(tree: Tree) -> None:
     tree.write()
 
 
-UNKNOWN = dict.fromkeys(("low", "high", "p", "p_holm"))
+UNKNOWN = dict.fromkeys(("low", "high", "p", "p_holm", "se_videos", "se_seeds"))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -238,17 +240,17 @@ def test_of_one_test_video_neither_intervals_nor_p_are_shown(tree):
     tree.clips = 60
     with_ablation(tree)
     tables_stage.main()
-    comparison, ablation = tree.read("comparison"), tree.read("ablation")["ours"]["pairs"]
+    comparison, ablation = tree.read("comparison")["mae"], tree.read("ablation")["ours"]["pairs"]
     for row in comparison["models"].values():
-        assert row["mae"] > 0
+        assert row["value"] > 0
         assert row["low"] is row["high"] is None
     for row in (*comparison["pairs"].values(), *ablation.values()):
         assert abs(row["difference"]) > 0
         assert row.items() >= UNKNOWN.items()
     assert len(comparison["pairs"]) == len(ablation) == 6
     lines = [[cell.strip() for cell in line.split("|")] for line in tree.markdown.splitlines()]
-    assert [line[3:7] for line in lines if line[1:2] == ["self_mm - svm"]] == [["-"] * 4]
-    assert [line[-5:-1] for line in lines if line[1:3] == ["ours", "t"]] == [["-"] * 4]
+    assert [line[4:8] for line in lines if line[1:3] == ["mae", "self_mm - svm"]] == [["-"] * 4]
+    assert [line[-7:-1] for line in lines if line[1:3] == ["ours", "t"]] == [["-"] * 6]
     assert (
         tree.markdown.count("The test split has 1 video: with fewer than 6, intervals and p") == 3
     )
@@ -277,7 +279,7 @@ def test_videos_are_those_of_the_prepared_data_whatever_the_ids_say(tree):
     test.save(tree.root / "data/prepared/test")
     tables_stage.main()
     assert tree.read("table1")["test"]["videos"] == 3
-    assert tree.read("comparison")["pairs"]["self_mm - svm"].items() >= UNKNOWN.items()
+    assert tree.read("comparison")["mae"]["pairs"]["self_mm - svm"].items() >= UNKNOWN.items()
     assert tree.read("ablation")["ours"]["pairs"]["t - t+a+v"].items() >= UNKNOWN.items()
 
 
@@ -288,7 +290,7 @@ def test_models_are_compared_on_the_utterances_of_test_alone(tree):
     header, first, second, *others = path.read_text().splitlines()
     path.write_text("\n".join([header, second, first, *others]) + "\n")
     with pytest.raises(DataError, match=r"cnn-1/test.csv: ids and labels are not those"):
-        tables.compare_models({"cnn": ["cnn-1"]}, tree.data["test"], Path("predictions"))
+        tables.compare(tree.plan, "mae", {"cnn": ["cnn-1"]}, tree.data["test"], Path("predictions"))
 
 
 def test_a_row_like_another_run_reads_the_predictions_of_that_run(tree):
@@ -338,7 +340,7 @@ def test_a_failed_run_costs_its_own_row_only(tree):
     table = tree.read("table6")
     assert [name for name in table if table[name]["mae"] is None] == ["cnn"]
     assert set(table["cnn"].values()) == {None}
-    assert list(tree.read("comparison")["models"]) == ["self_mm", "svm", "ours"]
+    assert list(tree.read("comparison")["mae"]["models"]) == ["self_mm", "svm", "ours"]
     assert "missing" in tree.markdown
     report_stage.main()
 
@@ -349,7 +351,7 @@ def test_a_fifth_model_just_appears(tree):
     tree.write()
     tables_stage.main()
     assert list(tree.read("table6"))[4:] == ["fifth", "train_mean"]
-    assert "ours - fifth" in tree.read("comparison")["pairs"]
+    assert "ours - fifth" in tree.read("comparison")["mae"]["pairs"]
     report_stage.main()
     assert Path("plots/data/learning/fifth.csv").exists()
 
@@ -395,7 +397,7 @@ def test_the_text_names_the_data_in_every_title(tree):
     tree.write()
     tables_stage.main()
     titles = [line for line in tree.markdown.splitlines() if line.startswith("#")]
-    own = {"## Tables", "### Published on MOSEI", "## The models side by side", "## Modalities"}
+    own = {"## Results", "## Tables of the report", "### Published on MOSEI", "## Modalities"}
     own.add("## Data")
     assert {line for line in titles if "simulated data" not in line} == own
     assert "The data are simulated: what is measured here says nothing about MOSEI" in tree.markdown

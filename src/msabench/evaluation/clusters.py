@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FEWEST = 6  # with fewer videos no p can fall below .05 (least_p)
-FEW = 30  # with fewer, bootstrap intervals are too narrow
+FEW = 30  # with fewer, intervals may be too narrow
 SINGLE = 0.9  # videos per utterance; at or above, hardly any utterances share a video
 
 
@@ -50,8 +50,8 @@ def _few(videos: int) -> list[str]:
         ]
     if videos < FEW:
         return [
-            f"{count}, fewer than about {FEW}: with few clusters bootstrap intervals are too "
-            "narrow and p too small (Cameron, Gelbach and Miller 2008, Bootstrap-based "
-            "improvements for inference with clustered errors)."
+            f"{count}, fewer than about {FEW}: where a few clusters differ much from the others, "
+            "intervals are too narrow and p is too small (Cameron, Gelbach and Miller 2008, "
+            "Bootstrap-based improvements for inference with clustered errors)."
         ]
     return []

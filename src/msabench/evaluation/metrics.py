@@ -150,14 +150,19 @@ def evaluate(
         if not np.isfinite(values).all():
             i = int((~np.isfinite(values)).argmax())
             raise ValueError(f"metrics: {name} {i} is {values[i]}; permitted: finite numbers")
+    return {name: on_scale(name, kind, scale)(labels, predictions) for name in METRICS[kind]}
+
+
+def on_scale(name: str, kind: str = "mosei", scale: LabelScale = MOSEI) -> Metric:
+    """Return a metric of a set as a function of values on this scale, which it does not check."""
+    metric, centre = METRICS[kind][name], scale.centre
+    if name in undefined(kind, scale):
+        return _undefined
     if kind == "sims":
-        labels, predictions = labels.clip(-1, 1), predictions.clip(-1, 1)
-    without = undefined(kind, scale)
-    pair, centred = (labels, predictions), (labels - scale.centre, predictions - scale.centre)
-    return {
-        name: None if name in without else metric(*(pair if name in ANYWHERE else centred))
-        for name, metric in METRICS[kind].items()
-    }
+        return lambda labels, predictions: metric(labels.clip(-1, 1), predictions.clip(-1, 1))
+    if name in ANYWHERE:
+        return metric
+    return lambda labels, predictions: metric(labels - centre, predictions - centre)
 
 
 def undefined(kind: str, scale: LabelScale) -> set[str]:
@@ -199,6 +204,10 @@ def confusion(labels: Values, predictions: Values, classes: Classes) -> Integer[
     counts = np.zeros((k, k), dtype=np.int64)
     np.add.at(counts, (classes.of(labels), classes.of(predictions)), 1)
     return counts
+
+
+def _undefined(labels: Values, predictions: Values) -> None:  # noqa: ARG001
+    return None
 
 
 def _standardised(values: Values) -> Values:

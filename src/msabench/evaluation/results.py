@@ -9,7 +9,7 @@ from typing import Any
 from msabench.evaluation.tables import Rows, summary, write_json
 
 TABLES = "123456"
-OTHERS = ("comparison", "ablation", "generated_labels", "robustness")
+OTHERS = ("seeds", "comparison", "ablation", "generated_labels", "robustness")
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,15 @@ class Results:
     """What was measured, by the names of its files, and the plan of the tables.
 
     rows: the folders of predictions behind each row, see tables.rows_of. tables: by number.
+    seeds: each run by its name and seed, see tables.by_seed. comparison: by metric, see
+    statistics.compare.
     """
 
     plan: Mapping[str, Any]
     rows: Mapping[str, Mapping[str, list[str]]]
     tables: Mapping[str, Rows]
-    comparison: Mapping[str, Rows]
+    seeds: Mapping[str, Rows]
+    comparison: Mapping[str, Mapping[str, Rows]]
     ablation: Mapping[str, Mapping[str, Rows]]
     generated_labels: Mapping[str, Rows]
     robustness: Mapping[str, Mapping[str, Rows]]

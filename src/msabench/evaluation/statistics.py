@@ -1,16 +1,52 @@
-"""Statistics of differences between models: bootstrap over videos, Holm's correction."""
+"""Statistics of metrics and their differences: chance of videos and of seeds, Holm's correction.
 
-from collections.abc import Mapping, Sequence
+A mean over k seeds, measured on v videos, would differ with other videos and with other seeds. Its
+variance is the sum of two:
+
+- over videos: the jackknife that leaves out one whole video at a time, since the clips of a video
+  depend on each other (MacKinnon, Nielsen and Webb 2023, Fast and reliable jackknife and bootstrap
+  methods for cluster-robust inference). It takes any metric as it is defined and draws no random
+  numbers. For a difference of two models it is paired by video;
+- over seeds: s^2 / k of each model, s being the standard deviation over its seeds.
+
+Intervals and p are those of a t distribution with Satterthwaite's degrees of freedom (1946, An
+approximate distribution of estimates of variance components). A bootstrap that draws seeds with
+replacement understates their variance by (k - 1) / k, a third with three seeds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import stdtr, stdtrit
 
 from msabench.evaluation import clusters
 
-DRAWS = 10_000
-SEED = 20240101
 LEVEL = 0.95  # of every confidence interval
+GROUPS = 1000  # more videos than these are left out in as many groups, which bounds the time
+
+
+Row = dict[str, Any]  # numbers by name, None where not defined
+
+
+class Replicates(NamedTuple):
+    """A metric of one model.
+
+    seeds: of each seed, on all videos. without: the mean over seeds without each of the videos (or
+    groups of them). NaN where it is not defined.
+    """
+
+    seeds: Float[np.ndarray, " k"]
+    without: Float[np.ndarray, " v"]
+
+
+class Term(NamedTuple):
+    """A variance, estimated with so many degrees of freedom."""
+
+    variance: float
+    df: int
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
@@ -31,44 +67,85 @@ def mean_history(runs: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, lis
     }
 
 
-def bootstrap_means(
-    errors: Float[np.ndarray, "m n"], videos: Sequence[str], *, draws: int = DRAWS, seed: int = SEED
-) -> Float[np.ndarray, "m draws"]:
-    """Return each row's mean over n utterances in every bootstrap sample of the videos.
+def replicates(
+    metric: Callable[[np.ndarray, np.ndarray], float | None],
+    labels: Float[np.ndarray, " n"],
+    predictions: Float[np.ndarray, "k n"],
+    videos: Sequence[str],
+) -> Replicates:
+    """Measure k seeds on all n utterances, and without each video."""
 
-    Whole videos are drawn, since the clips of one video depend on each other, and every row sees
-    the same samples, so that differences between rows are paired.
+    def measure(kept: np.ndarray | slice) -> list[float]:
+        values = (metric(labels[kept], row[kept]) for row in predictions)
+        return [np.nan if value is None else value for value in values]
+
+    names, video = np.unique(np.asarray(videos), return_inverse=True)
+    groups = min(len(names), GROUPS)
+    without = (
+        [np.mean(measure(video % groups != group)) for group in range(groups)] if groups > 1 else []
+    )
+    return Replicates(np.array(measure(slice(None))), np.array(without))
+
+
+def compare(
+    models: Mapping[str, Replicates],
+    videos: int,
+    *,
+    against: str | None = None,
+    paired: bool = False,
+) -> dict[str, dict[str, Row]]:
+    """Compare one metric of several models, measured on the same videos.
+
+    videos: their number. against: compare only pairs with this one. paired: whether the seeds of
+    the models belong together, one by one, as those of one model with other settings do.
+
+    Returns `models`: value, low, high of each; `pairs`, named "a - b": difference, low, high, p,
+    and p_holm over these pairs; both with the standard errors se_videos and se_seeds, the latter
+    None with one seed: then all holds for that seed alone.
+
+    From v videos even an exact sign-flip test cannot give a p below 2 / 2**v, which is above .05
+    for v <= 5. So p is at least that, and with fewer than clusters.FEWEST videos all but value and
+    difference is None: undefined. With fewer than clusters.FEW see `clusters.notes`.
     """
-    _, video = np.unique(np.asarray(videos), return_inverse=True)
-    sizes = np.bincount(video)
-    v = len(sizes)
-    sums = np.stack([np.bincount(video, weights=row) for row in errors])  # (m, v)
-    rng = np.random.default_rng(seed)
-    means = np.empty((len(errors), draws))
-    chunk = max(1, 2_000_000 // v)  # bounds the memory of the counts
-    for start in range(0, draws, chunk):
-        stop = min(start + chunk, draws)
-        drawn = rng.integers(v, size=(stop - start, v)) + v * np.arange(stop - start)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=v * (stop - start))
-        weights = counts.reshape(stop - start, v).astype(np.float64)
-        means[:, start:stop] = (sums @ weights.T) / (weights @ sizes)
-    return means
+    rows, pairs = {}, {}
+    for name, one in models.items():
+        value = float(one.seeds.mean())
+        rows[name] = {"value": value, **_estimate(value, one.without, [one.seeds], videos)}
+        del rows[name]["p"]  # that it is 0
+    for a, b in combinations(models, 2):
+        if against in (None, a, b):
+            one, other = models[a], models[b]
+            value = float(one.seeds.mean() - other.seeds.mean())
+            seeds = [one.seeds - other.seeds] if paired else [one.seeds, other.seeds]
+            row = _estimate(value, one.without - other.without, seeds, videos)
+            pairs[a, b] = {"difference": value, **row}
+    adjusted = iter(holm([row["p"] for row in pairs.values() if row["p"] is not None]))
+    for row in pairs.values():
+        row["p_holm"] = None if row["p"] is None else next(adjusted)
+    return {"models": rows, "pairs": {" - ".join(names): row for names, row in pairs.items()}}
 
 
-def interval(samples: Float[np.ndarray, " draws"]) -> tuple[float, float]:
-    """Return the percentile confidence interval of level LEVEL."""
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(samples, [tail, 100 - tail])
-    return float(low), float(high)
+def change(
+    before: Mapping[str, float], after: Mapping[str, float]
+) -> tuple[float, float, float] | None:
+    """Return the change of a metric, by seed, and the bounds of its confidence interval.
 
-
-def two_sided_p(differences: Float[np.ndarray, " draws"]) -> float:
-    """Return the two-sided bootstrap p of no difference: twice the share beyond 0, never 0.
-
-    Agrees with the interval: p < 0.05 where the 95 % interval leaves out 0.
+    Paired where two seeds or more are on both sides: a t interval of the differences of those
+    seeds, since a sign-flip test of three cannot fall below p = .25. Else of the difference of the
+    means (Welch 1947). None where a side has one seed alone: its spread is unknown.
     """
-    beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return min(1.0, 2 * (beyond + 1) / (len(differences) + 1))
+    common = [seed for seed in before if seed in after]
+    if len(common) > 1:
+        samples = [np.array([after[seed] - before[seed] for seed in common])]
+        difference = float(samples[0].mean())
+    else:
+        samples = [np.array([*after.values()]), np.array([*before.values()])]
+        if min(map(len, samples)) < 2:
+            return None
+        difference = float(samples[0].mean() - samples[1].mean())
+    terms = [_of_seeds(sample) for sample in samples]
+    half = _half_width(terms)
+    return difference, difference - half, difference + half
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -80,43 +157,55 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def compare(
-    errors: Mapping[str, Float[np.ndarray, " n"]],
-    videos: Sequence[str],
-    *,
-    against: str | None = None,
-    draws: int = DRAWS,
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Compare models by the absolute error of each utterance.
+def _estimate(
+    value: float,
+    without: Float[np.ndarray, " v"],
+    seeds: Sequence[Float[np.ndarray, " k"]],
+    videos: int,
+) -> Row:
+    """Return bounds, p of 0 and standard errors of a value; see `compare`.
 
-    against: compare only pairs with this one. Returns `models`: mae, low, high of each; `pairs`,
-    named "a - b": the difference in mae, its low and high, p, and p_holm over these pairs.
-
-    From v videos even an exact sign-flip test cannot give a p below 2 / 2**v, which is above .05
-    for v <= 5, while a bootstrap of them shows p = .0002, and of one an interval of width 0. So p
-    is at least that, and with fewer than clusters.FEWEST videos all but mae and difference is
-    None: undefined. With fewer than clusters.FEW the intervals are too narrow (`clusters.notes`).
+    without: the value without each video. seeds: samples whose means the value adds or subtracts.
     """
-    mae = {name: float(error.mean()) for name, error in errors.items()}
-    models: dict[str, dict[str, float | None]] = {
-        name: {"mae": mae[name], "low": None, "high": None} for name in errors
+    if videos < clusters.FEWEST or not np.isfinite([value, *without]).all():
+        return dict.fromkeys(("low", "high", "p", "se_videos", "se_seeds"))
+    of_videos = [_of_videos(without)]
+    of_seeds = [_of_seeds(sample) for sample in seeds if len(sample) > 1]
+    terms = of_videos + of_seeds
+    half, error = _half_width(terms), _standard_error(terms)
+    p = 2 * float(stdtr(_degrees(terms), -abs(value) / error)) if error else float(value == 0)
+    return {
+        "low": value - half,
+        "high": value + half,
+        "p": max(p, clusters.least_p(videos)),
+        "se_videos": _standard_error(of_videos),
+        "se_seeds": _standard_error(of_seeds) if of_seeds else None,
     }
-    pairs: dict[tuple[str, str], dict[str, float | None]] = {
-        (a, b): {"difference": mae[a] - mae[b], **dict.fromkeys(("low", "high", "p", "p_holm"))}
-        for a, b in combinations(errors, 2)
-        if against in (None, a, b)
-    }
-    v = len(set(videos))
-    if errors and v >= clusters.FEWEST:
-        means = bootstrap_means(np.stack([*errors.values()]), videos, draws=draws)
-        samples = dict(zip(errors, means, strict=True))
-        for name, row in models.items():
-            row["low"], row["high"] = interval(samples[name])
-        p = []
-        for (a, b), row in pairs.items():
-            differences = samples[a] - samples[b]
-            row["low"], row["high"] = interval(differences)
-            p.append(max(two_sided_p(differences), clusters.least_p(v)))
-        for row, before, adjusted in zip(pairs.values(), p, holm(p), strict=True):
-            row["p"], row["p_holm"] = before, adjusted
-    return {"models": models, "pairs": {" - ".join(names): row for names, row in pairs.items()}}
+
+
+def _of_videos(without: Float[np.ndarray, " v"]) -> Term:
+    """Return the jackknife's variance, of a value without each of the videos."""
+    v = len(without)
+    return Term((v - 1) / v * float(((without - without.mean()) ** 2).sum()), v - 1)
+
+
+def _of_seeds(values: Float[np.ndarray, " k"]) -> Term:
+    """Return the variance of the mean of k >= 2 values."""
+    return Term(float(values.var(ddof=1)) / len(values), len(values) - 1)
+
+
+def _half_width(terms: Sequence[Term]) -> float:
+    """Return half the width of the confidence interval of a value with these variances."""
+    return _standard_error(terms) * float(stdtrit(_degrees(terms), (1 + LEVEL) / 2))
+
+
+def _standard_error(terms: Sequence[Term]) -> float:
+    return float(np.sqrt(sum(term.variance for term in terms)))
+
+
+def _degrees(terms: Sequence[Term]) -> float:
+    """Return Satterthwaite's degrees of freedom of the sum of these variances."""
+    total = sum(term.variance for term in terms)
+    if not total:  # nothing varies
+        return float(sum(term.df for term in terms))
+    return total**2 / sum(term.variance**2 / term.df for term in terms)

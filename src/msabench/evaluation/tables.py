@@ -165,23 +165,41 @@ def missing_files(
     folders = dict.fromkeys(
         name for table in rows.values() for row in table.values() for name in row
     )
-    files = [predictions / name / f"{split}.csv" for name in folders for split in ("valid", "test")]
+    files = [path for name in folders for path in _files(predictions / name)]
     files += [path for paths in corrupted.values() for path in paths]
     return [str(path) for path in files if not path.exists()]
+
+
+def measure_runs(
+    plan: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, list[str]]],
+    data: Mapping[str, Utterances],
+    predictions: Path,
+) -> dict[str, Row]:
+    """Measure each run behind the rows, by its folder; one whose files are not there is left out.
+
+    Columns: the metrics on test, and as valid_<metric> those on valid.
+    """
+    names = dict.fromkeys(name for table in rows.values() for row in table.values() for name in row)
+    return {
+        name: _measure_run(predictions / name, plan, data)
+        for name in names
+        if all(path.exists() for path in _files(predictions / name))
+    }
 
 
 def measure_tables(
     plan: Mapping[str, Any],
     rows: Mapping[str, Mapping[str, list[str]]],
+    runs: Mapping[str, Row],
     data: Mapping[str, Utterances],
-    predictions: Path,
 ) -> dict[str, Rows]:
-    """Measure Tables 2-6; a row whose files are not all there is None throughout.
+    """Return Tables 2-6; a row whose runs are not all measured is None throughout.
 
     Tables 3-5 mark the row of the lowest validation MAE as `chosen`.
     """
     tables = {
-        number: {row: _measure_row(names, plan, data, predictions) for row, names in table.items()}
+        number: {row: _mean_row(plan, _all_of(names, runs)) for row, names in table.items()}
         for number, table in rows.items()
     }
     tables["6"]["train_mean"] = _train_mean(plan, data)
@@ -196,17 +214,19 @@ def measure_tables(
 def measure_ablation(
     plan: Mapping[str, Any],
     rows: Mapping[str, Mapping[str, list[str]]],
-    data: Mapping[str, Utterances],
+    runs: Mapping[str, Row],
+    test: Utterances,
     predictions: Path,
 ) -> dict[str, dict[str, Rows]]:
-    """Measure each model on each subset, `rows`, and compare it with all modalities, `pairs`."""
+    """Return each model on each subset, `rows`, and the comparison with all modalities, `pairs`."""
     return {
         model: {
             "rows": {
-                subset: _measure_row(names, plan, data, predictions)
-                for subset, names in table.items()
+                subset: _mean_row(plan, _all_of(names, runs)) for subset, names in table.items()
             },
-            "pairs": compare_models(table, data["test"], predictions, against=FULL)["pairs"],
+            "pairs": compare(
+                plan, "mae", table, test, predictions, against=FULL, seeds_paired=True
+            )["pairs"],
         }
         for model, table in rows.items()
     }
@@ -256,32 +276,48 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
     return rows
 
 
-def compare_models(
+def compare(
+    plan: Mapping[str, Any],
+    metric: str,
     rows: Mapping[str, list[str]],
     test: Utterances,
     predictions: Path,
     *,
     against: str | None = None,
-    draws: int = statistics.DRAWS,
-) -> dict[str, dict[str, Row]]:
-    """Compare rows of runs on test, each by its absolute error averaged over seeds.
+    seeds_paired: bool = False,
+) -> dict[str, Rows]:
+    """Compare rows of runs by a metric on test: see `statistics.compare`.
 
-    test: the split, whose videos are drawn. against: compare only with this row. A row without all
-    its files is left out; what is not defined is None (`statistics.compare`).
+    A row without all its files is left out; what is not defined is None.
     """
-    errors = {}
-    for model, names in rows.items():
-        paths = [predictions / name / "test.csv" for name in names]
-        if names and all(path.exists() for path in paths):
+    measure = metrics.on_scale(metric, plan["metrics"], scale_of(plan))
+    replicates = {}
+    for name, folders in rows.items():
+        paths = [predictions / folder / "test.csv" for folder in folders]
+        if folders and all(path.exists() for path in paths):
             runs = [Predictions.read(path) for path in paths]
             for path, run in zip(paths, runs, strict=True):
                 run.check(path, test)
-            errors[model] = np.mean([np.abs(run.predictions - run.labels) for run in runs], axis=0)
-    compared = statistics.compare(errors, test.videos, against=against, draws=draws)
+            each_seed = np.stack([run.predictions for run in runs])
+            replicates[name] = statistics.replicates(
+                measure, runs[0].labels, each_seed, test.videos
+            )
+    compared = statistics.compare(
+        replicates, len(set(test.videos)), against=against, paired=seeds_paired
+    )
     return {
-        part: {name: _rounded(row) for name, row in table.items()}
+        part: {name: _rounded(row) | _significant(row) for name, row in table.items()}
         for part, table in compared.items()
     }
+
+
+def by_seed(runs: Mapping[str, Row]) -> dict[str, Rows]:
+    """Return what was measured of each run by its name and seed, rounded."""
+    nested: dict[str, Rows] = {}
+    for folder, row in runs.items():
+        run, _, seed = folder.rpartition("-")
+        nested.setdefault(run, {})[seed] = _rounded(row)
+    return nested
 
 
 def summary(rows: Rows) -> Rows:
@@ -307,40 +343,39 @@ def _read_columns(path: Path) -> dict[str, list[float]]:
     return {name: [float(line[name] or np.nan) for line in lines] for name in names}
 
 
-def _measure_row(
-    names: Sequence[str],
-    plan: Mapping[str, Any],
-    data: Mapping[str, Utterances],
-    predictions: Path,
-) -> Row:
-    columns = [*METRICS[plan["metrics"]], *(f"valid_{metric}" for metric in HEADLINE)]
-    folders = [predictions / name for name in names]
-    files = [folder / f"{split}.csv" for folder in folders for split in ("valid", "test")]
-    if not names or not all(path.exists() for path in files):
-        return _spread({column: [] for column in columns})
-    runs = [_measure_run(folder, plan, data) for folder in folders]
-    return _spread({column: [run[column] for run in runs] for column in columns})
+def _files(folder: Path) -> list[Path]:
+    return [folder / f"{split}.csv" for split in ("valid", "test")]
 
 
-def _measure_run(
-    folder: Path, plan: Mapping[str, Any], data: Mapping[str, Utterances]
-) -> dict[str, float | None]:
-    splits = {}
+def _all_of(names: Sequence[str], runs: Mapping[str, Row]) -> list[Row]:
+    """Return these runs, none where one was not measured."""
+    return [runs[name] for name in names] if all(name in runs for name in names) else []
+
+
+def _measure_run(folder: Path, plan: Mapping[str, Any], data: Mapping[str, Utterances]) -> Row:
+    runs = {}
     for split in ("valid", "test"):
-        run = Predictions.read(folder / f"{split}.csv")
-        run.check(folder / f"{split}.csv", data[split])
-        splits[split] = evaluate(plan, run.labels, run.predictions)
-    return splits["test"] | {f"valid_{metric}": splits["valid"][metric] for metric in HEADLINE}
+        runs[split] = Predictions.read(folder / f"{split}.csv")
+        runs[split].check(folder / f"{split}.csv", data[split])
+    return _measure(plan, {split: (run.labels, run.predictions) for split, run in runs.items()})
+
+
+def _measure(plan: Mapping[str, Any], splits: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Row:
+    """Return the metrics of (labels, predictions) of test, and as valid_<metric> those of valid."""
+    valid, test = (evaluate(plan, *splits[split]) for split in ("valid", "test"))
+    return test | {f"valid_{metric}": value for metric, value in valid.items()}
 
 
 def _train_mean(plan: Mapping[str, Any], data: Mapping[str, Utterances]) -> Row:
     mean = data["train"].labels.mean(dtype=np.float64)
-    splits = {
-        split: evaluate(plan, data[split].labels, np.full(len(data[split]), mean))
-        for split in ("valid", "test")
-    }
-    run = splits["test"] | {f"valid_{metric}": splits["valid"][metric] for metric in HEADLINE}
-    return _spread({column: [value] for column, value in run.items()})
+    splits = {name: (split.labels, np.full(len(split), mean)) for name, split in data.items()}
+    return _mean_row(plan, [_measure(plan, splits)])
+
+
+def _mean_row(plan: Mapping[str, Any], runs: Sequence[Row]) -> Row:
+    """Return the row of a table: the mean of runs that differ by their seeds; None without any."""
+    columns = [*METRICS[plan["metrics"]], *(f"valid_{metric}" for metric in HEADLINE)]
+    return _spread({column: [run[column] for run in runs] for column in columns})
 
 
 def _spread(columns: Mapping[str, Sequence[float | None]]) -> Row:
@@ -361,6 +396,12 @@ def _spread(columns: Mapping[str, Sequence[float | None]]) -> Row:
 
 def _rounded(row: Mapping[str, Any]) -> Row:
     return {k: _number(v) if isinstance(v, float) else v for k, v in row.items()}
+
+
+def _significant(row: Mapping[str, Any]) -> Row:
+    """Round p and p_holm, where there are any, to four digits: four decimals could leave 0."""
+    defined = (name for name in ("p", "p_holm") if row.get(name) is not None)
+    return {name: float(f"{row[name]:.4g}") for name in defined}
 
 
 def _number(value: float) -> float | None:

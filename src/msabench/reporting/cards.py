@@ -19,7 +19,6 @@ from msabench import params
 from msabench.evaluation import clusters, statistics, tables
 from msabench.evaluation.tables import PUBLISHED, Row, Rows
 from msabench.networks import encoders
-from msabench.predictions import Predictions
 from msabench.reporting import markdown
 from msabench.reporting.content import results as content
 from msabench.reporting.content.provenance import stage_of
@@ -68,20 +67,20 @@ class Data(NamedTuple):
 
 def model_card(
     run: Mapping[str, Any],
-    measured: Mapping[str, Row],
+    measured: Row,
     all_seeds: Row,
     interval: Row | None,
     data: Data,
 ) -> str:
     """Return the card of one run and seed.
 
-    run: its run.json. measured: metrics of valid and test. all_seeds: their means on test.
-    interval: the confidence interval of the MAE, mae, low and high, where there is one; low and
-    high are None where it is undefined.
+    run: its run.json. measured: its metrics, as in seeds.json. all_seeds: their means on test.
+    interval: the row of the MAE in `statistics.compare`, where there is one; low and high are None
+    where they are undefined.
     """
     metrics = [
-        row(metric, measured["valid"][metric], value, content.measured(all_seeds, metric))
-        for metric, value in measured["test"].items()
+        row(metric, measured[f"valid_{metric}"], value, content.measured(all_seeds, metric))
+        for metric, value in _on_test(measured).items()
     ]
     settings = [
         row(name, value if isinstance(value, str) else json.dumps(value))
@@ -90,7 +89,7 @@ def model_card(
     name, test = f"{run['run']}-{run['seed']}", data.splits["test"]
     return _template("model_card.md.jinja").render(
         **data.shared,
-        metadata=_model_metadata(run, measured["test"], data).to_yaml(),
+        metadata=_model_metadata(run, _on_test(measured), data).to_yaml(),
         run=run,
         name=name,
         stage=stage_of(data.plan, name),
@@ -103,7 +102,7 @@ def model_card(
         interval=interval,
         level=f"{statistics.LEVEL:.0%}",
         few_videos=clusters.notes({"test": test}),
-        dashes=content.why_dashes([*measured.values(), all_seeds], data.plan),
+        dashes=content.why_dashes([measured, all_seeds], data.plan),
         encoder=encoders.published(run["encoder"]["name"]),
         settings=Table([Column("setting", "words"), Column("value", "words")], settings),
     )
@@ -126,13 +125,8 @@ def data_card(data: Data) -> str:
     )
 
 
-def measure(folder: Path, plan: Mapping[str, Any]) -> dict[str, Row]:
-    """Return the metrics of a run's predictions on valid and test. plan: of the tables."""
-    predictions = {split: Predictions.read(folder / f"{split}.csv") for split in ("valid", "test")}
-    return {
-        split: tables.evaluate(plan, run.labels, run.predictions)
-        for split, run in predictions.items()
-    }
+def _on_test(measured: Row) -> Row:
+    return {name: value for name, value in measured.items() if not name.startswith("valid_")}
 
 
 def _model_metadata(run: Mapping[str, Any], test: Row, data: Data) -> ModelCardData:

@@ -17,6 +17,9 @@ Value = float | int | str | None
 Kind = Literal["words", "markdown", "hash", "number", "signed", "p", "count"]
 
 
+LEAST_P = 0.0001  # a smaller one is printed as less than this
+
+
 class Title(NamedTuple):
     """What something shows, of which data, and the rest: `Table 2, <data>: <detail>`."""
 
@@ -128,7 +131,9 @@ def printed(value: Value, kind: Kind = "number") -> str:
     sign = "+" if kind == "signed" else ""
     if isinstance(value, int):
         return f"{value:{sign}d}"
-    return f"{value:g}" if kind == "count" else f"{value:{sign}z.{4 if kind == 'p' else 3}f}"
+    if kind == "p":
+        return f"{value:.4f}" if value >= LEAST_P else f"<{LEAST_P:.4f}"
+    return f"{value:g}" if kind == "count" else f"{value:{sign}z.3f}"
 
 
 def spread(cell: Cell) -> str:

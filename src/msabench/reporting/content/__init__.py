@@ -9,7 +9,7 @@ from msabench.evaluation import clusters, statistics
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Rows, printed_name
 from msabench.reporting.content import results as sections
-from msabench.reporting.document import Document, Figure, Section, Title
+from msabench.reporting.document import LEAST_P, Document, Figure, Section, Title
 
 PREFACE = (
     "Measured values are means over seeds ± their sample standard deviation. `report` is the "
@@ -28,17 +28,15 @@ def document(
     figures: by the section that they belong to, or that they are alone.
     """
     listed: dict[str, list[Section | str]] = {
-        "Tables": [
+        "Results": [sections.headline(results), sections.comparison(results)],
+        "Tables of the report": [
             sections.data_statistics(results),
             *(sections.report_table(results, number) for number in "2345"),
             "sweeps",
             sections.report_table(results, "6"),
             sections.published(),
         ],
-        "The models side by side": [
-            sections.comparison(results),
-            *("learning", "predictions", "confusion"),
-        ],
+        "The models side by side": ["learning", "predictions", "confusion"],
         "Modalities": [
             sections.ablation(results),
             sections.robustness(results),
@@ -55,20 +53,27 @@ def document(
     caveats = [f"{foreign}, and `diff` is no error of reproduction."] if foreign else []
     return Document(
         Title("Models of multimodal sentiment analysis", detail=results.plan["title"]),
-        verdict(results.comparison),
-        [*caveats, *clusters.notes({"test": results.tables["1"]["test"]})],
+        verdict(results.comparison["mae"]),
+        [
+            *caveats,
+            *sections.one_seed(results.plan["seeds"]),
+            *clusters.notes({"test": results.tables["1"]["test"]}),
+        ],
         PREFACE,
         {part: below for part, below in shown.items() if below},
     )
 
 
 def verdict(comparison: Mapping[str, Rows]) -> str:
-    """Say in one sentence which model is best on test, and whether that is more than chance."""
+    """Say in one sentence which model is best on test, and whether that is more than chance.
+
+    comparison: of the MAE, see `statistics.compare`.
+    """
     models = comparison["models"]
     if not models:
         return "No model has been measured."
-    best = min(models, key=lambda name: models[name]["mae"])
-    text = f"{printed_name(best)} has the lowest MAE on test, {models[best]['mae']:.3f}"
+    best = min(models, key=lambda name: models[name]["value"])
+    text = f"{printed_name(best)} has the lowest MAE on test, {models[best]['value']:.3f}"
     if models[best]["low"] is None:
         return f"{text}; with so few videos no verdict on the differences is possible."
     interval = "{low:.3f} to {high:.3f}".format(**models[best])
@@ -84,7 +89,8 @@ def verdict(comparison: Mapping[str, Rows]) -> str:
     alike = [name for name in p if name not in beaten]
     if beaten:
         most, at = max(p[name] for name in beaten), "at most " if len(beaten) > 1 else ""
-        text += f"; it beats {_joined(beaten)} by more than chance (p {at}{most:.4f}, Holm)"
+        shown = max(most, LEAST_P)
+        text += f"; it beats {_joined(beaten)} by more than chance (p {at}{shown:.4f}, Holm)"
     if alike:
         least, at = min(p[name] for name in alike), "at least " if len(alike) > 1 else ""
         lead = ", but not" if beaten else "; it differs by no more than chance from"

@@ -21,10 +21,18 @@ from msabench.reporting.document import Block, Cell, Column, Kind, Section, Tabl
 from msabench.utterances import SPLITS
 
 NAME = Column("", "words")
+# What papers print, in their order; of a set of metrics those that it has.
+PRINTED = ("mae", "corr", "acc_7", "acc_5", "acc_3", "acc_2", "f1", "acc_2_has0", "f1_has0")
 VALID = ("valid_mae", "valid_corr")
 STATISTICS = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
-TESTED = ("difference", "low", "high", "p", "p_holm")
-TESTED_COLUMNS = [Column(name, "p" if name.startswith("p") else "signed") for name in TESTED]
+TESTED = ("difference", "low", "high", "p", "p_holm", "se_videos", "se_seeds")
+TESTED_KINDS: dict[str, Kind] = {
+    "p": "p",
+    "p_holm": "p",
+    "se_videos": "number",
+    "se_seeds": "number",
+}
+TESTED_COLUMNS = [Column(name, TESTED_KINDS.get(name, "signed")) for name in TESTED]
 
 
 def foreign_data(plan: Mapping[str, Any]) -> str:
@@ -50,6 +58,18 @@ def why_dashes(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
 def measured(values: Row, metric: str, mark: str = "") -> Cell:
     """Return the mean over seeds of a metric on test, and its spread."""
     return Cell(values[metric], values[f"{metric}_std"], mark)
+
+
+def headline(results: Results) -> Section:
+    """Return what papers print of each model."""
+    metrics = [metric for metric in PRINTED if metric in METRICS[results.plan["metrics"]]]
+    blocks: list[Block] = [_metrics_table(results.tables["6"], metrics, missing="missing")]
+    if "acc_2_has0" in metrics:
+        blocks.append(
+            "acc_2, f1: positive against negative, without the labels of 0. acc_2_has0, f1_has0: "
+            "not negative against negative, with them. Papers print either pair, or both."
+        )
+    return Section("headline", Title("Results on test", results.plan["title"]), blocks)
 
 
 def data_statistics(results: Results) -> Section:
@@ -111,8 +131,10 @@ def report_table(results: Results, number: str) -> Section:
     used = {cell.mark for line in lines for cell in line}
     marks = {mark: meaning for mark, meaning in marks.items() if mark in used}
     blocks: list[Block] = [Table(columns, lines, marks=marks)]
-    if number in ("2", "6"):
-        blocks.append(_every_metric(rows, results.plan["metrics"]))
+    elsewhere = {"2": ("mae", "corr"), "6": PRINTED}  # above, or in the table of `headline`
+    if number in elsewhere:
+        others = [m for m in METRICS[results.plan["metrics"]] if m not in elsewhere[number]]
+        blocks += [_metrics_table(rows, others, "Further metrics on test")] if others else []
     blocks += why_dashes(list(rows.values()), results.plan)
     if number == "6":
         blocks += _one_sided(rows["train_mean"])
@@ -152,10 +174,17 @@ def _report_row(name: str, values: Row, report: Row, reason: str) -> list[Cell]:
     return cells
 
 
-def _every_metric(rows: Rows, kind: str) -> Table:
-    metrics = [metric for metric in METRICS[kind] if metric not in ("mae", "corr")]
-    lines = [row(name, *(measured(values, m) for m in metrics)) for name, values in rows.items()]
-    return Table([NAME, *map(Column, metrics)], lines, caption="Every metric on test")
+def _metrics_table(
+    rows: Rows, metrics: Sequence[str], caption: str = "", missing: str | None = None
+) -> Table:
+    """Return metrics on test by row; missing: said of a row without its runs, in place of them."""
+    lines = [
+        row(name, *(measured(values, m) for m in metrics))
+        if values["mae"] is not None
+        else row(name, missing, *[None] * (len(metrics) - 1))
+        for name, values in rows.items()
+    ]
+    return Table([NAME, *map(Column, metrics)], lines, caption=caption)
 
 
 def _one_sided(constant: Row) -> list[str]:
@@ -181,25 +210,47 @@ def published() -> Section:
 
 def comparison(results: Results) -> Section:
     """Return the confidence interval of each model, and the difference of each pair."""
-    of_seeds = results.tables["6"]
+    bounds = ("value", "low", "high")
     models = [
-        row(name, Cell(values["mae"], of_seeds[name]["mae_std"]), values["low"], values["high"])
-        for name, values in results.comparison["models"].items()
+        row(
+            name,
+            *(
+                part["models"][name][bound]
+                for part in results.comparison.values()
+                for bound in bounds
+            ),
+        )
+        for name in results.comparison["mae"]["models"]
     ]
     pairs = [
-        row(name, *(values[column] for column in TESTED))
-        for name, values in results.comparison["pairs"].items()
+        row(metric, name, *(values[column] for column in TESTED))
+        for metric, part in results.comparison.items()
+        for name, values in part["pairs"].items()
     ]
+    columns = [Column(bound, group=metric) for metric in results.comparison for bound in bounds]
     blocks: list[Block] = [
-        "Absolute error on test averaged over seeds; low and high bound the "
-        f"{statistics.LEVEL:.0%} confidence interval of a paired bootstrap that draws videos, "
-        f"{statistics.DRAWS} draws. p is two-sided; p_holm is adjusted for the number of pairs.",
+        f"Means over seeds on test; low and high bound the {statistics.LEVEL:.0%} confidence "
+        "interval. It accounts for the chance of videos, by a jackknife that leaves out one video "
+        "at a time, and for that of seeds; se_videos and se_seeds are their standard errors. "
+        "Differences are paired by video. p is two-sided, of a t distribution; p_holm is adjusted "
+        "for the number of pairs.",
+        *one_seed(results.plan["seeds"]),
         *clusters.notes({"test": results.tables["1"]["test"]}),
-        Table([NAME, *map(Column, ("mae", "low", "high"))], models),
-        Table([NAME, *TESTED_COLUMNS], pairs, caption="Paired differences"),
+        Table([NAME, *columns], models),
+        Table([NAME, NAME, *TESTED_COLUMNS], pairs, caption="Paired differences", keys=2),
     ]
     title = Title("Differences between the models", results.plan["title"])
     return Section("comparison", title, blocks)
+
+
+def one_seed(seeds: Sequence[int]) -> list[str]:
+    """Say what intervals and p leave out where there is one seed."""
+    if len(seeds) > 1:
+        return []
+    return [
+        f"**One seed: intervals and p hold for seed {seeds[0]} alone**, as one does not show the "
+        "chance of seeds."
+    ]
 
 
 def ablation(results: Results) -> Section:
@@ -222,8 +273,9 @@ def ablation(results: Results) -> Section:
     columns = [NAME, NAME, *map(Column, (*VALID, *HEADLINE)), *TESTED_COLUMNS]
     every = [values for part in results.ablation.values() for values in part["rows"].values()]
     blocks: list[Block] = [
-        f"difference: MAE minus that of {FULL} of the same model, with interval and p as above; "
-        "p_holm is adjusted for the subsets of one model.",
+        f"difference: MAE minus that of {FULL} of the same model, with interval and p as above, "
+        "but paired by seed too; p_holm is adjusted for the subsets of one model.",
+        *one_seed(results.plan["ablation_seeds"]),
         Table(columns, rows, keys=2),
         *why_dashes(every, results.plan),
     ]
