@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from ruamel.yaml import YAML
 
 from msabench.__main__ import main
-from msabench.commands._changes import SPREAD
+from msabench.commands._changes import SEEDS
 from msabench.reporting import markdown, review
 from msabench.reporting.document import Column, Table, row
 
@@ -34,14 +34,14 @@ stages:
     cmd: python tables.py
     deps: [runs/weights]
     metrics: [metrics/summary.json: {cache: false}]
-    outs: [metrics/table6.json: {cache: false}]
+    outs: [metrics/seeds.json: {cache: false}]
   report:
     cmd: python report.py
-    deps: [metrics/table6.json]
+    deps: [metrics/seeds.json]
     outs: [plots/a.svg: {cache: false}]
 """
 ROW = {"mae": 0.5, "corr": 0.8, "acc_2": 0.85, "f1": 0.84}
-STD = {"mae_std": 0.01, "corr_std": 0.01, "acc_2_std": 0.01, "f1_std": 0.01}
+SPREAD = {"1": -0.01, "2": 0.01, "3": 0.0}  # of every metric, by seed
 
 
 def git(tree, *arguments):
@@ -56,13 +56,21 @@ def write(tree, files):
         (tree / name).write_text(content, encoding="utf-8")
 
 
-def record(tree, table, files=()):
-    """Write what the stages would make of this table, and record it in dvc.lock."""
-    summary = {name: {m: row[m] for m in ROW if m in row} for name, row in table.items()}
-    results = {
-        "metrics/summary.json": json.dumps(summary),
-        "metrics/table6.json": json.dumps(table),
+def record(tree, table, files=(), spread=SPREAD, acc_2_of_ours=None):
+    """Write what the stages would make of means, and record it in dvc.lock.
+
+    spread: what a seed adds to every metric that is a number. acc_2_of_ours: by seed, instead.
+    """
+    seeds = {
+        name: {
+            seed: {m: v + add if isinstance(v, float) else v for m, v in row.items()}
+            for seed, add in spread.items()
+        }
+        for name, row in table.items()
     }
+    for seed, value in (acc_2_of_ours or {}).items():
+        seeds["ours"][seed]["acc_2"] = value
+    results = {"metrics/summary.json": json.dumps(table), "metrics/seeds.json": json.dumps(seeds)}
     write(tree, results | dict(files))
     with chdir(tree), Repo() as repo:
         repo.commit(force=True)
@@ -87,7 +95,7 @@ def start(tmp_path_factory):
         "runs/weights": "1",
         "plots/a.svg": "<svg>1</svg>",
     }
-    record(tree, {"ours": ROW | STD, "svm": ROW | STD}, files)
+    record(tree, {"ours": ROW, "svm": ROW}, files)
     commit(tree)
     return tree
 
@@ -132,23 +140,26 @@ def cells(text):
 
 
 @pytest.mark.parametrize(
-    ("metric", "before", "after", "spread", "verdict"),
+    ("metric", "before", "after", "half", "verdict"),
     [
         ("mae", 0.5, 0.45, 0.01, "better"),
         ("mae", 0.5, 0.55, 0.01, "worse"),
         ("corr", 0.5, 0.55, 0.01, "better"),
         ("f1", 0.5, 0.45, 0.01, "worse"),
         ("f1", 0.5, 0.45, 0.06, "noise"),
-        ("mae", 0.4178, 0.4295, 0.0117, "worse"),  # as large as the spread, but for rounding
+        ("mae", 0.4178, 0.4295, 0.0117, "noise"),  # its interval ends at 0, but for rounding
         ("mae", 0.5, 0.5001, 0.0, "worse"),
         ("mae", 0.5, 0.45, None, "spread unknown"),
         ("mae", 0.5, 0.5, None, "same"),
-        ("mae", None, 0.5, 0.01, "new"),
-        ("mae", 0.5, None, 0.01, "gone"),
+        ("mae", None, 0.5, None, "new"),
+        ("mae", 0.5, None, None, "gone"),
     ],
 )
-def test_a_difference_is_judged_by_the_spread(metric, before, after, spread, verdict):
-    assert review.Value(metric, before, after, spread).verdict == verdict
+def test_a_change_is_judged_by_its_interval(metric, before, after, half, verdict):
+    change = None
+    if half is not None:
+        change = (after - before, after - before - half, after - before + half)
+    assert review.Value(metric, before, after, change).verdict == verdict
 
 
 @pytest.mark.usefixtures("tree")
@@ -164,21 +175,22 @@ def test_no_change_is_said_so(write_comment):
 
 
 def test_a_change_shows_what_moved_and_what_is_noise(tree, write_comment):
-    """The larger spread of both counts, and a metric that is the same says so."""
-    changed = ROW | STD | {"mae": 0.45, "corr": 0.75, "acc_2": 0.87, "acc_2_std": 0.03}
+    """All seeds moved alike, but those of acc_2: a metric that is the same says so."""
+    changed = ROW | {"mae": 0.45, "corr": 0.75, "acc_2": 0.87}
     record(
         tree,
-        {"ours": changed, "svm": ROW | STD},
+        {"ours": changed, "svm": ROW},
         {"params.yaml": "lr: 0.05\nnote: 'c`|d'\n", "plots/a.svg": "<svg>2</svg>"},
+        acc_2_of_ours={"1": 0.90, "2": 0.84, "3": 0.87},  # before 0.84, 0.86 and 0.85
     )
     text, status = write_comment("--base", "main")
     assert text.splitlines()[0] == (
         "**`dvc.lock` matches the code; 2 of 8 metrics moved beyond noise (1 better, 1 worse).**"
     )
     assert cells(text)["`ours`"] == [
-        "0.5000 → 0.4500, -0.0500 **better**",
-        "0.8000 → 0.7500, -0.0500 **worse**",
-        "0.8500 → 0.8700, +0.0200 noise",
+        "0.5000 → 0.4500, -0.0500 ± 0.0000 **better**",
+        "0.8000 → 0.7500, -0.0500 ± 0.0000 **worse**",
+        "0.8500 → 0.8700, +0.0200 ± 0.0994 noise",
         "0.8400 same",
     ]
     assert "`svm`" not in cells(text)
@@ -188,16 +200,16 @@ def test_a_change_shows_what_moved_and_what_is_noise(tree, write_comment):
     assert status == 0
 
 
-def test_without_a_spread_nothing_is_said_to_be_noise(tree, write_comment):
-    """One seed has no spread, and a base with older columns tells none."""
-    record(tree, {"ours": ROW | {"mae": 0.4, "mae_std": None}, "svm": ROW | STD})
+def test_with_one_seed_nothing_is_said_to_be_noise(tree, write_comment):
+    """It has no spread, whatever the base has."""
+    record(tree, {"ours": ROW | {"mae": 0.4}, "svm": ROW}, spread={"1": 0.0})
     text, _ = write_comment()
     assert cells(text)["`ours`"][0] == "0.5000 → 0.4000, -0.1000 spread unknown"
     assert "0 of 8 metrics moved beyond noise, 1 of unknown spread.**" in text
 
 
 def test_models_that_come_and_go_are_told(tree, write_comment):
-    record(tree, {"ours": ROW | STD, "mlp": ROW | STD | {"mae": "?", "corr": None, "f1": 0.9}})
+    record(tree, {"ours": ROW, "mlp": ROW | {"mae": "?", "corr": None, "f1": 0.9}})
     text, _ = write_comment("--base", "main")
     assert cells(text)["`mlp` (added)"] == ["-", "-", "0.8500 new", "0.9000 new"]
     assert cells(text)["`svm` (removed)"][0] == "0.5000 gone"
@@ -205,8 +217,8 @@ def test_models_that_come_and_go_are_told(tree, write_comment):
 
 def test_metrics_that_labels_do_not_define_are_null_and_no_model_is_gone(tree, write_comment):
     """Signs that the labels have no longer; `dvc metrics diff` shows the rest."""
-    without = dict.fromkeys(("acc_2", "f1", "acc_2_std", "f1_std"))
-    record(tree, {"ours": ROW | STD | without | {"mae": 0.4}, "svm": ROW | STD | without})
+    without = dict.fromkeys(("acc_2", "f1"))
+    record(tree, {"ours": ROW | without | {"mae": 0.4}, "svm": ROW | without})
     text, _ = write_comment("--base", "main")
     assert cells(text)["`ours`"][2:] == ["0.8500 gone", "0.8400 gone"]
     assert "**better**" in cells(text)["`ours`"][0]
@@ -217,7 +229,7 @@ def test_metrics_that_labels_do_not_define_are_null_and_no_model_is_gone(tree, w
         assert "ours.acc_2" in shown.stdout or "null" in shown.stdout
     commit(tree)
     git(tree, "branch", "null")
-    record(tree, {"ours": ROW | STD | without, "svm": ROW | STD | without})
+    record(tree, {"ours": ROW | without, "svm": ROW | without})
     text, _ = write_comment("--base", "null")
     assert cells(text)["`ours`"][2:] == ["-", "-"]
     assert "`svm`" not in cells(text)
@@ -243,7 +255,7 @@ def test_a_base_without_metrics_and_with_older_columns(tree, write_comment):
 
 @pytest.mark.parametrize("broken", ["{", '[{"ours": 1}]', None])
 def test_metrics_that_cannot_be_read_are_gone(tree, write_comment, broken):
-    for name in (review.SUMMARY, SPREAD):
+    for name in (review.SUMMARY, SEEDS):
         (tree / name).unlink() if broken is None else (tree / name).write_text(broken)
     text, status = write_comment("--base", "main")
     assert cells(text)["`ours` (removed)"][0] == "0.5000 gone"
@@ -267,7 +279,7 @@ def test_a_stale_lock_names_the_stages_and_fails_as_dvc_says(tree, write_comment
 
 
 def test_a_folder_below_the_root_is_reviewed_as_the_root(tree, write_comment, monkeypatch):
-    record(tree, {"ours": ROW | STD | {"mae": 0.7}, "svm": ROW | STD}, {"plots/a.svg": "<svg>2"})
+    record(tree, {"ours": ROW | {"mae": 0.7}, "svm": ROW}, {"plots/a.svg": "<svg>2"})
     text, status = write_comment("--base", "main")
     assert "1 of 8 metrics moved" in text
     (tree / "src").mkdir()
@@ -287,7 +299,7 @@ def test_a_review_without_stages_fails(tree, write_comment):
 def test_a_review_that_compares_no_metric_fails(tree, write_comment):
     """As where the pipeline has not run, neither here nor at the base."""
     git(tree, "rm", "--quiet", "-r", "--cached", "metrics")
-    for name in (review.SUMMARY, SPREAD):
+    for name in (review.SUMMARY, SEEDS):
         (tree / name).unlink()
     commit(tree)
     git(tree, "branch", "--force", "main")
@@ -321,7 +333,7 @@ def test_a_comment_stays_short():
 
 def test_a_clone_without_data_and_history_matches(tree, tmp_path, write_comment, monkeypatch):
     """What continuous integration has: no cache, no outputs, not even the common commit."""
-    record(tree, {"ours": ROW | STD | {"mae": 0.4}, "svm": ROW | STD})
+    record(tree, {"ours": ROW | {"mae": 0.4}, "svm": ROW})
     commit(tree)
     git(tree, "checkout", "--quiet", "main")
     write(tree, {"other.txt": "what others did since"})
@@ -332,7 +344,7 @@ def test_a_clone_without_data_and_history_matches(tree, tmp_path, write_comment,
     monkeypatch.chdir(tmp_path / "shallow")
     text, status = write_comment("--base", "base")
     assert "no common commit is known: the tip of `base`." in text
-    assert cells(text)["`ours`"][0] == "0.5000 → 0.4000, -0.1000 **better**"
+    assert cells(text)["`ours`"][0] == "0.5000 → 0.4000, -0.1000 ± 0.0000 **better**"
     assert status == 0
 
     write(tmp_path / "shallow", {"code.py": "2"})  # dvc repro --dry fails here, without the inputs
@@ -350,10 +362,10 @@ def test_a_clone_without_data_and_history_matches(tree, tmp_path, write_comment,
 
 
 def test_what_others_did_to_the_base_counts_for_nothing(tree, write_comment):
-    record(tree, {"ours": ROW | STD | {"mae": 0.4}, "svm": ROW | STD})
+    record(tree, {"ours": ROW | {"mae": 0.4}, "svm": ROW})
     commit(tree)
     git(tree, "checkout", "--quiet", "main")
-    record(tree, {"ours": ROW | STD, "svm": ROW | STD | {"mae": 0.3}})
+    record(tree, {"ours": ROW, "svm": ROW | {"mae": 0.3}})
     commit(tree)
     git(tree, "checkout", "--quiet", "change")
     text, _ = write_comment("--base", "main")

@@ -18,10 +18,11 @@ from urllib.parse import quote
 from dvc.repo import Repo
 
 from msabench.errors import DataError
+from msabench.evaluation import statistics
 from msabench.evaluation.metrics import HEADLINE
 from msabench.reporting.review import HERE, SUMMARY, File, Review, Value
 
-SPREAD = "metrics/table6.json"
+SEEDS = "metrics/seeds.json"
 FIGURES = ("plots/*.svg", "plots/report.html")
 
 
@@ -47,8 +48,8 @@ def compare(root: Path, base: str) -> Review:
         stale=stale,
         models=_values(
             metrics.get("diff", {}).get(SUMMARY, {}),
-            _rows(show(root, commit, SPREAD)),
-            _rows(_read(root / SPREAD)),
+            _rows(show(root, commit, SEEDS)),
+            _rows(_read(root / SEEDS)),
         ),
         unread=[
             place
@@ -143,21 +144,34 @@ def write_versions(files: Sequence[File], folder: Path, start: Path) -> dict[str
 
 
 def _values(
-    changes: Mapping[str, Mapping[str, Any]], *tables: Mapping[str, Mapping[str, Any]]
+    changes: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, Mapping[str, Any]],
+    after: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, list[Value]]:
-    """Gather by model what DVC says of each `model.metric`, with the spread of both tables."""
+    """Gather by model what DVC says of each `model.metric`, and its change by seed.
+
+    before, after: what each seed of each model measured.
+    """
 
     def value(model: str, metric: str) -> Value:
-        change = changes.get(f"{model}.{metric}", {})
-        stds = [_number(table.get(model, {}).get(f"{metric}_std")) for table in tables]
-        known = [std for std in stds if std is not None]
-        spread = max(known) if len(known) == len(tables) else None
-        return Value(metric, _number(change.get("old")), _number(change.get("new")), spread)
+        means = changes.get(f"{model}.{metric}", {})
+        sides = (_by_seed(side.get(model, {}), metric) for side in (before, after))
+        change = statistics.change(*sides)
+        return Value(metric, _number(means.get("old")), _number(means.get("new")), change)
 
     models = {name.rpartition(".")[0] for name in changes}
-    order = dict.fromkeys(model for table in reversed(tables) for model in table)
+    order = dict.fromkeys((*after, *before))
     listed = [*(model for model in order if model in models), *sorted(models - set(order))]
     return {model: [value(model, metric) for metric in HEADLINE] for model in listed}
+
+
+def _by_seed(seeds: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Return a metric of each seed, none where it is undefined for one."""
+    values = {
+        seed: _number(row.get(metric)) for seed, row in seeds.items() if isinstance(row, dict)
+    }
+    known = {seed: value for seed, value in values.items() if value is not None}
+    return known if len(known) == len(seeds) else {}
 
 
 def _rows(content: bytes | None) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msabench.evaluation import statistics
 from msabench.evaluation.metrics import HEADLINE
 from msabench.reporting import markdown
 from msabench.reporting.document import Block, Column, Section, Table, Title, row
@@ -23,13 +24,13 @@ LISTED, LINES, WIDTH = 6, 30, 60  # stages by name, params, characters of a valu
 class Value:
     """One metric of one model at the base and now, None where there is none.
 
-    spread: the larger standard deviation over seeds of both, None if one is unknown.
+    change: by seed, with the bounds of its confidence interval; see `statistics.change`.
     """
 
     metric: str
     before: float | None
     after: float | None
-    spread: float | None
+    change: tuple[float, float, float] | None
 
     @property
     def verdict(self) -> str:
@@ -38,10 +39,10 @@ class Value:
             return "same"
         if self.before is None or self.after is None:
             return "new" if self.before is None else "gone"
-        if self.spread is None:
+        if self.change is None:
             return "spread unknown"
-        difference = round(self.after - self.before, 6)  # the metrics have four decimals
-        if abs(difference) < self.spread:
+        difference, low, high = (round(value, 6) for value in self.change)  # metrics have four
+        if low <= 0 <= high:
             return "noise"
         return "better" if (difference < 0) == (self.metric in LOWER_IS_BETTER) else "worse"
 
@@ -120,7 +121,12 @@ def _metrics_blocks(models: Mapping[str, Sequence[Value]], unread: Sequence[str]
     changed = {name: row for name, row in models.items() if any(v.verdict != "same" for v in row)}
     notes = [f"{len(models) - len(changed)} of {len(models)} models unchanged."]
     if any(value.verdict == "noise" for row in changed.values() for value in row):
-        notes.append("noise: less than the spread over seeds, the larger of before and after.")
+        notes.append("noise: the confidence interval of the change contains 0.")
+    if any(value.change is not None for row in changed.values() for value in row):
+        notes.append(
+            f"±: half of its {statistics.LEVEL:.0%} confidence interval over seeds, paired by seed "
+            "where both sides have two or more in common; one change in twenty leaves it by chance."
+        )
     notes += [f"`{SUMMARY}` cannot be read {place}." for place in unread]
     rows = [[_model(name, values), *map(_cell, values)] for name, values in changed.items()]
     table = _table(["model", *(TITLES[metric] for metric in HEADLINE)], rows)
@@ -140,8 +146,11 @@ def _cell(value: Value) -> str:
     if value.verdict == "same":
         return f"{value.after:z.4f} same"
     verdict = f"**{value.verdict}**" if value.verdict in MOVED else value.verdict
-    difference = value.after - value.before
-    return f"{value.before:z.4f} → {value.after:z.4f}, {difference:+z.4f} {verdict}"
+    change = f"{value.after - value.before:+z.4f}"
+    if value.change is not None:
+        difference, low, high = value.change
+        change = f"{difference:+z.4f} ± {(high - low) / 2:.4f}"
+    return f"{value.before:z.4f} → {value.after:z.4f}, {change} {verdict}"
 
 
 def _params_blocks(params: Sequence[tuple[str, Any, Any]], base: str) -> list[Block]:
