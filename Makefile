@@ -142,6 +142,7 @@ bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an ho
 	$(BIN)/python -m bench scaling --folder $(BENCH)/work/scaling
 	$(BIN)/python -m bench checkpoints --folder $(BENCH)/work/checkpoints
 	$(BIN)/python -m bench cluster --folder $(BENCH)/work/cluster
+	$(BIN)/python -m bench verdicts --folder $(BENCH)/work/verdicts
 	$(BIN)/python -m bench.draw
 	rm -rf $(BENCH)/work
 

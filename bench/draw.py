@@ -1,11 +1,11 @@
-"""Draw bench/results.json: `python -m bench.draw` writes docs/speed.svg."""
+"""Draw bench/results.json: `python -m bench.draw` writes docs/speed.svg and docs/verdicts.svg."""
 
 import json
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from bench.harness import RESULTS, ROOT
 from msabench.reporting.figures import COLOURS, GREY, save, styled
@@ -115,5 +115,30 @@ def growth(axes: Axes, figures: dict[str, Any]) -> None:
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
+@styled
+def verdicts(figures: dict[str, Any]) -> Figure:
+    """Draw the share of false differences of each test by the number of seeds."""
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    lines = figures["share_below_05"].items()
+    for (test, shares), colour in zip(lines, (GREY, COLOURS[1], COLOURS[0]), strict=True):
+        small: Any = {"ha": "center", "fontsize": 8, "color": colour}
+        axes.plot(figures["seeds"], shares, "o-", color=colour, lw=2, label=test)
+        for k, share in zip(figures["seeds"], shares, strict=True):
+            offset = -14 if test == "videos and seeds" else 6
+            axes.annotate(
+                f"{share:.1%}", (k, share), (0, offset), textcoords="offset points", **small
+            )
+    axes.axhline(0.05, color=COLOURS[2], ls="--", lw=1.2, label="right: 5 %")
+    axes.set(xlabel="seeds of each model", ylabel="share of p < .05", ylim=(0, None))
+    axes.set_xticks(figures["seeds"])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_title(f"{figures['videos']} videos, {figures['trials']:,} pairs of models, simulated")
+    axes.legend(fontsize=8)
+    return figure
+
+
 if __name__ == "__main__":
-    save(speed(json.loads(RESULTS.read_text())), ROOT / "docs" / "speed.svg")
+    results = json.loads(RESULTS.read_text())
+    save(speed(results), ROOT / "docs" / "speed.svg")
+    save(verdicts(results["verdicts"]), ROOT / "docs" / "verdicts.svg")
