@@ -257,6 +257,36 @@ def test_of_one_test_video_neither_intervals_nor_p_are_shown(tree):
     report_stage.main()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_with_one_seed_the_verdict_holds_for_that_seed_alone(tree):
+    tree.write()
+    tables_stage.main()
+    said = "**One seed: intervals and p hold for seed 2 alone**"
+    assert said not in tree.markdown
+    assert tree.read("comparison")["mae"]["models"]["cnn"]["se_seeds"] > 0
+    tree.plan["seeds"] = [2]
+    tree.save_plan()
+    tables_stage.main()
+    assert tree.markdown.count(said) == 2  # below the verdict, and beside the intervals
+    for metric, part in tree.read("comparison").items():
+        for row in (*part["models"].values(), *part["pairs"].values()):
+            assert row["se_seeds"] is None
+            assert row["se_videos"] > 0, metric
+    report_stage.main()
+
+
+def test_what_each_seed_measured_is_kept(tree):
+    tree.write()
+    tables_stage.main()
+    seeds = tree.read("seeds")
+    run = Predictions.read(Path("predictions/cnn-2/test.csv"))
+    assert list(seeds["cnn"]) == ["1", "2"]
+    assert seeds["cnn"]["2"]["mae"] == round(metrics.mae(run.labels, run.predictions), 4)
+    for metric in metrics.METRICS["mosei"]:
+        values = [row[metric] for row in seeds["cnn"].values()]
+        assert tree.read("table6")["cnn"][metric] == pytest.approx(np.mean(values), abs=1e-4)
+
+
 @pytest.mark.parametrize(("clips", "notes"), [(1, ["own"]), (2, []), (5, ["few"])])
 def test_few_videos_and_single_ones_are_noted_with_the_data_and_the_intervals(tree, clips, notes):
     """60, 30 and 12 videos of test."""
