@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import MultipleLocator, NullLocator, PercentFormatter
 
 from bench.harness import RESULTS, ROOT
 from msabench.reporting.figures import COLOURS, GREY, save, styled
@@ -132,6 +132,7 @@ def verdicts(figures: dict[str, Any]) -> Figure:
     axes.axhline(0.05, color=COLOURS[2], ls="--", lw=1.2, label="right: 5 %")
     axes.set(xlabel="seeds of each model", ylabel="share of p < .05", ylim=(0, None))
     axes.set_xticks(figures["seeds"])
+    axes.yaxis.set_major_locator(MultipleLocator(0.05))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_title(f"{figures['videos']} videos, {figures['trials']:,} pairs of models, simulated")
     axes.legend(fontsize=8)

@@ -11,7 +11,7 @@ variance is the sum of two:
 
 Intervals and p are those of a t distribution with Satterthwaite's degrees of freedom (1946, An
 approximate distribution of estimates of variance components). A bootstrap that draws seeds with
-replacement understates their variance by (k - 1) / k, a third with three seeds.
+replacement has (k - 1) / k of their variance, two thirds with three seeds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
