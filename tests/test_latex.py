@@ -128,3 +128,24 @@ def test_the_row_chosen_is_bold_and_says_so():
     text = latex.render(document(table, "A note."))
     assert r"\textbf{a\rlap{*}} & \textbf{0.500} \\" in text
     assert r"\footnotesize * marks the row chosen.\par A note.}" in text
+
+
+def test_a_long_table_is_divided_into_pieces_that_fit_a_page():
+    """As few as can be, of one length; its marks and the notes stand below the last."""
+    rows = [[Cell(f"row{i}", mark="*" * (i == 0)), Cell(0.5)] for i in range(2 * latex.ROWS + 1)]
+    table = Table([Column("", "words"), Column("mae")], rows, marks={"*": "marks one."})
+    text = latex.render(document(table, "A note."))
+    assert check(text) == ["tab:table6", "tab:table6-2", "tab:table6-3"]
+    first, second, third = text.split(r"\begin{table*}")[1:]
+    assert [part.count("row") for part in (first, second, third)] == [31, 31, 29]
+    assert text.count("(continued)}") == 2
+    assert [part.count("marks one.") for part in (first, second, third)] == [0, 0, 1]
+    assert third.count("A note.") == 1
+
+
+def test_details_are_left_out():
+    columns = [Column("", "words"), Column("seeds", "words", detail=True), Column("mae")]
+    text = latex.render(document(Table(columns, [[Cell("a"), Cell("5"), Cell(0.5)]])))
+    assert r"\begin{tabular}{@{}lr@{}}" in text
+    assert "    a & 0.500 \\\\\n" in text
+    assert "seeds" not in text

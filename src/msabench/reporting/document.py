@@ -38,11 +38,16 @@ class Title(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table; group: the heading that it shares with those beside it, if any."""
+    """A column of a table.
+
+    group: the heading that it shares with those beside it, if any. detail: what a page of paper
+    has no room for; LaTeX leaves it out.
+    """
 
     name: str
     kind: Kind = "number"
     group: str = ""
+    detail: bool = False
 
     @property
     def words(self) -> bool:
@@ -67,7 +72,7 @@ class Table:
     """Rows of cells, one for each column.
 
     caption: where it is not its section's title. keys: the first columns, which name the row.
-    marks: what each mark in it means.
+    marks: what each mark in it means. folded: whether the page of HTML shows it only when asked.
     """
 
     columns: Sequence[Column]
@@ -75,6 +80,7 @@ class Table:
     caption: str = ""
     keys: int = 1
     marks: Mapping[str, str] = field(default_factory=dict)
+    folded: bool = False
 
 
 class Figure(NamedTuple):

@@ -1,10 +1,12 @@
 """The renderer of LaTeX: the tables of a document, to be read into a paper by `\\input`."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import count, groupby
+from math import ceil
 
 from msabench.reporting import document as doc
 
+ROWS = 45  # that a page holds
 HEAD = r"""% Made by the stage `tables`, for \input; needs \usepackage{booktabs,graphicx}.
 % A label is tab: and the name of a section, as tab:table6, with -2 for its second table.
 """
@@ -35,6 +37,7 @@ ESCAPED = {
     '"': "''",
     "±": r"$\pm$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "→": r"$\rightarrow$",
 }
 
@@ -52,23 +55,40 @@ def render(document: doc.Document) -> str:
 
 
 def _tables(section: doc.Section) -> Iterator[str]:
-    """Yield the tables of a section; its paragraphs stand below the first."""
+    """Yield the tables of a section, a long one in pieces that fit a page each.
+
+    Its marks stand below the last piece, the paragraphs of the section below the first table.
+    """
     tables = [block for block in section.blocks if isinstance(block, doc.Table)]
     paragraphs = [block for block in section.blocks if isinstance(block, str)]
     head, data, detail = section.title
     title = f"{detail or head}, {data}" if data else detail or head
+    labels = (f"{section.name}-{i}" if i > 1 else section.name for i in count(1))
     for i, table in enumerate(tables):
         caption = f"{table.caption}: {title}" if table.caption else title
         notes = [f"{mark} {meaning}" for mark, meaning in table.marks.items()]
         notes += paragraphs if i == 0 else []
-        yield TABLE % {
-            "caption": escaped(caption[0].upper() + caption[1:]),
-            "label": f"{section.name}-{i + 1}" if i else section.name,
-            "columns": "".join("l" if column.words else "r" for column in table.columns),
-            "head": "\n".join(_head(table.columns)),
-            "body": "\n".join(_line(row, table.columns) for row in table.rows),
-            "notes": NOTES % r"\par ".join(map(prose, notes)) if notes else "",
-        }
+        kept = [j for j, column in enumerate(table.columns) if not column.detail]
+        columns = [table.columns[j] for j in kept]
+        pieces = _pieces([[row[j] for j in kept] for row in table.rows])
+        for rows in pieces:
+            continued = "" if rows is pieces[0] else " (continued)"
+            yield TABLE % {
+                "caption": escaped(caption[0].upper() + caption[1:] + continued),
+                "label": next(labels),
+                "columns": "".join("l" if column.words else "r" for column in columns),
+                "head": "\n".join(_head(columns)),
+                "body": "\n".join(_line(row, columns) for row in rows),
+                "notes": NOTES % r"\par ".join(map(prose, notes))
+                if notes and rows is pieces[-1]
+                else "",
+            }
+
+
+def _pieces(rows: Sequence[Sequence[doc.Cell]]) -> list[Sequence[Sequence[doc.Cell]]]:
+    """Divide rows into as few pieces as fit a page each, of much the same length."""
+    length = ceil(len(rows) / max(1, ceil(len(rows) / ROWS))) or 1
+    return [rows[i : i + length] for i in range(0, len(rows), length)] or [rows]
 
 
 def prose(text: str) -> str:
