@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from msabench.evaluation import literature
 from msabench.evaluation.metrics import confusion
 from msabench.evaluation.robustness import LEVELS
 from msabench.labels import MOSEI, LabelScale, classes_of
-from msabench.reporting import figures
+from msabench.reporting import figures, published_figure
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.choice(np.arange(-9, 10) / 3, 80)
@@ -68,6 +69,13 @@ DRAWN = {
         {"A": row(0.5), "B": row(None, None), "C": row(0.6, -0.2), "mean": row(0.8, 0.0)},
         {"A": {"mae": 0.6}, "C": {"corr": 0.5}},
         "MOSEI",
+        title="simulated data",
+    ),
+    "published": lambda: published_figure.draw(
+        {"test": literature.published("mosei")},
+        ["MMML, CME and context"],
+        literature.of_report("mosei"),
+        {"A model with a long name": 0.5, "B": 0.501, "C": None},
         title="simulated data",
     ),
     "robustness": lambda: figures.robustness(

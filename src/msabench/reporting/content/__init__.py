@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from msabench.evaluation import clusters, statistics
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Rows, printed_name
+from msabench.reporting.content import published
 from msabench.reporting.content import results as sections
 from msabench.reporting.document import LEAST_P, Document, Figure, Section, Title
 
@@ -34,7 +35,7 @@ def document(
             *(sections.report_table(results, number) for number in "2345"),
             "sweeps",
             sections.report_table(results, "6"),
-            sections.published(),
+            published.section(results),
         ],
         "The models side by side": ["learning", "predictions", "confusion"],
         "Modalities": [

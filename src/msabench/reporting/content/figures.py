@@ -7,16 +7,26 @@ import numpy as np
 from jaxtyping import Integer
 from matplotlib.figure import Figure as Drawing
 
+from msabench.evaluation import literature
 from msabench.evaluation.metrics import confusion
 from msabench.evaluation.results import Results
 from msabench.evaluation.statistics import mean_history
 from msabench.evaluation.tables import LABEL_CORR, PUBLISHED, SWEEPS, Rows, Runs, printed_name
 from msabench.labels import Classes, about_classes
-from msabench.reporting import figures
+from msabench.reporting import figures, published_figure
+from msabench.reporting.content import published
 from msabench.reporting.document import Figure, Title
 
 Curves = Mapping[str, list[float]]  # columns of a history, means over seeds
 Named = Iterable[tuple[str, str]]  # a name, and what is said of it
+
+# What the figure of published results draws alike, and whose names it writes besides the best.
+SELECTED = {
+    "validation": ("validation", "none"),
+    "unknown": ("unknown",),
+    "test": literature.ON_TEST,
+}
+KNOWN = ("TFN (MMSA)", "MulT (MMSA)", "MISA (MMSA)", "Self-MM", "MMIM", "ALMT", "GPT-4o, zero-shot")
 
 
 def draw(results: Results, runs: Mapping[str, Runs], classes: Classes) -> dict[str, Figure]:
@@ -24,7 +34,8 @@ def draw(results: Results, runs: Mapping[str, Runs], classes: Classes) -> dict[s
     named = {printed_name(model): seeds for model, seeds in runs.items()}
     drawn = _of_histories(results, {name: seeds.histories for name, seeds in named.items()})
     tested = {name: seeds for name, seeds in named.items() if seeds.test}
-    return drawn | _of_predictions(results, tested, classes) | _of_tables(results)
+    drawn |= _of_predictions(results, tested, classes) | _of_tables(results)
+    return drawn | _of_literature(results)
 
 
 def _of_histories(
@@ -89,7 +100,7 @@ def _of_tables(results: Results) -> dict[str, Figure]:
     rows = {printed_name(model): values for model, values in results.tables["6"].items()}
     report = {printed_name(model): values for model, values in facts["6"]["rows"].items()}
     sweeps = {facts[n]["title"]: results.tables[n] for n in SWEEPS}
-    published = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
+    report_sweeps = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
     corrupted = {printed_name(model): kinds for model, kinds in results.robustness.items()}
     return {
         "comparison": _figure(
@@ -104,7 +115,7 @@ def _of_tables(results: Results) -> dict[str, Figure]:
             "The three sweeps of Tables 3 to 5; the ring marks the row chosen.",
             _sentence("Lowest validation MAE", _chosen(sweeps)),
             figures.sweeps,
-            *(sweeps, published, on),
+            *(sweeps, report_sweeps, on),
         ),
         "robustness": _figure(
             Title("Robustness", data, "MAE on corrupted test data"),
@@ -114,6 +125,38 @@ def _of_tables(results: Results) -> dict[str, Figure]:
             figures.robustness,
             *(corrupted, results.tables["6"]["train_mean"]["mae"]),
         ),
+    }
+
+
+def _of_literature(results: Results) -> dict[str, Figure]:
+    corpus = literature.corpus_of(results.plan)
+    if corpus is None:
+        return {}
+    others, report = literature.published(corpus), literature.of_report(corpus)
+    ours = {name: values["mae"] for name, values in published.measured(results).items()}
+    groups = {
+        name: [result for result in others if result.selection in selections]
+        for name, selections in SELECTED.items()
+    }
+    best = {name: min(group, key=lambda r: r.mae) for name, group in groups.items() if group}
+    marks = [
+        "Filled: the epoch was selected on validation data, or nothing was trained. Hollow: that "
+        "is unknown. Crosses: selected on test data, so not comparable. Small: second-hand.",
+        *(["Diamonds: the report."] if report else []),
+        *(["Lines: this run."] if any(ours.values()) else []),
+        *published.left_out(results),
+    ]
+    lowest = [(name, f"{result.mae:.3f} ({result.model})") for name, result in best.items()]
+    lowest += [(f"this run's {name}", f"{mae:.3f}") for name, mae in ours.items() if mae]
+    return {
+        "published": _figure(
+            Title("Published results", literature.NAMES[corpus], "MAE on test by year"),
+            " ".join(marks),
+            _sentence("Lowest MAE by what selected the epoch", lowest),
+            published_figure.draw,
+            *(groups, {*KNOWN, *(best[name].model for name in best if name != "test")}),
+            *(report, ours),
+        )
     }
 
 

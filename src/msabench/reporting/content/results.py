@@ -198,16 +198,6 @@ def _one_sided(constant: Row) -> list[str]:
     ]
 
 
-def published() -> Section:
-    """Return results that others published."""
-    columns = [NAME, *map(Column, HEADLINE), Column("source", "words")]
-    rows = [
-        row(entry["name"], *(entry[metric] for metric in HEADLINE), entry["source"])
-        for entry in PUBLISHED["quoted"]
-    ]
-    return Section("published", Title(f"Published on {PUBLISHED['data']}"), [Table(columns, rows)])
-
-
 def comparison(results: Results) -> Section:
     """Return the confidence interval of each model, and the difference of each pair."""
     bounds = ("value", "low", "high")

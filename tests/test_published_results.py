@@ -1,0 +1,145 @@
+"""Where published results stand beside those of a run: the section and the figure."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from msabench.evaluation import literature
+from msabench.evaluation.literature import ON_TEST, Result
+from msabench.evaluation.results import Results
+from msabench.evaluation.tables import Rows
+from msabench.reporting import document, published_figure
+from msabench.reporting.content import figures as drawings
+from msabench.reporting.content import published
+
+RESULTS = literature.read()
+MEASURED = {
+    name: dict.fromkeys(published.METRICS, mae) | {"mae_std": 0.01}
+    for name, mae in {"self_mm": 0.56, "svm": 0.61, "ours": 0.5, "train_mean": 0.84}.items()
+}
+MISSING = dict.fromkeys([*published.METRICS, "mae_std"])
+REAL_MOSEI = {"corpus": "mosei", "simulated": False, "title": "MOSEI"}
+REAL_MOSI = {"corpus": "mosi", "simulated": False, "title": "MOSI"}
+SIMULATED = {"corpus": "simulated", "simulated": True, "title": "simulated data"}
+SIMS = {"corpus": "sims", "simulated": False, "title": "CH-SIMS"}
+OWN = {"corpus": None, "simulated": False, "title": "mine"}
+REPORT = {f"{name} (the report)" for name in ("Self-MM", "SVM", "CNN", "Ours")}
+OURS = {"Self-MM (this run)", "SVM (this run)", "Ours (this run)"}
+
+
+def results(plan: dict, table6: Rows = MEASURED) -> Results:
+    return Results({"seeds": [1, 2]} | plan, {}, {"6": table6}, {}, {}, {}, {})
+
+
+def table(plan: dict) -> document.Table:
+    *_, block = published.section(results(plan)).blocks
+    assert isinstance(block, document.Table)
+    return block
+
+
+def drawn(plan: dict, table6: Rows = MEASURED) -> document.Figure:
+    return drawings._of_literature(results(plan, table6))["published"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "corpus", "others"),
+    [
+        (REAL_MOSEI, "mosei", REPORT | OURS),
+        (REAL_MOSI, "mosi", OURS),
+        (SIMULATED, "mosei", REPORT),
+    ],
+)
+def test_the_section_is_of_the_corpus_of_the_run(plan, corpus, others):
+    """With the report's rows on its corpus, and those of the run unless its data are simulated."""
+    rows = table(plan).rows
+    of_corpus = {result.model for result in RESULTS if result.corpus == corpus}
+    assert {cells[0].value for cells in rows} == of_corpus | others
+    assert {cells[0].value for cells in rows if cells[0].mark == published.OURS} == others
+    maes = np.array([cells[2].value for cells in rows], float)
+    assert (np.diff(maes) >= 0).all()
+    assert published.section(results(plan)).title.data == literature.NAMES[corpus]
+
+
+@pytest.mark.parametrize("plan", [SIMS, OWN])
+def test_other_corpora_have_neither_section_nor_figure(plan):
+    assert published.section(results(plan)).blocks == []
+    assert drawings._of_literature(results(plan)) == {}
+
+
+def test_the_text_says_that_simulated_data_are_not_among_the_results():
+    words = "What was measured on simulated data is not among them."
+    assert words in published.section(results(SIMULATED)).blocks
+    assert words not in published.section(results(REAL_MOSEI)).blocks
+    assert words in drawn(SIMULATED).marks
+
+
+def test_marks_say_what_is_not_comparable_and_what_is_second_hand():
+    actual = table(REAL_MOSEI)
+    known: dict[object, Result] = {r.model: r for r in RESULTS if r.corpus == "mosei"}
+    assert {known[c[0].value].selection in ON_TEST for c in actual.rows if c[2].mark} == {True}
+    for cells in actual.rows:
+        result = known.get(cells[0].value)
+        if result is None:
+            continue
+        source = cells[-1]
+        assert (cells[2].mark == published.UNFAIR) == (result.selection in ON_TEST)
+        assert (source.mark == published.SECOND_HAND) == (result.certainty == "second-hand")
+        assert actual.marks[str(source.value)] == result.source
+
+
+def test_a_model_without_runs_has_no_row_and_no_line():
+    table6 = MEASURED | {"svm": MISSING}
+    *_, block = published.section(results(REAL_MOSEI, table6)).blocks
+    assert isinstance(block, document.Table)
+    assert "SVM (this run)" not in {cells[0].value for cells in block.rows}
+    figure = drawn(REAL_MOSEI, table6)
+    assert "this run's SVM" not in figure.finding
+    colours = {text.get_text(): text.get_color() for text in figure.drawing.axes[0].texts}
+    assert colours["Ours 0.500"] == published_figure.COLOURS[2]
+    assert "SVM" not in "".join(name for name in colours if "(report)" not in name)
+
+
+@pytest.mark.parametrize("plan", [REAL_MOSEI, REAL_MOSI, SIMULATED])
+def test_the_figure_draws_every_result_once_and_a_line_for_each_model_of_a_real_run(plan):
+    figure = drawn(plan)
+    corpus = literature.corpus_of(plan)
+    (axes,) = figure.drawing.axes
+    points = [line for line in axes.lines if line.get_linestyle() == "None"]
+    assert corpus is not None
+    drawn_maes = sorted(np.concatenate([line.get_ydata() for line in points]))
+    others = [*literature.published(corpus), *literature.of_report(corpus)]
+    assert drawn_maes == sorted(result.mae for result in others)
+    lines = {text.get_text() for text in axes.texts if text.get_fontweight() == "bold"}
+    ours = {"Self-MM 0.560", "SVM 0.610", "Ours 0.500"}
+    assert lines == (set() if plan is SIMULATED else ours)
+    assert ("this run" in figure.marks) == ("this run" in figure.finding) == bool(lines)
+    legend = [text.get_text() for text in figure.drawing.legends[0].get_texts()]
+    assert ("this run" in legend) == bool(lines)
+    assert ("the report" in legend) == (corpus == "mosei")
+
+
+@pytest.mark.parametrize("plan", [REAL_MOSEI, REAL_MOSI, SIMULATED])
+def test_names_are_all_written_and_cover_neither_each_other_nor_a_point(plan):
+    figure = drawn(plan).drawing
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    corpus = literature.corpus_of(plan)
+    assert corpus is not None
+    models = {result.model for result in literature.published(corpus)}
+    names = [text for text in axes.texts if text.get_text()]
+    written = {text.get_text() for text in names}
+    known = {published_figure._short(model) for model in drawings.KNOWN if model in models}
+    assert {*known, "MMML"} <= written
+    assert len(literature.of_report(corpus)) == sum("(report)" in name for name in written)
+    boxes = [text.get_window_extent() for text in names]
+    for a, b in combinations(boxes, 2):
+        assert not a.overlaps(b)
+    for line in axes.lines:
+        if line.get_linestyle() == "None":
+            for x, y in axes.transData.transform(line.get_xydata()):
+                assert not any(box.contains(x, y) for box in boxes)
+
+
+def test_what_the_figure_names_is_in_the_file():
+    assert set(drawings.KNOWN) <= {result.model for result in RESULTS if result.corpus == "mosei"}
