@@ -22,7 +22,7 @@ OUT = Path("runs/cards")
 def main() -> None:
     plan, facts = (json.loads((PLAN / f"{name}.json").read_text()) for name in ("tables", "cards"))
     results = Results.read(METRICS, plan=plan, rows=tables.rows_of(plan, MODALITIES))
-    data = cards.Data(plan, facts, results.tables["1"])
+    data = cards.Data(results, facts)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     (OUT / "data.md").write_text(cards.data_card(data), encoding="utf-8")

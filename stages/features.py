@@ -25,7 +25,7 @@ def main() -> None:
     bert = text.load_bert(config["text_encoder"])
     wanted = {
         reads["array"]: (reads["trainable_layers"], reads["pooling"])
-        for reads in config["runs"].values()
+        for reads in (config["probe"], *config["runs"].values())
         if reads["array"] != "tokens"
     }
     for split in SPLITS:

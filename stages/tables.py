@@ -7,19 +7,20 @@ import json
 import sys
 from pathlib import Path
 
-from msabench.evaluation import data_report, tables
+from msabench.evaluation import data_report, probe, tables
 from msabench.evaluation.metrics import HEADLINE
 from msabench.evaluation.results import Results
 from msabench.reporting import content, latex, markdown
 from stages import run
 
 PAGE = "docs/experiments.md"
+PREPARED, FEATURES = Path("data/prepared"), Path("data/features")
 PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
 
 
 def main() -> None:
     plan = json.loads(Path("runs/plan/stages/tables.json").read_text(encoding="utf-8"))
-    data = tables.load_data(Path("data/prepared"))
+    data = tables.load_data(PREPARED)
     modalities = ["text", *data["train"].sequences]
     rows = tables.rows_of(plan, modalities)
     subsets = tables.ablation_rows(plan, modalities)
@@ -27,13 +28,15 @@ def main() -> None:
     missing = tables.missing_files(rows | subsets, corrupted, PREDICTIONS)
 
     classes = tables.label_classes(plan, data)
-    measured = {"1": data_report.describe(data, Path("data/features"), classes)}
+    probed = probe.measure(plan, data, FEATURES)
     runs = tables.measure_runs(plan, rows | subsets, data, PREDICTIONS)
-    measured |= tables.measure_tables(plan, rows, runs, data)
+    measured = {"1": data_report.describe(data, FEATURES, classes)}
+    measured |= tables.measure_tables(plan, rows, runs, data, probed[probe.ALL])
     results = Results(
         plan=plan,
         rows=rows,
         tables=measured,
+        probe=probed,
         seeds=tables.by_seed(runs),
         comparison={
             metric: tables.compare(plan, metric, rows["6"], data["test"], PREDICTIONS)

@@ -66,7 +66,8 @@ DRAWN = {
         title="simulated data",
     ),
     "comparison": lambda: figures.comparison(
-        {"A": row(0.5), "B": row(None, None), "C": row(0.6, -0.2), "mean": row(0.8, 0.0)},
+        {"A": row(0.5), "B": row(None, None), "C": row(0.6, -0.2)},
+        {"mean": row(0.8, None), "probe": row(0.7, -0.4)},
         {"A": {"mae": 0.6}, "C": {"corr": 0.5}},
         "MOSEI",
         title="simulated data",
@@ -145,18 +146,33 @@ def test_comparison_marks_the_report_only_where_it_has_the_metric():
     axes = DRAWN["comparison"]().axes
     marks = [[line for line in panel.lines if line.get_marker() == "D"] for panel in axes]
     assert [len([m for m in panel if np.size(m.get_xdata())]) for panel in marks] == [1, 1, 0, 0]
-    assert axes[1].get_xlim()[0] < -0.2  # a negative correlation stays visible
+    assert axes[1].get_xlim()[0] < -0.39  # a negative correlation stays visible
+
+
+def test_comparison_draws_a_line_for_each_baseline_where_the_metric_is_defined():
+    figure = DRAWN["comparison"]()
+    drawn = [
+        {
+            line.get_label(): (np.asarray(line.get_xdata())[0], line.get_linestyle())
+            for line in panel.lines
+            if line.get_label() in ("mean", "probe")
+        }
+        for panel in figure.axes
+    ]
+    both = {"mean": (0.8, "--"), "probe": (0.7, ":")}
+    assert drawn == [both, {"probe": (-0.4, ":")}, both, both]
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["mean", "probe"]
 
 
 def test_comparison_draws_a_dash_for_what_is_not_defined_and_says_missing_of_a_row_without_runs():
     rows = {"A": row(0.5) | {"acc_2": None, "acc_2_std": None}, "B": row(None, None)}
-    axes = figures.comparison(rows | {"mean": row(0.8, None)}, {}, "MOSEI").axes
+    axes = figures.comparison(rows, {}, {}, "MOSEI").axes
     words = [[text.get_text() for text in panel.texts] for panel in axes]
     assert words == [
-        [" 0.500", " missing", " 0.800"],
-        [" 0.700", " missing", " -"],
-        [" -", " missing", " 0.800"],
-        [" 0.500", " missing", " 0.800"],
+        [" 0.500", " missing"],
+        [" 0.700", " missing"],
+        [" -", " missing"],
+        [" 0.500", " missing"],
     ]
 
 

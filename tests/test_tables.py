@@ -47,6 +47,7 @@ class Tree:
             **{"title": "simulated data", "corpus": "simulated", "simulated": True},
             **{"label_range": [-3.0, 3.0], "neutral": 0.0},
             **{"metrics": "mosei", "models": list(MODELS), "seeds": [1, 2], "sweep_seeds": [1]},
+            "probe": {"array": "pooled-mean"},
             "sweep": [
                 {"run": run, "table": table, "row": row, "same_as": same}
                 for table, row, run, same in SWEEP
@@ -74,6 +75,9 @@ class Tree:
             (self.root / "data/features" / split).mkdir(parents=True)
             tokens = Ragged.of([np.zeros(3 + i % 2, np.int32) for i in range(n)])
             tokens.save(self.root / "data/features" / split, "tokens")
+            states = labels[:, None] + np.random.default_rng(n).normal(size=(n, 3))
+            pooled = Ragged(states.astype(np.float32), np.arange(n + 1))
+            pooled.save(self.root / "data/features" / split, "pooled-mean")
         prepared = self.root / "data/prepared"
         (prepared / "sha256.json").write_text(json.dumps(hashes.of_folder(prepared)))
         for model in self.plan["models"]:
@@ -174,9 +178,10 @@ def test_rows_and_columns_are_those_of_the_report(tree):
         rows = list(tree.read(f"table{number}"))
         expected = list(PUBLISHED["tables"][number]["rows"])
         assert rows == (
-            ["self_mm", "svm", "cnn", "ours", "train_mean"] if number == "6" else expected
+            ["self_mm", "svm", "cnn", "ours", *tables.BASELINES] if number == "6" else expected
         )
     row = tree.read("table6")["ours"]
+    assert [*tree.read("table6")["probe"]] == [*row]
     names = list(metrics.METRICS["mosei"])
     assert set(row) == {
         *names,
@@ -380,7 +385,7 @@ def test_a_fifth_model_just_appears(tree):
     tree.plan["models"].append("fifth")
     tree.write()
     tables_stage.main()
-    assert list(tree.read("table6"))[4:] == ["fifth", "train_mean"]
+    assert list(tree.read("table6"))[4:] == ["fifth", *tables.BASELINES]
     assert "ours - fifth" in tree.read("comparison")["mae"]["pairs"]
     report_stage.main()
     assert Path("plots/data/learning/fifth.csv").exists()

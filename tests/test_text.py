@@ -162,6 +162,7 @@ def test_the_features_stage_says_what_is_not_read_of_the_texts(
 ):
     monkeypatch.chdir(tmp_path)
     config = {"text_encoder": tiny_bert, "max_tokens": 4, "device": "cpu", "threads": 1, "runs": {}}
+    config["probe"] = {"array": "pooled-mean", "trainable_layers": 0, "pooling": "mean"}
     Path("runs/plan/stages").mkdir(parents=True)
     Path("runs/plan/stages/features.json").write_text(json.dumps(config))
     texts = {
@@ -182,3 +183,6 @@ def test_the_features_stage_says_what_is_not_read_of_the_texts(
     ]
     counts = json.loads(Path("data/features/train/tokens.json").read_text())
     assert counts == {"tokens_cut": 2, "tokens_unknown": 2, "texts_unknown": 2}
+    # Whatever the runs read: here there are none.
+    assert Ragged.load(Path("data/features/train"), "pooled-mean").values.shape == (4, 8)
+    assert list(Path("data/features/runs").iterdir()) == []

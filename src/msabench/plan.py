@@ -15,7 +15,7 @@ from msabench import errors, models
 from msabench.data import sources
 from msabench.errors import ParamsError
 from msabench.networks.text import cache_name
-from msabench.params import AUTO, Params
+from msabench.params import AUTO, Params, Pooling, TrainableLayers
 from msabench.utterances import MODALITIES
 
 Config = dict[str, Any]
@@ -278,6 +278,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             "device": params.device,
             "threads": params.threads,
             "runs": {name: _text(run.config) for name, run in runs.items()},
+            "probe": _array(0, "mean"),
         },
         "tables": {
             "title": dataset.title,
@@ -286,6 +287,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             "label_range": dataset.label_range,
             "neutral": dataset.scale.neutral,
             "metrics": dataset.metrics,
+            "probe": _array(0, "mean"),
             **_rows(params, runs, same),
         },
     }
@@ -347,7 +349,11 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
 def _text(config: Config) -> Config:
     """What a run reads as its text: an array of the features stage."""
     trainable_layers = config["encoder"].get("trainable_layers", 0)
-    pooling = config["encoder"]["pooling"]
+    return _array(trainable_layers, config["encoder"]["pooling"])
+
+
+def _array(trainable_layers: TrainableLayers, pooling: Pooling) -> Config:
+    """Name an array of the features stage, and what makes it."""
     return {
         "array": cache_name(trainable_layers, pooling),
         "trainable_layers": trainable_layers,

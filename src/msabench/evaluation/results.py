@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msabench.evaluation.tables import Rows, summary, write_json
+from msabench.evaluation.tables import Row, Rows, summary, write_json
 
 TABLES = "123456"
-OTHERS = ("seeds", "comparison", "ablation", "generated_labels", "robustness")
+OTHERS = ("probe", "seeds", "comparison", "ablation", "generated_labels", "robustness")
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,14 @@ class Results:
     """What was measured, by the names of its files, and the plan of the tables.
 
     rows: the folders of predictions behind each row, see tables.rows_of. tables: by number.
-    seeds: each run by its name and seed, see tables.by_seed. comparison: by metric, see
-    statistics.compare.
+    probe: the rows of each modality and of all, see probe.measure. seeds: each run by its name and
+    seed, see tables.by_seed. comparison: by metric, see statistics.compare.
     """
 
     plan: Mapping[str, Any]
     rows: Mapping[str, Mapping[str, list[str]]]
     tables: Mapping[str, Rows]
+    probe: Mapping[str, Row]
     seeds: Mapping[str, Rows]
     comparison: Mapping[str, Mapping[str, Rows]]
     ablation: Mapping[str, Mapping[str, Rows]]

@@ -28,6 +28,7 @@ Rows = dict[str, Row]  # by name
 
 SWEEPS = ("3", "4", "5")
 SUBSETS_MODEL = "svm"  # of Table 2
+BASELINES = ("train_mean", "probe")  # rows of Table 6 that are no models
 FULL = "t+a+v"  # the subset of all modalities
 LABEL_CORR = "label_corr_"  # a column of a history, with the name of a modality
 PUBLISHED: dict[str, Any] = json.loads(
@@ -193,16 +194,19 @@ def measure_tables(
     rows: Mapping[str, Mapping[str, list[str]]],
     runs: Mapping[str, Row],
     data: Mapping[str, Utterances],
+    probed: Row,
 ) -> dict[str, Rows]:
     """Return Tables 2-6; a row whose runs are not all measured is None throughout.
 
-    Tables 3-5 mark the row of the lowest validation MAE as `chosen`.
+    Tables 3-5 mark the row of the lowest validation MAE as `chosen`. probed: the probe's row.
     """
     tables = {
         number: {row: _mean_row(plan, _all_of(names, runs)) for row, names in table.items()}
         for number, table in rows.items()
     }
-    tables["6"]["train_mean"] = _train_mean(plan, data)
+    constant = _train_mean(plan, data)
+    probe = {column: probed[column] for column in constant}
+    tables["6"] |= dict(zip(BASELINES, (constant, probe), strict=True))
     for number in SWEEPS:
         measured = [row for row in tables[number].values() if row["valid_mae"] is not None]
         best = min(measured, key=lambda row: row["valid_mae"], default=None)
@@ -325,7 +329,7 @@ def summary(rows: Rows) -> Rows:
     return {
         name: {metric: row[metric] for metric in HEADLINE}
         for name, row in rows.items()
-        if name != "train_mean"
+        if name not in BASELINES
     }
 
 
@@ -368,8 +372,19 @@ def _measure(plan: Mapping[str, Any], splits: Mapping[str, tuple[np.ndarray, np.
 
 def _train_mean(plan: Mapping[str, Any], data: Mapping[str, Utterances]) -> Row:
     mean = data["train"].labels.mean(dtype=np.float64)
-    splits = {name: (split.labels, np.full(len(split), mean)) for name, split in data.items()}
-    return _mean_row(plan, [_measure(plan, splits)])
+    constant = {split: np.full(len(data[split]), mean) for split in ("valid", "test")}
+    return row_of(plan, data, constant)
+
+
+def row_of(
+    plan: Mapping[str, Any],
+    data: Mapping[str, Utterances],
+    predictions: Mapping[str, Float[np.ndarray, " _"]],
+    **others: float | None,
+) -> Row:
+    """Measure predictions on valid and test, of no run, as a row. others: more columns of it."""
+    splits = {split: (data[split].labels, guesses) for split, guesses in predictions.items()}
+    return _mean_row(plan, [_measure(plan, splits)]) | _rounded(others)
 
 
 def _mean_row(plan: Mapping[str, Any], runs: Sequence[Row]) -> Row:

@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from msabench import params
 from msabench.evaluation import clusters, statistics, tables
+from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Row, Rows
 from msabench.networks import encoders
 from msabench.reporting import markdown
@@ -34,12 +35,21 @@ HUB_METRICS = {"mae": "mae", "corr": "pearsonr", "acc": "accuracy", "f1": "f1"}
 class Data(NamedTuple):
     """What all cards say of the data.
 
-    plan: of the tables. facts: the plan of the cards. splits: Table 1.
+    facts: the plan of the cards.
     """
 
-    plan: Mapping[str, Any]
+    results: Results
     facts: Mapping[str, Any]
-    splits: Rows
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """The plan of the tables."""
+        return self.results.plan
+
+    @property
+    def splits(self) -> Rows:
+        """Table 1."""
+        return self.results.tables["1"]
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -120,7 +130,7 @@ def data_card(data: Data) -> str:
         **data.shared,
         metadata=metadata.to_yaml(),
         data=data.facts,
-        report=markdown.section(content.data_report(data.splits, data.plan), level=2),
+        report=markdown.section(content.data_report(data.results), level=2),
         all_splits=data.splits["all"],
     )
 

@@ -53,6 +53,7 @@ STYLE: Any = {
     "svg.hashsalt": "msabench",  # the ids in the file are random without it
 }
 DASHED: Any = {"color": INK, "ls": "--", "lw": 1.2}
+DOTTED: Any = {"color": INK, "ls": ":", "lw": 1.6}
 DOTS: Any = {"marker": "o", "ms": 4}
 DIAMOND: Any = {"mfc": "white", "mec": INK, "mew": 1.2, "ms": 6, "zorder": 5}  # the report
 # The panels of the robustness figure, in two rows: heading and scale of each kind of corruption.
@@ -238,21 +239,28 @@ def confusions(counts: Mapping[str, Integer[np.ndarray, "k k"]], names: Sequence
 
 @styled
 def comparison(
-    rows: Mapping[str, Row], published: Mapping[str, Row], published_data: str
+    rows: Mapping[str, Row],
+    baselines: Mapping[str, Row],
+    published: Mapping[str, Row],
+    published_data: str,
 ) -> Figure:
     """Draw the four metrics of each row, with spread over seeds and the published value.
 
-    The last row is the baseline, drawn in grey.
+    baselines: one or two rows that are drawn as lines across the bars.
     """
-    figure = Figure(figsize=(11, 1.5 + 0.5 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(11, 1.9 + 0.5 * len(rows)), layout="constrained")
     panels = figure.subplots(1, len(TITLES), sharey=True)
-    colours = [*_colours(len(rows) - 1), GREY]
     for axes, (metric, heading) in zip(panels, TITLES.items(), strict=True):
-        for y, ((name, row), colour) in enumerate(zip(rows.items(), colours, strict=True)):
+        for y, ((name, row), colour) in enumerate(
+            zip(rows.items(), _colours(len(rows)), strict=True)
+        ):
             _bar(axes, y, row, metric, colour)
             value = published.get(name, {}).get(metric)
             if value is not None:
                 axes.plot(value, y, "D", **DIAMOND)
+        for (name, row), style in zip(baselines.items(), (DASHED, DOTTED), strict=False):
+            if row[metric] is not None:
+                axes.axvline(row[metric], label=name, **style)
         axes.set_title(heading)
         axes.set_xlim(left=min(0.0, axes.dataLim.x0))  # a correlation can be negative
         axes.grid(visible=False, axis="y")
@@ -260,11 +268,11 @@ def comparison(
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(rows)), list(rows))
     panels[0].invert_yaxis()
-    mark = panels[0].plot([], [], "D", **DIAMOND)
     label = (
         f"the report, of the same metric (measured on {published_data}); whiskers: std over seeds"
     )
-    figure.legend(mark, [label], loc="outside lower center")
+    panels[0].plot([], [], "D", label=label, **DIAMOND)
+    _legend_below(figure, panels[0], 1 + len(baselines))
     return figure
 
 

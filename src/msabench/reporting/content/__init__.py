@@ -43,7 +43,7 @@ def document(
             sections.robustness(results),
             sections.generated_labels(results),
         ],
-        "Data": [sections.data_report(results.tables["1"], results.plan)],
+        "Data": [sections.data_report(results)],
         "How it was made": [*provenance],
     }
     shown = {

@@ -84,8 +84,9 @@ def data_statistics(results: Results) -> Section:
     return Section("table1", title, [Table(columns, rows), *facts["notes"]])
 
 
-def data_report(splits: Rows, plan: Mapping[str, Any]) -> Section:
-    """Return what Table 1 leaves out: a row for each quantity, a column for each split."""
+def data_report(results: Results) -> Section:
+    """Return what Table 1 leaves out, by split, and what the probe reads in each modality."""
+    splits, plan = results.tables["1"], results.plan
     rows = []
     for key, value in next(iter(splits.values())).items():
         if isinstance(value, dict):  # the histogram of labels
@@ -105,8 +106,23 @@ def data_report(splits: Rows, plan: Mapping[str, Any]) -> Section:
         "utterances padded at the front. Other counts are the source's own: see "
         "`src/msabench/data/sources`.",
         *clusters.notes({split: splits[split] for split in SPLITS}),
+        *_probed(results.probe),
     ]
     return Section("data", Title("Data report", plan["title"]), blocks)
+
+
+def _probed(rows: Mapping[str, Row]) -> list[Block]:
+    """Return what a ridge regression reads in each modality, on each split."""
+    shown = ("train_mae", "train_corr", *VALID, "mae", "corr")
+    columns = [NAME, *map(Column, shown), Column("alpha", "count")]
+    lines = [row(name, *(values[c.name] for c in columns[1:])) for name, values in rows.items()]
+    return [
+        "Ridge regression on mean vectors: how well a linear model predicts the label from the "
+        "mean of the frozen encoder's hidden states, or of the frames. train is out of fold: each "
+        "utterance is predicted by a fit on other videos of train, which chooses alpha. `-`: the "
+        "vectors are constant, or train is one video.",
+        Table(columns, lines, caption="Ridge regression on mean vectors"),
+    ]
 
 
 def report_table(results: Results, number: str) -> Section:

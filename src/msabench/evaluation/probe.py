@@ -1,0 +1,210 @@
+"""The probe: a ridge regression on the mean vector of each modality, and of all of them.
+
+It takes seconds, and says what a linear model reads in the features of any data: a baseline of
+Table 6, and a test of the data. It is fitted on train and measured on valid and test, and on train
+out of fold: each utterance is predicted by a fit that has not seen its video.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from msabench.evaluation import metrics, tables
+from msabench.evaluation.tables import Rows
+from msabench.utterances import SPLITS, Ragged, Utterances
+
+ALL = "all"  # the row of all modalities
+FOLDS = 5
+# Penalties, the strongest first: of equally good ones the first is chosen.
+ALPHAS = (1e6, 3e5, 1e5, 3e4, 1e4, 3e3, 1e3, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+# A column is constant if its standard deviation is below this share of its largest value: vectors
+# come from float32, and those of equal texts differ in the last digits.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A fitted ridge regression on some of d columns.
+
+    block: its columns, b of them. mean, weights: (b,), in units of the columns; a constant column
+    has weight 0. out_of_fold: the predictions on train, (n,), None where train is one video.
+    """
+
+    block: slice
+    alpha: float
+    mean: Float[np.ndarray, " b"]
+    weights: Float[np.ndarray, " b"]
+    intercept: float
+    out_of_fold: Float[np.ndarray, " n"] | None
+
+    def predict(self, columns: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " m"]:
+        """Return the predictions, in units of the label."""
+        return (columns[:, self.block] - self.mean) @ self.weights + self.intercept
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over n rows of d columns and the label: of each, (d + 1,), and of their products."""
+
+    n: int
+    sums: Float[np.ndarray, " e"]
+    products: Float[np.ndarray, "e e"]
+
+    @classmethod
+    def of(cls, columns: Float[np.ndarray, "n d"], labels: Float[np.ndarray, " n"]) -> "Moments":
+        """Sum over these rows."""
+        joined = np.column_stack([columns, labels])
+        return cls(len(joined), joined.sum(axis=0), joined.T @ joined)
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(self.n + other.n, self.sums + other.sums, self.products + other.products)
+
+    def __sub__(self, other: "Moments") -> "Moments":
+        return Moments(self.n - other.n, self.sums - other.sums, self.products - other.products)
+
+
+def measure(plan: Mapping[str, Any], data: Mapping[str, Utterances], features: Path) -> Rows:
+    """Return the row of each modality that the data have, text first, and of all.
+
+    A row is that of a table (`tables.row_of`) and train_mae and train_corr, out of fold, and alpha.
+    plan: of the tables. features: the output of the stage of that name.
+    """
+    vectors = {
+        split: _mean_vectors(data[split], features / split, plan["probe"]["array"])
+        for split in SPLITS
+    }
+    columns = {split: np.concatenate([*parts.values()], axis=1) for split, parts in vectors.items()}
+    labels = data["train"].labels.astype(np.float64)
+    blocks = _blocks({name: part.shape[1] for name, part in vectors["train"].items()})
+    rows = {}
+    for name, ridge in fit(columns["train"], labels, data["train"].videos, blocks).items():
+        guesses = {split: ridge.predict(columns[split]) for split in ("valid", "test")}
+        train: dict[str, float | None] = {"train_mae": None, "train_corr": None}
+        if ridge.out_of_fold is not None:
+            train["train_mae"] = metrics.mae(labels, ridge.out_of_fold)
+            train["train_corr"] = metrics.corr(labels, ridge.out_of_fold)
+        rows[name] = tables.row_of(plan, data, guesses, **train, alpha=ridge.alpha)
+    return rows
+
+
+def fit(
+    columns: Float[np.ndarray, "n d"],
+    labels: Float[np.ndarray, " n"],
+    videos: Sequence[str],
+    blocks: Mapping[str, slice],
+) -> dict[str, Ridge]:
+    """Fit a ridge regression on each block of the columns, which are standardized.
+
+    alpha has the least squared error out of fold, with whole videos in each fold. The products of
+    the columns are summed once for all blocks: a fold is left out by subtraction.
+    """
+    mean, scale = _mean_and_scale(columns)
+    standardized = (columns - mean) / scale
+    centre = float(labels.mean())
+    folds = video_folds(videos)
+    parts = [
+        Moments.of(standardized[folds == fold], labels[folds == fold] - centre)
+        for fold in range(folds.max() + 1)
+    ]
+    whole = sum(parts[1:], parts[0])
+    fitted = {}
+    for name, block in blocks.items():
+        alpha, out_of_fold = ALPHAS[0], None
+        if len(parts) > 1:
+            guesses = centre + _out_of_fold(standardized, folds, whole, parts, block)
+            best = int(np.argmin(((guesses - labels[:, None]) ** 2).mean(axis=0)))
+            alpha, out_of_fold = ALPHAS[best], guesses[:, best]
+        _, weights = solve(whole, block, [alpha])
+        weights = weights[:, 0] / scale[block]
+        fitted[name] = Ridge(block, alpha, mean[block], weights, centre, out_of_fold)
+    return fitted
+
+
+def solve(
+    moments: Moments, block: slice, alphas: Sequence[float]
+) -> tuple[Float[np.ndarray, " b"], Float[np.ndarray, "b a"]]:
+    """Solve the ridge regression of the label on a block of b columns for each penalty.
+
+    Returns the columns' means and their weights. The penalty is on the weights of columns of mean 0
+    and standard deviation 1, as scikit-learn's Ridge has it after its StandardScaler.
+    """
+    mean = moments.sums[block] / moments.n
+    products = moments.products[block, block] - moments.n * np.outer(mean, mean)
+    target = moments.products[block, -1] - mean * moments.sums[-1]
+    scale = np.sqrt(np.diag(products).clip(0) / moments.n)
+    varies = scale > ROUNDING  # of columns of standard deviation 1 over all rows, or constant
+    scale = scale[varies]
+    values, vectors = np.linalg.eigh(products[np.ix_(varies, varies)] / np.outer(scale, scale))
+    rotated = vectors.T @ (target[varies] / scale)
+    weights = np.zeros((len(mean), len(alphas)))
+    penalized = values.clip(0)[:, None] + np.asarray(alphas)
+    weights[varies] = vectors @ (rotated[:, None] / penalized) / scale[:, None]
+    return mean, weights
+
+
+def video_folds(videos: Sequence[str]) -> Integer[np.ndarray, " n"]:
+    """Return the fold of each of n utterances: whole videos, in folds of about equal size.
+
+    The videos with most utterances come first, each to the smallest fold; no chance is in it.
+    """
+    names, video, sizes = np.unique(np.asarray(videos), return_inverse=True, return_counts=True)
+    fold_of = np.zeros(len(names), dtype=np.int64)
+    filled = np.zeros(min(FOLDS, len(names)), dtype=np.int64)
+    for i in np.argsort(-sizes, kind="stable"):
+        fold_of[i] = np.argmin(filled)
+        filled[fold_of[i]] += sizes[i]
+    return fold_of[video]
+
+
+def _out_of_fold(
+    columns: Float[np.ndarray, "n d"],
+    folds: Integer[np.ndarray, " n"],
+    whole: Moments,
+    parts: Sequence[Moments],
+    block: slice,
+) -> Float[np.ndarray, "n a"]:
+    """Return for each penalty the predictions of each fold by a fit on the others, about 0.
+
+    0 is the mean label of all folds: that of the others is the lower, the higher the labels of the
+    fold are, and would be a negative correlation where the columns say nothing.
+    """
+    guesses = np.empty((len(columns), len(ALPHAS)))
+    for fold, part in enumerate(parts):
+        mean, weights = solve(whole - part, block, ALPHAS)
+        guesses[folds == fold] = (columns[folds == fold, block] - mean) @ weights
+    return guesses
+
+
+def _mean_vectors(
+    split: Utterances, features: Path, array: str
+) -> dict[str, Float[np.ndarray, "n _"]]:
+    """Return the mean over tokens or frames of each modality, (n, d) in float64.
+
+    array: the name of the text's pooled hidden states among the features of the split.
+    """
+    text = np.asarray(Ragged.load(features, array).values, dtype=np.float64)
+    frames = {name: ragged.over_frames(np.mean) for name, ragged in split.sequences.items()}
+    return {"text": text, **frames}
+
+
+def _blocks(widths: Mapping[str, int]) -> dict[str, slice]:
+    """Return the columns of each modality, and of all, where they stand side by side."""
+    ends = np.cumsum([0, *widths.values()]).tolist()
+    own = zip(widths, ends[:-1], ends[1:], strict=True)
+    return {name: slice(start, end) for name, start, end in own} | {ALL: slice(0, ends[-1])}
+
+
+def _mean_and_scale(
+    columns: Float[np.ndarray, "n d"],
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
+    """Return mean and standard deviation of each column; a constant has an infinite one.
+
+    So it is 0 when it is standardized, in every split.
+    """
+    scale = columns.std(axis=0)
+    constant = scale <= ROUNDING * np.abs(columns).max(axis=0)
+    return columns.mean(axis=0), np.where(constant, np.inf, scale)
