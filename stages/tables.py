@@ -52,6 +52,8 @@ def main() -> None:
     document = content.document(results)
     (METRICS / "tables.md").write_text(markdown.render(document), encoding="utf-8")
     (METRICS / "tables.tex").write_text(latex.render(document), encoding="utf-8")
+    for sentence in results.leaks:
+        print(f"note: {sentence}", file=sys.stderr)
     if missing:
         raise SystemExit(f"tables: {len(missing)} missing, rows left empty: {', '.join(missing)}")
 

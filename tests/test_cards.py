@@ -202,6 +202,19 @@ def test_few_test_videos_are_told_beside_the_interval_and_on_the_card_of_the_dat
 
 
 @pytest.mark.usefixtures("tree")
+def test_the_card_of_the_data_tells_of_features_that_hold_the_labels():
+    row = dict.fromkeys(("mae", "valid_mae", "train_mae", "alpha"), 1.0)
+    row |= {"train_corr": 0.73, "valid_corr": 0.74, "corr": 0.06}
+    write(Path("metrics/probe.json"), {"vision": row})
+    sentence = "Vision alone: Corr 0.73 on train, 0.74 on valid, 0.06 on test ("
+    card = written("data")
+    assert f"\n**{sentence}" in card
+    assert f"\n- {sentence}" in card.partition("## Limits")[2]
+    write(Path("metrics/probe.json"), {"vision": row | {"corr": 0.7}})
+    assert "Vision alone" not in written("data")
+
+
+@pytest.mark.usefixtures("tree")
 def test_the_card_of_the_data_tells_of_videos_of_one_utterance():
     assert "a video of its own" not in written("data")
     table = json.loads(Path("metrics/table1.json").read_text())

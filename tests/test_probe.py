@@ -1,12 +1,19 @@
 """The probe: the ridge regression of scikit-learn, whole videos out of fold, no vector too odd."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from msabench.data import sources
 from msabench.evaluation import metrics, probe
+from msabench.networks import encoders, text
+from msabench.params import Pooling, TrainableLayers
 from msabench.utterances import SPLITS, Ragged, Utterances
 
 PLAN = {
@@ -191,3 +198,114 @@ def test_more_columns_than_rows(tmp_path):
 
     data = write(tmp_path, sizes={"train": 30, "valid": 12, "test": 12}, clips=3, text=wide)
     assert probe.measure(PLAN, data, tmp_path)["text"]["train_corr"] > 0.5
+
+
+def leaked(labels, rng, split):
+    """The label and noise, as of features trained on the labels; noise alone in test."""
+    return 0.5 * labels[:, None] * (split != "test") + rng.normal(size=(len(labels), 4))
+
+
+def sentences(data, folder, rows=None, plan=PLAN):
+    splits = {split: {"utterances": len(data[split])} for split in SPLITS}
+    rows = rows or probe.measure(plan, data, folder)
+    return probe.leaks(rows, splits, simulated=plan["simulated"])
+
+
+def test_features_made_with_the_labels_of_train_and_valid_are_named(tmp_path):
+    data = write(tmp_path, text=signal, audio=noise, vision=leaked)
+    rows = probe.measure(PLAN, data, tmp_path)
+    assert rows["vision"]["alpha"] < 1e6
+    (sentence,) = sentences(data, tmp_path, {name: rows[name] for name in ("audio", "vision")})
+    corr = [rows["vision"][name] for name in ("train_corr", "valid_corr", "corr")]
+    shown = "{:.2f} on train, {:.2f} on valid, {:.2f} on test".format(*corr)
+    assert sentence.startswith(f"Vision alone: Corr {shown} (far less on test than on train and ")
+    assert sentence.endswith("; check how these features were made (docs/features.md).")
+
+
+def test_of_simulated_data_only_what_is_lost_on_test_is_named(tmp_path):
+    data = write(tmp_path, text=signal, audio=signal, vision=leaked)
+    assert [each.split()[0] for each in sentences(data, tmp_path)] == ["Text", "Audio", "Vision"]
+    simulated = PLAN | {"simulated": True}
+    assert [each.split()[0] for each in sentences(data, tmp_path, plan=simulated)] == ["Vision"]
+
+
+def test_honest_features_are_not_named(tmp_path):
+    def weak(labels, rng, *_):
+        return 0.2 * labels[:, None] + rng.normal(size=(len(labels), 2))
+
+    assert sentences(write(tmp_path, text=weak, audio=noise, vision=weak), tmp_path) == []
+
+
+CORR = ("train_corr", "valid_corr", "corr")
+
+
+@pytest.mark.parametrize(
+    ("modality", "corr", "named"),
+    [
+        ("vision", (0.5, 0.5, 0.19), True),
+        ("vision", (0.5, 0.5, 0.0), True),
+        ("vision", (0.5, 0.5, 0.21), False),
+        ("vision", (0.5, 0.3, 0.1), False),  # the split of valid is as honest as that of test
+        ("vision", (0.3, 0.5, 0.1), False),
+        ("vision", (0.5, None, 0.1), False),
+        ("vision", (None, None, None), False),
+        ("audio", (0.1, 0.1, 0.61), True),
+        ("audio", (0.59, 0.59, 0.59), False),
+        ("text", (0.82, 0.82, 0.82), False),
+        ("text", (0.91, 0.8, 0.8), True),
+        ("all", (0.99, 0.99, 0.1), False),
+    ],
+)
+def test_thresholds(modality, corr, named):
+    splits = {split: {"utterances": 100} for split in SPLITS}
+    rows = {modality: dict(zip(CORR, corr, strict=True))}
+    assert len(probe.leaks(rows, splits, simulated=False)) == named
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_few_utterances_are_no_evidence(split):
+    splits = {name: {"utterances": 99 if name == split else 500} for name in SPLITS}
+    lost = {"vision": dict(zip(CORR, (0.5, 0.5, 0.0), strict=True))}
+    assert probe.leaks(lost, splits, simulated=False) == []
+    high = {"vision": dict.fromkeys(CORR, 0.1) | {CORR[SPLITS.index(split)]: 0.9}}
+    assert probe.leaks(high, splits, simulated=False) == []
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return text.load_tokenizer(encoders.MINILM), text.load_bert(encoders.MINILM)
+
+
+REAL: dict[str, tuple[str, list[str], dict[str, float | None]]] = {
+    "MOSI_OLD_SPLIT": ("folder", ["Vision"], {"text": 0.67, "audio": 0.17, "vision": 0.08}),
+    "MOSI_UTTERANCES": ("folder", [], {"text": 0.71, "audio": 0.15}),
+    "POM": ("folder", [], {"text": None, "audio": 0.08, "vision": -0.07}),
+    "MOSEI_LABELS": ("label_csv", [], {"text": 0.63}),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "MOSEI_LABELS" else ()) for name in REAL],
+)
+def test_of_real_data_the_features_trained_on_labels_are_named_and_no_others(
+    name, minilm, tmp_path
+):
+    """The vision of MOSI's old split; the texts of POM are empty."""
+    if name not in os.environ:
+        pytest.skip(f"{name} names no data")
+    source, named, corr = REAL[name]
+    data = sources.read(source, Path(os.environ[name]), {})
+    for split, utterances in data.items():
+        tokens = text.truncate(text.tokenize(minilm[0], utterances.texts), 50)
+        (tmp_path / split).mkdir()
+        wanted: dict[str, tuple[TrainableLayers, Pooling]] = {"pooled-mean": (0, "mean")}
+        text.encode(minilm[1], tokens, wanted, tmp_path / split, device=torch.device("cpu"))
+    scale: dict = {"label_range": [1.0, 7.0], "neutral": 4.0} if name == "POM" else {}
+    plan = PLAN | scale
+    rows = probe.measure(plan, data, tmp_path)
+    assert {key: row["corr"] for key, row in rows.items() if key != "all"} == {
+        key: value if value is None else pytest.approx(value, abs=0.01)
+        for key, value in corr.items()
+    }
+    assert [each.split()[0] for each in sentences(data, tmp_path, rows)] == named

@@ -11,7 +11,7 @@ import pytest
 
 from msabench import hashes
 from msabench.errors import DataError
-from msabench.evaluation import metrics, tables
+from msabench.evaluation import metrics, probe, tables
 from msabench.evaluation.robustness import LEVELS
 from msabench.evaluation.tables import PUBLISHED
 from msabench.predictions import Predictions
@@ -211,6 +211,28 @@ def test_values_are_means_over_seeds_with_the_sample_std(tree):
     headline, table6, *_ = cells
     assert headline[3].strip() == "-"  # corr of a constant
     assert table6[3].strip() == table6[7].strip() == "-"  # valid_corr and corr
+
+
+def test_features_that_hold_the_labels_are_named_above_all_tables_and_on_stderr(
+    tree, monkeypatch, capsys
+):
+    """As if the states of train and valid were trained on the labels, and those of test not."""
+    monkeypatch.setattr(probe, "ENOUGH", 30)
+    tree.write()
+    tables_stage.main()
+    assert "alone: Corr" not in tree.markdown + capsys.readouterr().err
+    noise = Ragged(tree.random.normal(size=(60, 3)).astype(np.float32), np.arange(61))
+    noise.save(tree.root / "data/features/test", "pooled-mean")
+    tables_stage.main()
+    row = tree.read("probe")["text"]
+    sentence = "Text alone: Corr {train_corr:.2f} on train, {valid_corr:.2f} on valid, ".format(
+        **row
+    )
+    assert f"note: {sentence}" in capsys.readouterr().err
+    above, _, below = tree.markdown.partition("\n## Tables")
+    assert above.count(f"\n**{sentence}") == 1
+    report = below.partition("### Data report")[2]
+    assert below.count(f"\n**{sentence}") == report.count(f"\n**{sentence}") == 1
 
 
 def test_table_1_counts_what_is_there(tree):

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from msabench.evaluation import metrics, tables
-from msabench.evaluation.tables import Rows
+from msabench.evaluation.tables import Row, Rows
 from msabench.utterances import SPLITS, Ragged, Utterances
 
 ALL = "all"  # the row of all modalities
@@ -24,6 +24,16 @@ ALPHAS = (1e6, 3e5, 1e5, 3e4, 1e4, 3e3, 1e3, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 # A column is constant if its standard deviation is below this share of its largest value: vectors
 # come from float32, and those of equal texts differ in the last digits.
 ROUNDING = 1e-6
+# Signs of features that were made with the labels. MARGIN: of what is lost from train and valid to
+# test. Between splits of honest data Corr differs by up to .1 (MOSI, MOSEI, POM; ENOUGH utterances:
+# three standard errors of a Corr of 0 are .3), and in features trained on the labels of train and
+# valid by .6 (the vision of MOSI's old split).
+MARGIN = 0.3
+ENOUGH = 100
+# More than is published for one modality alone, on any split: the report's SVM has .13 of audio
+# and .27 of vision, large encoders reach .8 of text. Features that are the output of a speech
+# recognizer hold words, so that audio may well have more than the report's.
+MOST = {"text": 0.9, "audio": 0.6, "vision": 0.6}
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,33 @@ def measure(plan: Mapping[str, Any], data: Mapping[str, Utterances], features: P
             train["train_corr"] = metrics.corr(labels, ridge.out_of_fold)
         rows[name] = tables.row_of(plan, data, guesses, **train, alpha=ridge.alpha)
     return rows
+
+
+def leaks(rows: Mapping[str, Row], splits: Mapping[str, Row], *, simulated: bool) -> list[str]:
+    """Return one sentence for each modality whose features seem to be made with the labels.
+
+    rows: of `measure`. splits: Table 1; one of fewer than ENOUGH utterances is no evidence.
+    simulated: whether the simulator decides how much of the label a modality holds.
+    """
+    columns = {"train": "train_corr", "valid": "valid_corr", "test": "corr"}
+    enough = [split for split in columns if splits[split]["utterances"] >= ENOUGH]
+    sentences = []
+    for modality, most in MOST.items():
+        row = rows.get(modality, {})
+        every = {split: row.get(columns[split]) for split in enough}
+        corr = {split: value for split, value in every.items() if value is not None}
+        reasons = []
+        if len(corr) == len(columns) and min(corr["train"], corr["valid"]) > corr["test"] + MARGIN:
+            reasons.append("far less on test than on train and valid")
+        if not simulated and max(corr.values(), default=0.0) > most:
+            reasons.append(f"more than {most:.1f}, which is more than is published")
+        if reasons:
+            shown = ", ".join(f"{value:.2f} on {split}" for split, value in corr.items())
+            sentences.append(
+                f"{modality.capitalize()} alone: Corr {shown} ({'; '.join(reasons)}); check how "
+                "these features were made (docs/features.md)."
+            )
+    return sentences
 
 
 def fit(

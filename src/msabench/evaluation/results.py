@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msabench.evaluation import probe
 from msabench.evaluation.tables import Row, Rows, summary, write_json
 
 TABLES = "123456"
@@ -30,6 +31,11 @@ class Results:
     ablation: Mapping[str, Mapping[str, Rows]]
     generated_labels: Mapping[str, Rows]
     robustness: Mapping[str, Mapping[str, Rows]]
+
+    @property
+    def leaks(self) -> list[str]:
+        """What the probe says of the features: see probe.leaks."""
+        return probe.leaks(self.probe, self.tables["1"], simulated=self.plan["simulated"])
 
     @classmethod
     def read(cls, metrics: Path, **plan: Mapping[str, Any]) -> "Results":

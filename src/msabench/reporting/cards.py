@@ -132,6 +132,7 @@ def data_card(data: Data) -> str:
         data=data.facts,
         report=markdown.section(content.data_report(data.results), level=2),
         all_splits=data.splits["all"],
+        leaks=data.results.leaks,
     )
 
 

@@ -52,6 +52,7 @@ def document(
     }
     foreign = sections.foreign_data(results.plan)
     caveats = [f"{foreign}, and `diff` is no error of reproduction."] if foreign else []
+    caveats += [f"**{sentence}**" for sentence in results.leaks]
     return Document(
         Title("Models of multimodal sentiment analysis", detail=results.plan["title"]),
         verdict(results.comparison["mae"]),

@@ -106,6 +106,7 @@ def data_report(results: Results) -> Section:
         "utterances padded at the front. Other counts are the source's own: see "
         "`src/msabench/data/sources`.",
         *clusters.notes({split: splits[split] for split in SPLITS}),
+        *(f"**{sentence}**" for sentence in results.leaks),
         *_probed(results.probe),
     ]
     return Section("data", Title("Data report", plan["title"]), blocks)
