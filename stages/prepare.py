@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from msabench import hashes
-from msabench.data import sources
+from msabench.data import columns, sources
 from msabench.evaluation import clusters
 from msabench.utterances import check_splits
 from stages import run
@@ -18,8 +18,12 @@ OUT = Path("data/prepared")
 
 def main() -> None:
     config = json.loads(Path("runs/plan/stages/prepare.json").read_text())
-    splits = sources.read(config["source"], RAW / config["file"], config["settings"])
+    raw = RAW / config["file"]
+    splits = sources.read(config["source"], raw, config["settings"])
     check_splits(splits, tuple(config["label_range"]))
+    widths = splits["train"].widths
+    named = columns.published(config["corpus"], widths)
+    named |= columns.given(sources.names(config["source"], raw, widths))
     shutil.rmtree(OUT, ignore_errors=True)
     for name, split in splits.items():
         split.save(OUT / name)
@@ -34,6 +38,10 @@ def main() -> None:
         print(f"note: {sentence}", file=sys.stderr)
     content = json.dumps(hashes.of_folder(OUT), indent=2)
     (OUT / "sha256.json").write_text(content + "\n")
+    # After the hashes, on which trainings depend: names are no input of a model.
+    (OUT / "columns.json").write_text(
+        json.dumps(named, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -42,11 +42,12 @@ def test_the_sweep_trains_seven_runs_beside_ours():
         assert configs[row] == {"same_as": "ours"}
 
 
-def test_the_corpus_of_the_data_is_known_to_tables_and_cards_alone():
+def test_the_corpus_of_the_data_makes_no_training_stale():
+    """It names the columns of the features."""
     own = BASE.datasets["simulated"].model_copy(update={"corpus": None})
     configs, without = planned(), planned(datasets=BASE.datasets | {"simulated": own})
     changed = [name for name in configs if configs[name] != without[name]]
-    assert changed == ["stages/cards", "stages/tables"]
+    assert changed == ["stages/prepare", "stages/cards", "stages/tables"]
     assert "MIT" in configs["stages/cards"]["corpus"]["terms"]
     assert without["stages/cards"]["corpus"] is None
 

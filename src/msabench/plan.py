@@ -264,7 +264,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
     dataset, source = params.datasets[params.dataset], _source(params)
     return {
         "download": source,
-        "prepare": {**source, "label_range": dataset.label_range},
+        "prepare": {**source, "label_range": dataset.label_range, "corpus": dataset.corpus},
         "cards": {
             **source,
             "url": dataset.url,

@@ -3,7 +3,8 @@
 A source has `read(path, **settings)`, which returns the splits train, valid and test; one that
 generates its data also has `simulate(**settings)` and `write(path, **settings)`. A data set's
 settings in params.yaml are the keyword-only arguments of `simulate`, or else of `read`.
-A source of data that is a folder binds `FOLDER = True`.
+A source of data that is a folder binds `FOLDER = True`. One of data that may bring the names of
+their features along has `names(path, widths)`, which returns them by modality and column.
 """
 
 from collections.abc import Mapping
@@ -58,6 +59,16 @@ def not_finite(source: str, settings: Mapping[str, Any]) -> str:
     """Return how the source treats values that are not finite: see `_frames.repair`."""
     parameter = signature(load(source).read).parameters.get("not_finite")
     return settings.get("not_finite", parameter.default if parameter else "zero")
+
+
+@errors.see("docs/features.md")
+def names(source: str, path: Path, widths: Mapping[str, int]) -> dict[str, dict[int, str]]:
+    """Return the names of features that the raw data bring along, by modality and column.
+
+    widths: features per frame by modality. Raises DataError for names that do not fit them.
+    """
+    module = load(source)
+    return module.names(path, widths) if hasattr(module, "names") else {}
 
 
 @errors.see("docs/data.md")

@@ -21,6 +21,9 @@ or a pair of files per split, with the frames of its utterances concatenated in 
     audio.<split>.lengths.npy    (utterances,) whole numbers, 1 or more
 
 A modality with neither folder nor files is absent; a present one needs frames in every split.
+
+features.csv, optional, names the features: columns modality, column (from 0) and name; others are
+not read.
 """
 
 import re
@@ -41,6 +44,8 @@ FOLDER = True
 
 FRAMES = ("audio", "vision")
 TABLE = "utterances.csv"
+NAMES = "features.csv"
+LONGEST_NAME = 100  # characters
 UNIMODAL = {"text": "label_text", "audio": "label_audio", "vision": "label_vision"}
 FILE_NAME = re.compile(r"[A-Za-z0-9_$+-][A-Za-z0-9_$.+-]*")  # no separator, no dot in front
 
@@ -68,6 +73,34 @@ def read(path: Path, *, not_finite: NotFinite = "zero") -> dict[str, Utterances]
         for split, arrays in _arrays(path, modality, ids).items():
             splits[split] = _add(splits[split], modality, arrays, path.parent, not_finite)
     return splits
+
+
+def names(path: Path, widths: Mapping[str, int]) -> dict[str, dict[int, str]]:
+    """Return the names in features.csv by modality and column; nothing where there is no file.
+
+    widths: features per frame by modality. Raises DataError naming the line.
+    """
+    table, named = path / NAMES, dict[str, dict[int, str]]()
+    if not table.exists():
+        return named
+    for line, row in _csv.rows_of(table, ["modality", "column", "name"]):
+        place, modality, column = f"{table}: line {line}", row["modality"], row["column"].strip()
+        if modality not in widths:
+            known = ", ".join(widths) or "none, as the data have neither audio nor vision"
+            raise DataError(f"{place}: modality {modality!r}; permitted: {known}")
+        if not re.fullmatch("[0-9]{1,9}", column) or int(column) >= widths[modality]:
+            last = widths[modality] - 1
+            raise DataError(f"{place}: column {column!r}; permitted of {modality}: 0 to {last}")
+        name = " ".join(row["name"].split())
+        if not 1 <= len(name) <= LONGEST_NAME:
+            raise DataError(
+                f"{place}: name of {len(name)} characters; permitted: 1 to {LONGEST_NAME}"
+            )
+        own = named.setdefault(modality, {})
+        if int(column) in own:
+            raise DataError(f"{place}: column {column} of {modality} has a name already")
+        own[int(column)] = name
+    return named
 
 
 def _check_ids(table: Path, ids: Ids) -> None:
