@@ -70,7 +70,7 @@ def tree(tmp_path, monkeypatch):
     runs = {f"{run}-{seed}": measured(f"{run}-{seed}") for run, seed in trained}
     write(Path("metrics/seeds.json"), tables.by_seed(runs))
     write_interval({"value": 0.5, "low": 0.111, "high": 0.888, "se_seeds": 0.2})
-    for name in ("probe", "ablation", "generated_labels", "robustness"):
+    for name in ("columns", "probe", "ablation", "generated_labels", "robustness"):
         write(Path(f"metrics/{name}.json"), {})
     return tmp_path
 

@@ -117,7 +117,7 @@ def test_prepared_data_tell_the_names_but_their_hashes_do_not(tmp_path, monkeypa
     Path("data/raw/mine/features.csv").write_text("modality,column,name\naudio,2,é\n", "utf-8")
     prepare.main()
     named = json.loads(Path("data/prepared/columns.json").read_text(encoding="utf-8"))
-    assert named == {"audio": {"names": {"2": "é"}, "tool": None, "certainty": None}}
+    assert named == {"audio": {"names": {"2": "é"}, "tool": None, "certainty": "given"}}
     assert prepared() == before
     assert Utterances.load(Path("data/prepared/train")).widths == WIDTHS
 

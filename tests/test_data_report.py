@@ -11,6 +11,7 @@ import pytest
 from msabench.data import sources
 from msabench.evaluation import data_report
 from msabench.labels import MOSEI, LabelScale, classes_of
+from msabench.reporting.content import results as content
 from msabench.utterances import Ragged, Utterances
 
 
@@ -100,6 +101,49 @@ def test_the_histogram_shows_the_labels_that_there_are(tmp_path):
     actual = data_report.describe(data, tmp_path, classes)
     assert actual["train"]["labels"] == {"0": 1, "1": 1}
     assert actual["all"]["labels"] == {"0": 3, "1": 3}
+
+
+def test_columns_that_say_little_are_found_over_all_splits(monkeypatch):
+    """Columns: fine, zero, constant, never finite, constant but for one split, partly finite."""
+    monkeypatch.setattr(data_report, "CHUNK", 14)  # two frames at once
+    values = np.zeros((5, 7), np.float32)
+    values[:, 0], values[:, 2], values[:, 4] = [1, 2, 3, 4, 5], 0.5, -1
+    values[::2, 5] = 2
+    values[:, 6] = np.where([True, False, True, True, True], 0, 0.0)
+    counts = {"train": {3: 5, 5: 2}, "valid": {3: 5}, "test": {3: 5, 5: 1, 6: 1}}
+    data = {}
+    for name, count in counts.items():
+        frames = values.copy()
+        frames[:, 4] += name == "test"
+        absent = np.zeros((1, 7), np.float32)  # of an utterance without frames
+        audio = Ragged.of([frames[:3], absent, frames[3:]])
+        labels = np.zeros(3, np.float32)
+        ids = [f"{name}$_${i}" for i in range(3)]
+        data[name] = Utterances(
+            ids, ["x"] * 3, labels, {"audio": audio}, not_finite={"audio": count}
+        )
+    named = {"names": {"3": "peakSlope", "0": "F0"}, "tool": "COVAREP", "certainty": "sure"}
+    assert data_report.columns(data, {"audio": named}) == {
+        "audio": {
+            **{"width": 7, "tool": "COVAREP", "certainty": "sure", "names": {"3": "peakSlope"}},
+            **{"never_finite": [3], "zero": [1, 6], "constant": []},
+            "not_finite": {"5": 3, "6": 1},
+        }
+    }
+    assert data_report.columns({name: split.select([]) for name, split in data.items()}, {}) == {}
+
+
+def test_columns_are_listed_by_name_and_the_most_important_ones_alone():
+    listed = content._listed
+    names = {"7": "peakSlope", "36": "HMPDM_0", "41": "HMPDM_5"}
+    assert listed([7], names) == "7 peakSlope"
+    assert listed([1, 7, 36, 37, 38, 39, 40, 41], names) == (
+        "column 1, 7 peakSlope, 36 HMPDM_0 to 41 HMPDM_5"
+    )
+    assert listed(list(range(0, 70, 2)), {}) == (
+        "column 0, column 2, column 4, column 6, column 8, column 10 and 29 more"
+    )
+    assert listed({"1": 5, "7": 1200}, names) == "7 peakSlope (1200 values), column 1 (5 values)"
 
 
 @pytest.mark.skipif("MOSEI_LABELS" not in os.environ, reason="MOSEI_LABELS names no label.csv")

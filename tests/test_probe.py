@@ -284,6 +284,12 @@ REAL: dict[str, tuple[str, list[str], dict[str, float | None]]] = {
 }
 
 
+def every_eighth_video(data):
+    """Some of MOSEI: all of it takes minutes."""
+    chosen = set(sorted(set(data.videos))[::8])
+    return data.take([i for i, video in enumerate(data.videos) if video in chosen])
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name == "MOSEI_LABELS" else ()) for name in REAL],
@@ -296,6 +302,8 @@ def test_of_real_data_the_features_trained_on_labels_are_named_and_no_others(
         pytest.skip(f"{name} names no data")
     source, named, corr = REAL[name]
     data = sources.read(source, Path(os.environ[name]), {})
+    if name == "MOSEI_LABELS":
+        data = {split: every_eighth_video(utterances) for split, utterances in data.items()}
     for split, utterances in data.items():
         tokens = text.truncate(text.tokenize(minilm[0], utterances.texts), 50)
         (tmp_path / split).mkdir()

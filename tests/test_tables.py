@@ -60,6 +60,7 @@ class Tree:
         self.clips = 5  # of a video
         self.lowest = -9  # label of valid and test, in thirds
         self.sha256: str | None = None
+        self.columns: dict = {}  # names
 
     def write(self, modalities: tuple[str, ...] = ("audio", "vision"), scale: float = 1) -> None:
         for split, n in SIZES.items():
@@ -80,6 +81,7 @@ class Tree:
             pooled.save(self.root / "data/features" / split, "pooled-mean")
         prepared = self.root / "data/prepared"
         (prepared / "sha256.json").write_text(json.dumps(hashes.of_folder(prepared)))
+        (prepared / "columns.json").write_text(json.dumps(self.columns))
         for model in self.plan["models"]:
             for seed in self.plan["seeds"]:
                 self.predict(f"{model}-{seed}", MODELS.get(model, 1.0), model != "svm")
@@ -211,6 +213,19 @@ def test_values_are_means_over_seeds_with_the_sample_std(tree):
     headline, table6, *_ = cells
     assert headline[3].strip() == "-"  # corr of a constant
     assert table6[3].strip() == table6[7].strip() == "-"  # valid_corr and corr
+
+
+def test_columns_that_say_little_are_named(tree):
+    tree.columns = {"audio": {"names": {"1": "F0"}, "tool": "COVAREP", "certainty": "sure"}}
+    tree.write()
+    tables_stage.main()
+    row: dict = {"width": 2, "tool": None, "certainty": None, "names": {}, "never_finite": []}
+    row |= {"zero": [], "constant": [0, 1], "not_finite": {}}
+    audio = tree.columns["audio"]
+    assert tree.read("columns") == {"audio": row | audio, "vision": row}
+    assert "audio has 2 of COVAREP (sure); vision has 2." in tree.markdown
+    lines = [[cell.strip() for cell in line.split("|")] for line in tree.markdown.splitlines()]
+    assert ["", "audio", "constant", "column 0 to 1 F0", ""] in lines
 
 
 def test_features_that_hold_the_labels_are_named_above_all_tables_and_on_stderr(

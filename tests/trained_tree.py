@@ -69,6 +69,7 @@ def _prepare(folder: Path, labels: Callable[[np.ndarray], np.ndarray] | None) ->
         data.save(folder / split)
     assert tuple(SIZES) == SPLITS
     (folder / "sha256.json").write_text(json.dumps(hashes.of_folder(folder)))
+    (folder / "columns.json").write_text("{}")
 
 
 def frames(data, name: str, i: int) -> np.ndarray:

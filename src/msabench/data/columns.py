@@ -1,7 +1,7 @@
 """The names of the columns of published features, as far as they are known: features.csv.
 
 certainty says who says so. sure: the makers of the file, or their code; likely: the makers, and one
-step of reasoning; inferred: the values alone. Sources: docs/features.md.
+step of reasoning; inferred: the values alone; given: a file of the data. Sources: docs/features.md.
 """
 
 import csv
@@ -11,7 +11,7 @@ from typing import Any
 
 TABLE = Path(__file__).with_name("features.csv")
 
-Named = dict[str, Any]  # names: by column, from 0; tool: what made them, certainty: None if unknown
+Named = dict[str, Any]  # names: by column, from 0; tool: what made them, or None; certainty
 
 
 def published(corpus: str | None, widths: Mapping[str, int]) -> dict[str, Named]:
@@ -33,6 +33,6 @@ def published(corpus: str | None, widths: Mapping[str, int]) -> dict[str, Named]
 def given(names: Mapping[str, Mapping[int, str]]) -> dict[str, Named]:
     """Return the same of names that the data bring along, by modality and column."""
     return {
-        modality: {"names": dict(own), "tool": None, "certainty": None}
+        modality: {"names": dict(own), "tool": None, "certainty": "given"}
         for modality, own in names.items()
     }

@@ -1,4 +1,4 @@
-"""The data report: what a data set holds, and what is wrong with it (Table 1)."""
+"""The data report: what a data set holds, and what is wrong with it (Table 1, columns)."""
 
 import json
 from collections import Counter
@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from msabench.labels import Classes
-from msabench.utterances import SPLITS, Utterances
+from msabench.utterances import SPLITS, Ragged, Utterances
 
 LENGTHS = ("tokens", "audio_frames", "vision_frames")
+CHUNK = 4_000_000  # values that are looked through at once
 
 
 def describe(
@@ -53,6 +55,52 @@ def describe(
         row |= {kind: sum(counted[split].get(kind, 0) for split in splits) for kind in kinds}
         rows[name] = row
     return rows
+
+
+def columns(
+    data: Mapping[str, Utterances], named: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Name the columns of each modality that say little, over all frames of all splits.
+
+    never_finite: all values were set to 0, because they were not finite; not_finite: how many
+    were, of the others where any was; zero: 0 throughout; constant: another value throughout.
+    names: of these columns, where they are known. named: data/prepared/columns.json.
+    """
+    report = {}
+    for modality, width in data["train"].widths.items():
+        low, high, frames = _extremes([data[split].sequences[modality] for split in SPLITS], width)
+        repaired = np.zeros(width, np.int64)
+        for split in SPLITS:
+            for column, count in data[split].not_finite.get(modality, {}).items():
+                repaired[column] += count
+        zero, constant = (low == 0) & (high == 0), low == high
+        never = zero & (repaired > 0) & (repaired >= frames)
+        kinds = {"never_finite": never, "zero": zero & ~never, "constant": constant & ~zero}
+        row: dict[str, Any] = {kind: np.flatnonzero(kinds[kind]).tolist() for kind in kinds}
+        some = np.flatnonzero((repaired > 0) & ~never).tolist()
+        row["not_finite"] = {str(column): int(repaired[column]) for column in some}
+        about = named.get(modality, {"names": {}, "tool": None, "certainty": None})
+        told = {str(column) for kind in kinds for column in row[kind]} | row["not_finite"].keys()
+        names = {column: name for column, name in about["names"].items() if column in told}
+        report[modality] = {"width": width, **about, "names": names, **row}
+    return report
+
+
+def _extremes(
+    splits: Sequence[Ragged], width: int
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"], int]:
+    """Return the least and the greatest value of each column, and the frames that are not all 0.
+
+    An utterance without frames has one of zeros, which is no value of any column.
+    """
+    low, high, frames = np.full(width, np.inf), np.full(width, -np.inf), 0
+    rows = max(1, CHUNK // width)
+    for values in (split.values for split in splits):
+        for start in range(0, len(values), rows):
+            chunk = values[start : start + rows]
+            low, high = np.minimum(low, chunk.min(axis=0)), np.maximum(high, chunk.max(axis=0))
+            frames += int(chunk.any(axis=1).sum())
+    return low, high, frames
 
 
 def _lengths(split: Utterances, features: Path) -> dict[str, np.ndarray]:

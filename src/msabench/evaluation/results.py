@@ -10,7 +10,7 @@ from msabench.evaluation import probe
 from msabench.evaluation.tables import Row, Rows, summary, write_json
 
 TABLES = "123456"
-OTHERS = ("probe", "seeds", "comparison", "ablation", "generated_labels", "robustness")
+OTHERS = ("columns", "probe", "seeds", "comparison", "ablation", "generated_labels", "robustness")
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,15 @@ class Results:
     """What was measured, by the names of its files, and the plan of the tables.
 
     rows: the folders of predictions behind each row, see tables.rows_of. tables: by number.
-    probe: the rows of each modality and of all, see probe.measure. seeds: each run by its name and
-    seed, see tables.by_seed. comparison: by metric, see statistics.compare.
+    columns: by modality, see data_report.columns. probe: the row of each modality and of all, see
+    probe.measure. seeds: each run by its name and seed, see tables.by_seed. comparison: by metric,
+    see statistics.compare.
     """
 
     plan: Mapping[str, Any]
     rows: Mapping[str, Mapping[str, list[str]]]
     tables: Mapping[str, Rows]
+    columns: Mapping[str, Row]
     probe: Mapping[str, Row]
     seeds: Mapping[str, Rows]
     comparison: Mapping[str, Mapping[str, Rows]]

@@ -1,6 +1,7 @@
 """The sections of what was measured, every result beside that of the report."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from msabench.evaluation import clusters, statistics
@@ -23,6 +24,13 @@ from msabench.utterances import SPLITS
 NAME = Column("", "words")
 # What papers print, in their order; of a set of metrics those that it has.
 PRINTED = ("mae", "corr", "acc_7", "acc_5", "acc_3", "acc_2", "f1", "acc_2_has0", "f1_has0")
+LISTED = 6  # columns or runs of them; the others are counted
+FINDINGS = {
+    "never_finite": "never finite, so always 0",
+    "zero": "always 0",
+    "constant": "constant",
+    "not_finite": "some not finite, set to 0",
+}
 VALID = ("valid_mae", "valid_corr")
 STATISTICS = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
 TESTED = ("difference", "low", "high", "p", "p_holm", "se_videos", "se_seeds")
@@ -106,10 +114,58 @@ def data_report(results: Results) -> Section:
         "utterances padded at the front. Other counts are the source's own: see "
         "`src/msabench/data/sources`.",
         *clusters.notes({split: splits[split] for split in SPLITS}),
+        *_columns(results.columns),
         *(f"**{sentence}**" for sentence in results.leaks),
         *_probed(results.probe),
     ]
     return Section("data", Title("Data report", plan["title"]), blocks)
+
+
+def _columns(features: Mapping[str, Row]) -> list[Block]:
+    """Return which columns of each modality say little, by name where it is known."""
+    if not features:
+        return []
+    lines = [
+        row(modality, heading, _listed(values[kind], values["names"]))
+        for modality, values in features.items()
+        for kind, heading in FINDINGS.items()
+        if values[kind]
+    ]
+    widths = [f"{name} has {values['width']}{_origin(values)}" for name, values in features.items()]
+    about = f"Columns of the features: {'; '.join(widths)}."
+    if not lines:
+        return [f"{about} All vary and are finite."]
+    columns = [NAME, NAME, Column("columns", "words")]
+    return [about, Table(columns, lines, caption="Columns that say little", keys=2)]
+
+
+def _origin(values: Row) -> str:
+    """Say what made the features of a modality, where it is known."""
+    if values["tool"] is None:
+        return ", named by the data" if values["certainty"] else ""
+    return f" of {values['tool']} ({values['certainty']})"
+
+
+def _listed(columns: Sequence[int] | Mapping[str, int], names: Mapping[str, str]) -> str:
+    """List columns: runs of consecutive ones, or those with most values first, and how many."""
+
+    def label(column: int | str) -> str:
+        name = names.get(str(column))
+        return f"{column} {name}" if name else f"column {column}"
+
+    if isinstance(columns, Mapping):
+        most = sorted(columns.items(), key=lambda item: -item[1])
+        parts = [(f"{label(column)} ({count} values)", 1) for column, count in most]
+    else:
+        runs = groupby(enumerate(columns), key=lambda item: item[1] - item[0])
+        ends = [[column for _, column in run] for _, run in runs]
+        parts = [
+            (" to ".join(label(c) for c in dict.fromkeys((run[0], run[-1]))), len(run))
+            for run in ends
+        ]
+    more = sum(count for _, count in parts[LISTED:])
+    shown = ", ".join(text for text, _ in parts[:LISTED])
+    return f"{shown} and {more} more" if more else shown
 
 
 def _probed(rows: Mapping[str, Row]) -> list[Block]:
