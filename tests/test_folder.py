@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -215,6 +216,38 @@ def test_values_that_are_not_finite(joined):
     assert valid.repairs == {"vision_not_finite": 2, "vision_missing": 0}
     with pytest.raises(DataError, match=r"vision: 'b\$_\$0': frame 0, feature 0 is inf; permitted"):
         folder.read(joined, not_finite="refuse")
+
+
+def test_the_example_of_own_videos_makes_a_folder(tmp_path, monkeypatch):
+    """With a stand-in for openSMILE, and tables as OpenFace writes them."""
+    page = (ROOT / "docs/features.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    smile = MagicMock(feature_names=["Loudness_sma3", "F0"])
+    smile.process_file = lambda path: MagicMock(
+        to_numpy=lambda dtype: np.full((Path(path).stat().st_size, 2), 0.5, dtype)
+    )
+    monkeypatch.setitem(sys.modules, "opensmile", MagicMock(Smile=lambda **_: smile))
+    monkeypatch.chdir(tmp_path)
+    for name in ("clips", "openface", "mine"):
+        Path(name).mkdir()
+    for i, split in enumerate(SPLITS):
+        Path(f"clips/{split}.wav").write_bytes(b"x" * (i + 1))
+        frames = "1, 0, 0.0, 0.9, 1, 2.50, 1.0\n2, 0, 0.1, 0.2, 0, 0.00, 0.0\n"
+        header = "frame, face_id, timestamp, confidence, success, AU01_r, AU45_c\n"
+        Path(f"openface/{split}.csv").write_text(header + frames)
+    Path("openface/none.csv").write_text(header + "1, 0, 0.0, 0.2, 0, 0.00, 0.0\n")
+    Path("clips/none.wav").write_bytes(b"x")
+    exec(compile(example, "docs/features.md", "exec"), {})
+    rows = "".join(f"{split},{split},x,0\n" for split in SPLITS) + "none,test,x,0\n"
+    Path("mine/utterances.csv").write_text("id,split,text,label\n" + rows)
+    splits = sources.read("folder", Path("mine"), {})
+    check_splits(splits, (-3.0, 3.0))
+    assert splits["test"].sequences["audio"].lengths.tolist() == [3, 1]
+    assert splits["test"].sequences["vision"].values.tolist() == [[2.5, 1.0], [0.0, 0.0]]
+    assert sources.names("folder", Path("mine"), splits["test"].widths) == {
+        "audio": {0: "Loudness_sma3", 1: "F0"},
+        "vision": {0: "AU01_r", 1: "AU45_c"},
+    }
 
 
 def test_a_column_names_the_videos_whatever_the_ids_say(tmp_path):

@@ -280,12 +280,12 @@ REAL: dict[str, tuple[str, list[str], dict[str, float | None]]] = {
     "MOSI_OLD_SPLIT": ("folder", ["Vision"], {"text": 0.67, "audio": 0.17, "vision": 0.08}),
     "MOSI_UTTERANCES": ("folder", [], {"text": 0.71, "audio": 0.15}),
     "POM": ("folder", [], {"text": None, "audio": 0.08, "vision": -0.07}),
-    "MOSEI_LABELS": ("label_csv", [], {"text": 0.63}),
+    "MOSEI_LABELS": ("label_csv", [], {"text": 0.55}),
 }
 
 
 def every_eighth_video(data):
-    """Some of MOSEI: all of it takes minutes."""
+    """Return 2,800 utterances of MOSEI: all of it takes minutes, and has Corr 0.63."""
     chosen = set(sorted(set(data.videos))[::8])
     return data.take([i for i, video in enumerate(data.videos) if video in chosen])
 

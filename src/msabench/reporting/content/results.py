@@ -24,7 +24,7 @@ from msabench.utterances import SPLITS
 NAME = Column("", "words")
 # What papers print, in their order; of a set of metrics those that it has.
 PRINTED = ("mae", "corr", "acc_7", "acc_5", "acc_3", "acc_2", "f1", "acc_2_has0", "f1_has0")
-LISTED = 6  # columns or runs of them; the others are counted
+LISTED = 5  # columns or runs of them; the others are counted
 FINDINGS = {
     "never_finite": "never finite, so always 0",
     "zero": "always 0",
