@@ -380,7 +380,7 @@ def row_of(
     plan: Mapping[str, Any],
     data: Mapping[str, Utterances],
     predictions: Mapping[str, Float[np.ndarray, " _"]],
-    **others: float | None,
+    **others: float | int | None,
 ) -> Row:
     """Measure predictions on valid and test, of no run, as a row. others: more columns of it."""
     splits = {split: (data[split].labels, guesses) for split, guesses in predictions.items()}
