@@ -3,7 +3,7 @@
 from msabench.evaluation import literature
 from msabench.evaluation.literature import ON_TEST, Result
 from msabench.evaluation.results import Results
-from msabench.evaluation.tables import Row, Rows, printed_name
+from msabench.evaluation.tables import BASELINES, Row, Rows, printed_name
 from msabench.reporting.document import Cell, Column, Section, Table, Title, row
 
 METRICS = ("mae", "corr", "acc_2", "f1", "acc_7")
@@ -62,7 +62,7 @@ def measured(results: Results) -> Rows:
     return {
         printed_name(name): values
         for name, values in results.tables["6"].items()
-        if name != "train_mean"
+        if name not in BASELINES
     }
 
 
