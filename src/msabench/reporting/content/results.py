@@ -136,7 +136,7 @@ def _columns(features: Mapping[str, Row]) -> list[Block]:
     if not lines:
         return [f"{about} All vary and are finite."]
     columns = [NAME, NAME, Column("columns", "words")]
-    return [about, Table(columns, lines, caption="Columns that say little", keys=2)]
+    return [about, Table(columns, lines, caption="Columns that are constant or not finite", keys=2)]
 
 
 def _origin(values: Row) -> str:
