@@ -110,6 +110,8 @@ def test_what_the_data_are_called_is_only_text():
     [
         (Cell(-0.5, 0.01, "†"), Column("", "signed"), r"$-$0.500 $\pm$ 0.010\rlap{$\dagger$}"),
         (Cell(None), Column(""), "--"),
+        (Cell(0.00004), Column("", "p"), r"\textless{}0.0001"),
+        (Cell(0.0123), Column("", "p"), "0.0123"),
         (Cell("left-out"), Column(""), "left-out"),
         (Cell("`a_b` **c**"), Column("", "markdown"), r"\texttt{a\_b} \textbf{c}"),
         (Cell("a_b"), Column("", "words"), r"a\_b"),

@@ -131,7 +131,7 @@ def _cell(cell: doc.Cell, column: doc.Column) -> str:
     elif isinstance(cell.value, str):
         text = escaped(text)
     else:
-        text = text.replace("-", "$-$")
+        text = escaped(text).replace("-", "$-$")
     # A mark takes no width, so that numbers stay aligned.
     mark = rf"\rlap{{{escaped(cell.mark)}}}" if cell.mark else ""
     return f"{text}{escaped(doc.spread(cell))}{mark}"
