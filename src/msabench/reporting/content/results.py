@@ -34,12 +34,8 @@ FINDINGS = {
 VALID = ("valid_mae", "valid_corr")
 STATISTICS = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
 TESTED = ("difference", "low", "high", "p", "p_holm", "se_videos", "se_seeds")
-TESTED_KINDS: dict[str, Kind] = {
-    "p": "p",
-    "p_holm": "p",
-    "se_videos": "number",
-    "se_seeds": "number",
-}
+TESTED_KINDS: dict[str, Kind] = dict.fromkeys(("p", "p_holm"), "p")
+TESTED_KINDS |= dict.fromkeys(("se_videos", "se_seeds"), "number")
 TESTED_COLUMNS = [Column(name, TESTED_KINDS.get(name, "signed")) for name in TESTED]
 
 
