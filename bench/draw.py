@@ -129,7 +129,7 @@ def verdicts(figures: dict[str, Any]) -> Figure:
             axes.annotate(
                 f"{share:.1%}", (k, share), (0, offset), textcoords="offset points", **small
             )
-    axes.axhline(0.05, color=COLOURS[2], ls="--", lw=1.2, label="right: 5 %")
+    axes.axhline(0.05, color=COLOURS[2], ls="--", lw=1.2, label="nominal level, 5 %")
     axes.set(xlabel="seeds of each model", ylabel="share of p < .05", ylim=(0, None))
     axes.set_xticks(figures["seeds"])
     axes.yaxis.set_major_locator(MultipleLocator(0.05))

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from msabench.evaluation import data_report, probe, tables
-from msabench.evaluation.metrics import HEADLINE
 from msabench.evaluation.results import Results
 from msabench.reporting import content, latex, markdown
 from stages import run
@@ -40,10 +39,7 @@ def main() -> None:
         columns=data_report.columns(data, named),
         probe=probed,
         seeds=tables.by_seed(runs),
-        comparison={
-            metric: tables.compare(plan, metric, rows["6"], data["test"], PREDICTIONS)
-            for metric in HEADLINE
-        },
+        comparison=tables.compare(plan, rows["6"], data["test"], PREDICTIONS),
         ablation=tables.measure_ablation(plan, subsets, runs, data["test"], PREDICTIONS),
         generated_labels=tables.measure_generated_labels(plan, PREDICTIONS),
         robustness=tables.measure_robustness(corrupted, data["test"]),

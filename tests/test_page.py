@@ -424,7 +424,11 @@ def compared(p: float, **models: float) -> dict:
         ),
         (
             compared(0.3, ours=0.5, cnn=0.6, fifth=0.7),
-            "; it differs by no more than chance from CNN and fifth (p at least 0.30).",
+            "; no difference to CNN and fifth is shown (p at least 0.30).",
+        ),
+        (
+            compared(1e-9, ours=0.5, cnn=0.6, fifth=0.7),
+            "; it beats CNN and fifth by more than chance (p <0.0001, Holm).",
         ),
     ],
 )

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from msabench.__main__ import main
 from msabench.commands._changes import SEEDS
+from msabench.evaluation.statistics import Change
 from msabench.reporting import markdown, review
 from msabench.reporting.document import Column, Table, row
 
@@ -156,10 +157,8 @@ def cells(text):
     ],
 )
 def test_a_change_is_judged_by_its_interval(metric, before, after, half, verdict):
-    change = None
-    if half is not None:
-        change = (after - before, after - before - half, after - before + half)
-    assert review.Value(metric, before, after, change).verdict == verdict
+    change = None if half is None else Change(before, after, half, ["1", "2"])
+    assert review.Value(metric, before, after, change, 2).verdict == verdict
 
 
 @pytest.mark.usefixtures("tree")
@@ -206,6 +205,22 @@ def test_with_one_seed_nothing_is_said_to_be_noise(tree, write_comment):
     text, _ = write_comment()
     assert cells(text)["`ours`"][0] == "0.5000 → 0.4000, -0.1000 spread unknown"
     assert "0 of 8 metrics moved beyond noise, 1 of unknown spread.**" in text
+
+
+def test_of_more_seeds_those_of_both_sides_are_compared(tree, write_comment):
+    """Whatever the others add to the means."""
+    more = SPREAD | {"4": 0.2, "5": 0.3}
+    record(tree, {"ours": ROW | {"mae": 0.49}, "svm": ROW}, spread=more)
+    text, _ = write_comment()
+    assert cells(text)["`ours`"][0] == (
+        "0.5000 → 0.4900, -0.0100 ± 0.0000 **better**, of seeds 1, 2, 3"
+    )
+
+
+def test_the_page_explains_what_the_comment_does():
+    page = " ".join((ROOT / "docs/review.md").read_text(encoding="utf-8").split())
+    assert review.LEGEND["noise"] in page
+    assert review.INTERVAL in page
 
 
 def test_models_that_come_and_go_are_told(tree, write_comment):

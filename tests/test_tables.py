@@ -223,7 +223,9 @@ def test_columns_that_say_little_are_named(tree):
     row |= {"zero": [], "constant": [0, 1], "not_finite": {}}
     audio = tree.columns["audio"]
     assert tree.read("columns") == {"audio": row | audio, "vision": row}
-    assert "audio has 2 of COVAREP (sure); vision has 2." in tree.markdown
+    assert (
+        "audio has 2, by corpus and width those of COVAREP (sure); vision has 2." in tree.markdown
+    )
     lines = [[cell.strip() for cell in line.split("|")] for line in tree.markdown.splitlines()]
     assert ["", "audio", "constant", "column 0 to 1 F0", ""] in lines
 
@@ -362,7 +364,7 @@ def test_models_are_compared_on_the_utterances_of_test_alone(tree):
     header, first, second, *others = path.read_text().splitlines()
     path.write_text("\n".join([header, second, first, *others]) + "\n")
     with pytest.raises(DataError, match=r"cnn-1/test.csv: ids and labels are not those"):
-        tables.compare(tree.plan, "mae", {"cnn": ["cnn-1"]}, tree.data["test"], Path("predictions"))
+        tables.compare(tree.plan, {"cnn": ["cnn-1"]}, tree.data["test"], Path("predictions"))
 
 
 def test_a_row_like_another_run_reads_the_predictions_of_that_run(tree):

@@ -155,9 +155,9 @@ def _values(
 
     def value(model: str, metric: str) -> Value:
         means = changes.get(f"{model}.{metric}", {})
-        sides = (_by_seed(side.get(model, {}), metric) for side in (before, after))
-        change = statistics.change(*sides)
-        return Value(metric, _number(means.get("old")), _number(means.get("new")), change)
+        sides = [_by_seed(side.get(model, {}), metric) for side in (before, after)]
+        old, new = _number(means.get("old")), _number(means.get("new"))
+        return Value(metric, old, new, statistics.change(*sides), max(map(len, sides)))
 
     models = {name.rpartition(".")[0] for name in changes}
     order = dict.fromkeys((*after, *before))

@@ -68,7 +68,11 @@ def columns(
     """
     report = {}
     for modality, width in data["train"].widths.items():
-        low, high, frames = _extremes([data[split].sequences[modality] for split in SPLITS], width)
+        splits = [data[split].sequences[modality] for split in SPLITS]
+        low, high = _extremes(splits, width)
+        # An utterance without frames has one of zeros, which is no value of any column.
+        frames = sum(len(split.values) for split in splits)
+        frames -= sum(data[split].repairs.get(f"{modality}_missing", 0) for split in SPLITS)
         repaired = np.zeros(width, np.int64)
         for split in SPLITS:
             for column, count in data[split].not_finite.get(modality, {}).items():
@@ -80,27 +84,23 @@ def columns(
         some = np.flatnonzero((repaired > 0) & ~never).tolist()
         row["not_finite"] = {str(column): int(repaired[column]) for column in some}
         about = named.get(modality, {"names": {}, "tool": None, "certainty": None})
-        told = {str(column) for kind in kinds for column in row[kind]} | row["not_finite"].keys()
-        names = {column: name for column, name in about["names"].items() if column in told}
+        listed = {str(column) for kind in kinds for column in row[kind]} | row["not_finite"].keys()
+        names = {column: name for column, name in about["names"].items() if column in listed}
         report[modality] = {"width": width, **about, "names": names, **row}
     return report
 
 
 def _extremes(
     splits: Sequence[Ragged], width: int
-) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"], int]:
-    """Return the least and the greatest value of each column, and the frames that are not all 0.
-
-    An utterance without frames has one of zeros, which is no value of any column.
-    """
-    low, high, frames = np.full(width, np.inf), np.full(width, -np.inf), 0
+) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
+    """Return the least and the greatest value of each column."""
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
     rows = max(1, CHUNK // width)
     for values in (split.values for split in splits):
         for start in range(0, len(values), rows):
             chunk = values[start : start + rows]
             low, high = np.minimum(low, chunk.min(axis=0)), np.maximum(high, chunk.max(axis=0))
-            frames += int(chunk.any(axis=1).sum())
-    return low, high, frames
+    return low, high
 
 
 def _lengths(split: Utterances, features: Path) -> dict[str, np.ndarray]:

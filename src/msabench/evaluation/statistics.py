@@ -5,9 +5,10 @@ variance is the sum of two:
 
 - over videos: the jackknife that leaves out one whole video at a time, since the clips of a video
   depend on each other (MacKinnon, Nielsen and Webb 2023, Fast and reliable jackknife and bootstrap
-  methods for cluster-robust inference). It takes any metric as it is defined and draws no random
-  numbers. For a difference of two models it is paired by video;
-- over seeds: s^2 / k of each model, s being the standard deviation over its seeds.
+  methods for cluster-robust inference). It takes any smooth metric as it is defined and draws no
+  random numbers. For a difference of two models it is paired by video;
+- over seeds: s^2 / k of each model, s being the standard deviation over its seeds. What a seed does
+  to single videos is in both, so that intervals are rather too wide than too narrow.
 
 Intervals and p are those of a t distribution with Satterthwaite's degrees of freedom (1946, An
 approximate distribution of estimates of variance components). A bootstrap that draws seeds with
@@ -40,6 +41,24 @@ class Replicates(NamedTuple):
 
     seeds: Float[np.ndarray, " k"]
     without: Float[np.ndarray, " v"]
+
+
+class Change(NamedTuple):
+    """A metric before and after a change: means over seeds.
+
+    half: half the width of the confidence interval of their difference. paired: the seeds that were
+    compared one by one; none where the means of all were.
+    """
+
+    before: float
+    after: float
+    half: float
+    paired: list[str]
+
+    @property
+    def difference(self) -> float:
+        """The metric after the change minus that before it."""
+        return self.after - self.before
 
 
 class Term(NamedTuple):
@@ -125,27 +144,26 @@ def compare(
     return {"models": rows, "pairs": {" - ".join(names): row for names, row in pairs.items()}}
 
 
-def change(
-    before: Mapping[str, float], after: Mapping[str, float]
-) -> tuple[float, float, float] | None:
-    """Return the change of a metric, by seed, and the bounds of its confidence interval.
+def change(before: Mapping[str, float], after: Mapping[str, float]) -> Change | None:
+    """Compare a metric of seeds with what the same or other seeds had before.
 
-    Paired where two seeds or more are on both sides: a t interval of the differences of those
-    seeds, since a sign-flip test of three cannot fall below p = .25. Else of the difference of the
-    means (Welch 1947). None where a side has one seed alone: its spread is unknown.
+    Paired where both sides have all seeds of one of them, two at least, or three in common: a t
+    interval of the differences of those seeds, since a sign-flip test of three cannot fall below
+    p = .25. Else that of the difference of the means (Welch 1947). None where a side has one seed
+    alone: its spread is unknown.
     """
     common = [seed for seed in before if seed in after]
-    if len(common) > 1:
-        samples = [np.array([after[seed] - before[seed] for seed in common])]
-        difference = float(samples[0].mean())
+    if len(common) >= min(3, max(2, len(before)), max(2, len(after))):
+        pairs = np.array([(before[seed], after[seed]) for seed in common])
+        samples = [pairs[:, 1] - pairs[:, 0]]
+        means = pairs.mean(axis=0)
     else:
-        samples = [np.array([*after.values()]), np.array([*before.values()])]
+        common, samples = [], [np.array([*side.values()]) for side in (before, after)]
         if min(map(len, samples)) < 2:
             return None
-        difference = float(samples[0].mean() - samples[1].mean())
-    terms = [_of_seeds(sample) for sample in samples]
-    half = _half_width(terms)
-    return difference, difference - half, difference + half
+        means = np.array([sample.mean() for sample in samples])
+    half = _half_width([_of_seeds(sample) for sample in samples])
+    return Change(float(means[0]), float(means[1]), half, common)
 
 
 def holm(p: Sequence[float]) -> list[float]:

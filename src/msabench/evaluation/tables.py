@@ -23,7 +23,7 @@ from msabench.labels import Classes, LabelScale, classes_of
 from msabench.predictions import Predictions
 from msabench.utterances import SPLITS, Utterances
 
-Row = dict[str, Any]
+Row = statistics.Row
 Rows = dict[str, Row]  # by name
 
 SWEEPS = ("3", "4", "5")
@@ -228,9 +228,9 @@ def measure_ablation(
             "rows": {
                 subset: _mean_row(plan, _all_of(names, runs)) for subset, names in table.items()
             },
-            "pairs": compare(
-                plan, "mae", table, test, predictions, against=FULL, seeds_paired=True
-            )["pairs"],
+            "pairs": compare(plan, table, test, predictions, by=["mae"], against=FULL, paired=True)[
+                "mae"
+            ]["pairs"],
         }
         for model, table in rows.items()
     }
@@ -282,20 +282,18 @@ def measure_generated_labels(plan: Mapping[str, Any], predictions: Path) -> dict
 
 def compare(
     plan: Mapping[str, Any],
-    metric: str,
     rows: Mapping[str, list[str]],
     test: Utterances,
     predictions: Path,
     *,
-    against: str | None = None,
-    seeds_paired: bool = False,
-) -> dict[str, Rows]:
-    """Compare rows of runs by a metric on test: see `statistics.compare`.
+    by: Sequence[str] = HEADLINE,
+    **settings: Any,
+) -> dict[str, dict[str, Rows]]:
+    """Compare rows of runs on test, by each of some metrics: see `statistics.compare`.
 
     A row without all its files is left out; what is not defined is None.
     """
-    measure = metrics.on_scale(metric, plan["metrics"], scale_of(plan))
-    replicates = {}
+    replicates: dict[str, dict[str, statistics.Replicates]] = {metric: {} for metric in by}
     for name, folders in rows.items():
         paths = [predictions / folder / "test.csv" for folder in folders]
         if folders and all(path.exists() for path in paths):
@@ -303,15 +301,17 @@ def compare(
             for path, run in zip(paths, runs, strict=True):
                 run.check(path, test)
             each_seed = np.stack([run.predictions for run in runs])
-            replicates[name] = statistics.replicates(
-                measure, runs[0].labels, each_seed, test.videos
-            )
-    compared = statistics.compare(
-        replicates, len(set(test.videos)), against=against, paired=seeds_paired
-    )
+            for metric in by:
+                measure = metrics.on_scale(metric, plan["metrics"], scale_of(plan))
+                replicates[metric][name] = statistics.replicates(
+                    measure, runs[0].labels, each_seed, test.videos
+                )
     return {
-        part: {name: _rounded(row) | _significant(row) for name, row in table.items()}
-        for part, table in compared.items()
+        metric: {
+            part: {name: _rounded(row) | _significant(row) for name, row in table.items()}
+            for part, table in statistics.compare(models, len(set(test.videos)), **settings).items()
+        }
+        for metric, models in replicates.items()
     }
 
 

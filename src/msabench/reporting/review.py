@@ -9,6 +9,7 @@ from typing import Any
 
 from msabench.evaluation import statistics
 from msabench.evaluation.metrics import HEADLINE
+from msabench.evaluation.statistics import Change
 from msabench.reporting import markdown
 from msabench.reporting.document import Block, Column, Section, Table, Title, row
 
@@ -17,6 +18,15 @@ TITLES = {"mae": "MAE, lower is better", "corr": "Corr", "acc_2": "Acc-2", "f1":
 LOWER_IS_BETTER = ("mae",)
 MOVED = ("better", "worse")
 HERE = "in the work tree"
+LEGEND = {
+    "noise": "noise: the confidence interval of the change contains 0.",
+    "spread unknown": "spread unknown: one seed, a base without `metrics/seeds.json`, or a metric "
+    "that is undefined for a seed.",
+}
+INTERVAL = (
+    f"±: half of its {statistics.LEVEL:.0%} confidence interval over seeds, paired by seed. Of "
+    "twenty changes without an effect one leaves its interval by chance."
+)
 LISTED, LINES, WIDTH = 6, 30, 60  # stages by name, params, characters of a value
 
 
@@ -24,13 +34,14 @@ LISTED, LINES, WIDTH = 6, 30, 60  # stages by name, params, characters of a valu
 class Value:
     """One metric of one model at the base and now, None where there is none.
 
-    change: by seed, with the bounds of its confidence interval; see `statistics.change`.
+    change: of the seeds that can be compared; None where their spread is unknown.
     """
 
     metric: str
     before: float | None
     after: float | None
-    change: tuple[float, float, float] | None
+    change: Change | None
+    seeds: int  # of the side that has more
 
     @property
     def verdict(self) -> str:
@@ -41,8 +52,8 @@ class Value:
             return "new" if self.before is None else "gone"
         if self.change is None:
             return "spread unknown"
-        difference, low, high = (round(value, 6) for value in self.change)  # metrics have four
-        if low <= 0 <= high:
+        difference, half = round(self.change.difference, 6), round(self.change.half, 6)
+        if abs(difference) <= half:  # the metrics have four decimals
             return "noise"
         return "better" if (difference < 0) == (self.metric in LOWER_IS_BETTER) else "worse"
 
@@ -120,13 +131,10 @@ def _named(stages: Sequence[str]) -> str:
 def _metrics_blocks(models: Mapping[str, Sequence[Value]], unread: Sequence[str]) -> list[Block]:
     changed = {name: row for name, row in models.items() if any(v.verdict != "same" for v in row)}
     notes = [f"{len(models) - len(changed)} of {len(models)} models unchanged."]
-    if any(value.verdict == "noise" for row in changed.values() for value in row):
-        notes.append("noise: the confidence interval of the change contains 0.")
-    if any(value.change is not None for row in changed.values() for value in row):
-        notes.append(
-            f"±: half of its {statistics.LEVEL:.0%} confidence interval over seeds, paired by seed "
-            "where both sides have two or more in common; one change in twenty leaves it by chance."
-        )
+    verdicts = {value.verdict for row in changed.values() for value in row}
+    notes += [note for verdict, note in LEGEND.items() if verdict in verdicts]
+    if verdicts & {"noise", *MOVED}:
+        notes.append(INTERVAL)
     notes += [f"`{SUMMARY}` cannot be read {place}." for place in unread]
     rows = [[_model(name, values), *map(_cell, values)] for name, values in changed.items()]
     table = _table(["model", *(TITLES[metric] for metric in HEADLINE)], rows)
@@ -146,11 +154,12 @@ def _cell(value: Value) -> str:
     if value.verdict == "same":
         return f"{value.after:z.4f} same"
     verdict = f"**{value.verdict}**" if value.verdict in MOVED else value.verdict
-    change = f"{value.after - value.before:+z.4f}"
-    if value.change is not None:
-        difference, low, high = value.change
-        change = f"{difference:+z.4f} ± {(high - low) / 2:.4f}"
-    return f"{value.before:z.4f} → {value.after:z.4f}, {change} {verdict}"
+    if value.change is None:
+        difference = value.after - value.before
+        return f"{value.before:z.4f} → {value.after:z.4f}, {difference:+z.4f} {verdict}"
+    before, after, half, paired = value.change
+    seeds = f", of seeds {', '.join(paired)}" if paired and len(paired) < value.seeds else ""
+    return f"{before:z.4f} → {after:z.4f}, {after - before:+z.4f} ± {half:.4f} {verdict}{seeds}"
 
 
 def _params_blocks(params: Sequence[tuple[str, Any, Any]], base: str) -> list[Block]:

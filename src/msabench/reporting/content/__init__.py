@@ -10,7 +10,7 @@ from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Rows, printed_name
 from msabench.reporting.content import published
 from msabench.reporting.content import results as sections
-from msabench.reporting.document import LEAST_P, Document, Figure, Section, Title
+from msabench.reporting.document import LEAST_P, Document, Figure, Section, Title, printed
 
 PREFACE = (
     "Measured values are means over seeds ± their sample standard deviation. `report` is the "
@@ -90,13 +90,14 @@ def verdict(comparison: Mapping[str, Rows]) -> str:
     beaten = [name for name in p if p[name] < 1 - statistics.LEVEL]
     alike = [name for name in p if name not in beaten]
     if beaten:
-        most, at = max(p[name] for name in beaten), "at most " if len(beaten) > 1 else ""
-        shown = max(most, LEAST_P)
-        text += f"; it beats {_joined(beaten)} by more than chance (p {at}{shown:.4f}, Holm)"
+        most = max(p[name] for name in beaten)
+        at = "at most " if len(beaten) > 1 and most >= LEAST_P else ""
+        text += (
+            f"; it beats {_joined(beaten)} by more than chance (p {at}{printed(most, 'p')}, Holm)"
+        )
     if alike:
         least, at = min(p[name] for name in alike), "at least " if len(alike) > 1 else ""
-        lead = ", but not" if beaten else "; it differs by no more than chance from"
-        text += f"{lead} {_joined(alike)} (p {at}{least:.2f})"
+        text += f"; no difference to {_joined(alike)} is shown (p {at}{least:.2f})"
     return f"{text}."
 
 

@@ -155,11 +155,13 @@ def _of_literature(results: Results) -> dict[str, Figure]:
         "Filled: the epoch was selected on validation data, or nothing was trained. Hollow: that "
         "is unknown. Crosses: selected on test data, so not comparable. Small: second-hand.",
         *(["Diamonds: the report."] if report else []),
-        *(["Lines: this run."] if any(ours.values()) else []),
+        *(["Lines: this run."] if ours else []),
         *published.left_out(results),
     ]
     lowest = [(name, f"{result.mae:.3f} ({result.model})") for name, result in best.items()]
-    lowest += [(f"this run's {name}", f"{mae:.3f}") for name, mae in ours.items() if mae]
+    lowest += [
+        (f"this run's {name}", f"{mae:.3f}") for name, mae in ours.items() if mae is not None
+    ]
     return {
         "published": _figure(
             Title("Published results", literature.NAMES[corpus], "MAE on test by year"),

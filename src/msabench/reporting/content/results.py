@@ -139,7 +139,7 @@ def _origin(values: Row) -> str:
     """Say what made the features of a modality, where it is known."""
     if values["tool"] is None:
         return ", named by the data" if values["certainty"] else ""
-    return f" of {values['tool']} ({values['certainty']})"
+    return f", by corpus and width those of {values['tool']} ({values['certainty']})"
 
 
 def _listed(columns: Sequence[int] | Mapping[str, int], names: Mapping[str, str]) -> str:
@@ -149,16 +149,18 @@ def _listed(columns: Sequence[int] | Mapping[str, int], names: Mapping[str, str]
         name = names.get(str(column))
         return f"{column} {name}" if name else f"column {column}"
 
+    def between(first: int, last: int) -> str:
+        if first != last and not {str(first), str(last)} & names.keys():
+            return f"columns {first} to {last}"
+        return " to ".join(label(column) for column in dict.fromkeys((first, last)))
+
     if isinstance(columns, Mapping):
         most = sorted(columns.items(), key=lambda item: -item[1])
         parts = [(f"{label(column)} ({count} values)", 1) for column, count in most]
     else:
         runs = groupby(enumerate(columns), key=lambda item: item[1] - item[0])
         ends = [[column for _, column in run] for _, run in runs]
-        parts = [
-            (" to ".join(label(c) for c in dict.fromkeys((run[0], run[-1]))), len(run))
-            for run in ends
-        ]
+        parts = [(between(run[0], run[-1]), len(run)) for run in ends]
     more = sum(count for _, count in parts[LISTED:])
     shown = ", ".join(text for text, _ in parts[:LISTED])
     return f"{shown} and {more} more" if more else shown
