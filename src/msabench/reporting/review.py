@@ -154,12 +154,12 @@ def _cell(value: Value) -> str:
     if value.verdict == "same":
         return f"{value.after:z.4f} same"
     verdict = f"**{value.verdict}**" if value.verdict in MOVED else value.verdict
-    if value.change is None:
-        difference = value.after - value.before
-        return f"{value.before:z.4f} → {value.after:z.4f}, {difference:+z.4f} {verdict}"
-    before, after, half, paired = value.change
-    seeds = f", of seeds {', '.join(paired)}" if paired and len(paired) < value.seeds else ""
-    return f"{before:z.4f} → {after:z.4f}, {after - before:+z.4f} ± {half:.4f} {verdict}{seeds}"
+    before, after, half, seeds = value.before, value.after, "", ""
+    if value.change is not None:
+        half, paired = f" ± {value.change.half:.4f}", value.change.paired
+        if 0 < len(paired) < value.seeds:
+            before, after, seeds = *value.change[:2], f", of seeds {', '.join(paired)}"
+    return f"{before:z.4f} → {after:z.4f}, {after - before:+z.4f}{half} {verdict}{seeds}"
 
 
 def _params_blocks(params: Sequence[tuple[str, Any, Any]], base: str) -> list[Block]:
