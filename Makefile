@@ -97,7 +97,7 @@ real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/path
 	$(DVC) --cd $(REAL) cache dir --local ../../.dvc/cache
 	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
 	mkdir -p docs/results/mosei_text
-	cp $(REAL)/metrics/* $(REAL)/params.yaml $(REAL)/dvc.lock docs/results/mosei_text/
+	cp $(REAL)/metrics/* $(REAL)/plots/published.svg $(REAL)/params.yaml $(REAL)/dvc.lock docs/results/mosei_text/
 
 hash: $(VENV)/installed ## the sha256 of a file or folder, for params.yaml: make hash DATA=/path
 	@PYTHONPATH=src $(BIN)/python -m msabench.hashes "$(DATA)"
