@@ -120,7 +120,9 @@ def test_columns_that_say_little_are_found_over_all_splits(monkeypatch):
         labels = np.zeros(3, np.float32)
         ids = [f"{name}$_${i}" for i in range(3)]
         data[name] = Utterances(
-            ids, ["x"] * 3, labels, {"audio": audio}, not_finite={"audio": count}
+            *(ids, ["x"] * 3, labels, {"audio": audio}),
+            repairs={"audio_missing": 1},
+            not_finite={"audio": count},
         )
     named = {"names": {"3": "peakSlope", "0": "F0"}, "tool": "COVAREP", "certainty": "sure"}
     assert data_report.columns(data, {"audio": named}) == {
@@ -131,6 +133,18 @@ def test_columns_that_say_little_are_found_over_all_splits(monkeypatch):
         }
     }
     assert data_report.columns({name: split.select([]) for name, split in data.items()}, {}) == {}
+
+
+def test_a_column_that_is_0_where_it_is_finite_is_not_called_never_finite():
+    audio = Ragged.of([np.zeros((4, 1), np.float32)])
+    split = Utterances(
+        *(["a$_$0"], ["x"], np.zeros(1, np.float32), {"audio": audio}),
+        repairs={"audio_missing": 0},
+        not_finite={"audio": {0: 2}},
+    )
+    report = data_report.columns(dict.fromkeys(("train", "valid", "test"), split), {})["audio"]
+    assert (report["never_finite"], report["zero"]) == ([], [0])
+    assert report["not_finite"] == {"0": 6}
 
 
 def test_columns_are_listed_by_name_and_the_most_important_ones_alone():

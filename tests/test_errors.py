@@ -40,8 +40,8 @@ def test_every_page_that_an_error_names_exists(page):
 
 
 def test_the_pages_are_collected():
-    names = ("cards", "clusters", "data", "experiments", "models", "reliability", "review")
-    expected = {f"docs/{name}.md" for name in (*names, "results", "systems", "use")}
+    names = ("cards", "clusters", "data", "experiments", "features", "models", "reliability")
+    expected = {f"docs/{name}.md" for name in (*names, "results", "review", "systems", "use")}
     assert expected == set(_named())
 
 
