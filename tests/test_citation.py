@@ -44,7 +44,7 @@ def test_a_newcomers_question_is_answered_by_one_file():
     """The file has the name."""
     content = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     answers = re.findall(r"^\| .+\? \| `(.+?)`: `(.+?)`", content, re.MULTILINE)
-    assert len(answers) == 6
+    assert len(answers) == 7
     for file, name in answers:
         definition = rf"^\s*(def {name}\(|{name}:$)"
         text = (ROOT / file).read_text(encoding="utf-8")
