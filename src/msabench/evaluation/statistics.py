@@ -178,7 +178,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def _estimate(
     value: float,
     without: Float[np.ndarray, " v"],
-    seeds: Sequence[Float[np.ndarray, " k"]],
+    seeds: Sequence[Float[np.ndarray, " _"]],
     videos: int,
 ) -> Row:
     """Return bounds, p of 0 and standard errors of a value; see `compare`.
