@@ -23,7 +23,7 @@ def main() -> None:
     check_splits(splits, tuple(config["label_range"]))
     widths = splits["train"].widths
     named = columns.published(config["corpus"], widths)
-    named |= columns.given(sources.names(config["source"], raw, widths))
+    named |= columns.of_data(sources.names(config["source"], raw, widths))
     shutil.rmtree(OUT, ignore_errors=True)
     for name, split in splits.items():
         split.save(OUT / name)

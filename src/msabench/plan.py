@@ -262,6 +262,7 @@ def subset_run(model: str, subset: str) -> str:
 
 def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> dict[str, Config]:
     dataset, source = params.datasets[params.dataset], _source(params)
+    probe = _array(0, "mean")  # the text that the probe reads
     return {
         "download": source,
         "prepare": {**source, "label_range": dataset.label_range, "corpus": dataset.corpus},
@@ -278,7 +279,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             "device": params.device,
             "threads": params.threads,
             "runs": {name: _text(run.config) for name, run in runs.items()},
-            "probe": _array(0, "mean"),
+            "probe": probe,
         },
         "tables": {
             "title": dataset.title,
@@ -287,7 +288,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             "label_range": dataset.label_range,
             "neutral": dataset.scale.neutral,
             "metrics": dataset.metrics,
-            "probe": _array(0, "mean"),
+            "probe": probe,
             **_rows(params, runs, same),
         },
     }

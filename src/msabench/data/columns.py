@@ -30,7 +30,7 @@ def published(corpus: str | None, widths: Mapping[str, int]) -> dict[str, Named]
     return named
 
 
-def given(names: Mapping[str, Mapping[int, str]]) -> dict[str, Named]:
+def of_data(names: Mapping[str, Mapping[int, str]]) -> dict[str, Named]:
     """Return the same of names that the data bring along, by modality and column."""
     return {
         modality: {"names": dict(own), "tool": None, "certainty": "given"}

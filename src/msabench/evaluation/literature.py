@@ -80,8 +80,8 @@ def corpus_of(plan: Mapping[str, Any]) -> Corpus | None:
 
     plan: of the tables. Simulated data stand in for MOSEI.
     """
-    wanted = "mosei" if plan["simulated"] else plan["corpus"]
-    return next((corpus for corpus in NAMES if corpus == wanted), None)
+    name = "mosei" if plan["simulated"] else plan["corpus"]
+    return next((corpus for corpus in NAMES if corpus == name), None)
 
 
 def published(corpus: Corpus) -> list[Result]:

@@ -146,15 +146,15 @@ def fit(
         Moments.of(standardized[folds == fold], labels[folds == fold] - centre)
         for fold in range(folds.max() + 1)
     ]
-    whole = sum(parts[1:], parts[0])
+    total = sum(parts[1:], parts[0])
     fitted = {}
     for name, block in blocks.items():
         alpha, out_of_fold = ALPHAS[0], None
         if len(parts) > 1:
-            guesses = centre + _out_of_fold(standardized, folds, whole, parts, block)
+            guesses = centre + _out_of_fold(standardized, folds, total, parts, block)
             best = int(np.argmin(((guesses - labels[:, None]) ** 2).mean(axis=0)))
             alpha, out_of_fold = ALPHAS[best], guesses[:, best]
-        _, weights = solve(whole, block, [alpha])
+        _, weights = solve(total, block, [alpha])
         weights = weights[:, 0] / scale[block]
         fitted[name] = Ridge(block, alpha, mean[block], weights, centre, out_of_fold)
     return fitted
@@ -199,7 +199,7 @@ def video_folds(videos: Sequence[str]) -> Integer[np.ndarray, " n"]:
 def _out_of_fold(
     columns: Float[np.ndarray, "n d"],
     folds: Integer[np.ndarray, " n"],
-    whole: Moments,
+    total: Moments,
     parts: Sequence[Moments],
     block: slice,
 ) -> Float[np.ndarray, "n a"]:
@@ -210,7 +210,7 @@ def _out_of_fold(
     """
     guesses = np.empty((len(columns), len(ALPHAS)))
     for fold, part in enumerate(parts):
-        mean, weights = solve(whole - part, block, ALPHAS)
+        mean, weights = solve(total - part, block, ALPHAS)
         guesses[folds == fold] = (columns[folds == fold, block] - mean) @ weights
     return guesses
 

@@ -163,10 +163,7 @@ def missing_files(
 
     rows: those that need files of valid and test. corrupted: the files of robustness.
     """
-    folders = dict.fromkeys(
-        name for table in rows.values() for row in table.values() for name in row
-    )
-    files = [path for name in folders for path in _files(predictions / name)]
+    files = [path for name in _folders(rows) for path in _files(predictions / name)]
     files += [path for paths in corrupted.values() for path in paths]
     return [str(path) for path in files if not path.exists()]
 
@@ -181,10 +178,9 @@ def measure_runs(
 
     Columns: the metrics on test, and as valid_<metric> those on valid.
     """
-    names = dict.fromkeys(name for table in rows.values() for row in table.values() for name in row)
     return {
         name: _measure_run(predictions / name, plan, data)
-        for name in names
+        for name in _folders(rows)
         if all(path.exists() for path in _files(predictions / name))
     }
 
@@ -345,6 +341,12 @@ def _read_columns(path: Path) -> dict[str, list[float]]:
     names = lines[0] if lines else ()
     # What was not defined is empty in the file; in the mean over seeds it has to be a number.
     return {name: [float(line[name] or np.nan) for line in lines] for name in names}
+
+
+def _folders(rows: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
+    """Name the folders of predictions behind the rows of all tables, each once."""
+    names = (name for table in rows.values() for row in table.values() for name in row)
+    return list(dict.fromkeys(names))
 
 
 def _files(folder: Path) -> list[Path]:
