@@ -139,6 +139,18 @@ def test_learns_a_linear_label(trained):
     assert of_chance(trained, TEST) < 0.6
 
 
+def test_a_constant_added_to_all_labels_is_added_to_all_predictions(name, tmp_path):
+    """Training sees distances alone; without, labels of 1 to 7 ruin a network that starts at 0."""
+    predictions = []
+    for shift, scale in ((0, {}), (4, {"label_range": [1.0, 7.0], "neutral": 4.0})):
+        splits = (replace(split, labels=split.labels + np.float32(shift)) for split in (TRAIN, VALID))
+        regressor = build(name, TRAIN, **scale)
+        regressor.fit(*splits, seed=1, scratch=tmp_path / str(shift))
+        predictions.append(regressor.predict(TEST) - shift)
+    assert np.ptp(predictions[0]) > 0
+    np.testing.assert_allclose(*predictions, atol=1e-3)
+
+
 def test_shuffled_labels_give_chance(name, tmp_path):
     """Labels of other utterances teach nothing, unless the right ones leak in some other way."""
     rng = np.random.default_rng(0)

@@ -49,7 +49,8 @@ class CNN(Network):
         self.linear = nn.Linear(channels * len(kernel_widths), 1)
 
     def fit_statistics(self, train: Utterances) -> None:
-        """Compute means and standard deviations."""
+        """Compute the label offset, means and standard deviations."""
+        super().fit_statistics(train)
         self.standardize.fit_statistics(train)
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
@@ -63,7 +64,7 @@ class CNN(Network):
                 grids.append(segment_means(sequence, self.steps))
         grid = torch.cat(grids, dim=1)  # (b, sum of d, steps)
         maxima = [torch.relu(convolve(grid)).amax(dim=2) for convolve in self.convolutions]
-        return self.linear(self.dropout(torch.cat(maxima, dim=1))).squeeze(1)
+        return self.label_offset + self.linear(self.dropout(torch.cat(maxima, dim=1))).squeeze(1)
 
 
 Model = CNN

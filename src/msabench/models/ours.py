@@ -83,7 +83,8 @@ class Ours(Network):
         )
 
     def fit_statistics(self, train: Utterances) -> None:
-        """Compute means and standard deviations."""
+        """Compute the label offset, means and standard deviations."""
+        super().fit_statistics(train)
         self.standardize.fit_statistics(train)
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
@@ -101,7 +102,7 @@ class Ours(Network):
         else:
             fused = torch.stack(list(vectors.values()), dim=1)  # (b, modalities, d)
         fused = self.stage2(fused + self.positions)
-        return self.head(fused.flatten(start_dim=1)).squeeze(1)
+        return self.label_offset + self.head(fused.flatten(start_dim=1)).squeeze(1)
 
 
 Model = Ours

@@ -11,7 +11,7 @@ features. `UnimodalLabels(labels, widths, ...)` is the label generation, usable 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -232,8 +232,9 @@ class SelfMM(Network):
     size of each task's head. dropout: before each head. lstm_dropout: on an LSTM's final hidden
     state. label_range, neutral: of the labels; labels are generated as distances from the neutral
     point, or from the middle of the range where there is none. clamp: the largest such distance;
-    None: what the range permits. exclude_zero: see UnimodalLabels. Defaults in params.yaml are
-    MMSA's for MOSEI.
+    None: what the range permits. start: the label that an output of 0 predicts, in all tasks; the
+    neutral point, as published, or the median of the training labels. exclude_zero: see
+    UnimodalLabels. Defaults in params.yaml are MMSA's for MOSEI.
     """
 
     optimizer_settings = AdamByGroup
@@ -252,8 +253,10 @@ class SelfMM(Network):
         clamp: PositiveFloat | None = None,
         label_range: Sequence[float] = (-3.0, 3.0),
         neutral: float | None = None,
+        start: Literal["neutral", "median"] = "neutral",
     ) -> None:
         super().__init__()
+        self.start = start
         self.post_dim = post_dim
         scale = LabelScale.of(label_range, neutral)
         self.origin = scale.centre
@@ -277,6 +280,9 @@ class SelfMM(Network):
 
     def fit_statistics(self, train: Utterances) -> None:
         """Start the label tables of the training split with its multimodal labels."""
+        super().fit_statistics(train)
+        if self.start == "neutral":
+            self.label_offset.fill_(self.origin)
         self.unimodal = UnimodalLabels(
             torch.from_numpy(train.labels) - self.origin,
             {task: self.post_dim[task] for task in self.heads},
@@ -324,7 +330,9 @@ class SelfMM(Network):
         }
         outputs = {task: self.heads[task](vector) for task, vector in vectors.items()}
         return Outputs(
-            predictions={task: prediction for task, (prediction, _) in outputs.items()},
+            predictions={
+                task: self.label_offset + prediction for task, (prediction, _) in outputs.items()
+            },
             features={task: features for task, (_, features) in outputs.items()},
         )
 

@@ -35,17 +35,27 @@ class Network(nn.Module):
     """What the loop needs to know of a network, beside `forward(batch) -> (b,)`.
 
     optimizer_settings: the type of the settings that `parameter_groups` is given.
+    label_offset: (), what `forward` adds to its output: the median of the training labels, which
+        has the least L1 loss of all constants. So labels far from zero cost no training, and a
+        constant added to all labels is added to all predictions.
     """
 
     optimizer_settings: ClassVar[type[Strict]] = AdamW
     encoder: Any  # a TextEncoder, or None without text
+    label_offset: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # A buffer, as weight decay would pull a parameter towards zero.
+        self.register_buffer("label_offset", torch.zeros(()))
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         raise NotImplementedError
 
     def fit_statistics(self, train: Utterances) -> None:
-        """Compute what training needs of the training split: means, label tables."""
+        """Compute what training needs of the training split: offset, means, label tables."""
+        self.label_offset.fill_(float(np.median(train.labels)))
 
     def training_loss(self, batch: Batch, epoch: int) -> Float[Tensor, ""]:
         """Return the loss of a training batch, a mean over its utterances; epochs count from 1.
