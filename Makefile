@@ -12,13 +12,15 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread for each run; runs side by side would otherwise wait for each other's threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help repro test test-all review check soak audit real hash bench clean
+.PHONY: help repro test test-all review check soak audit real tune hash bench clean
 
 #: JOBS=2              so many runs, or files of tests, at once; by default the GPUs, or the cores
-#: SET='-S lr=1e-4'    changes of params.yaml, for repro
+#: SET='-S lr=1e-4'    changes of params.yaml, for repro and real
 #: CLUSTER=local:3     run on a cluster: tcp://host:8786 of a Dask scheduler, or processes here
 #: SHARED=/path        where its workers find this tree; or REMOTE=name, the DVC remote with the data
-#: MOSEI_LABELS=/path  MMSA's label.csv, for real
+#: DATASET=mosei_text  one of datasets in params.yaml, for real and tune
+#: MOSEI_LABELS=/path  where that data set lies: the variable that its entry names
+#: MODEL=svm           the model, for tune
 #: DATA=/path          the file or folder, for hash
 #: BASE=main           the branch, tag or commit to compare with, for review
 #: KILLS=20 SEED=1     how often each training is killed, and the seed of the moments, for soak
@@ -84,20 +86,29 @@ repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not 
 	  $(DVC) repro --single-item cards; exit 1; }
 	$(DVC) repro
 
-# Real transcripts, with the presets of their data set; no sweep. Without the lock of the simulated run,
-# whose stages would stay in that of this one.
-REAL := runs/real
-REAL_SET := dataset=mosei_text sweep_seeds=[]
+# A clone for the data set, with this tree's params.yaml and cache. Without the lock of the simulated
+# run, whose stages would stay in that of this one.
+define CLONE
+	@case "$(DATASET)" in [A-Za-z0-9]*) ;; *) echo "error: DATASET: '$(DATASET)'; give one of datasets in params.yaml" >&2; exit 2;; esac
+	rm -rf $(1) && git clone --quiet . $(1) && rm $(1)/dvc.lock && cp params.yaml $(1)/
+	ln -s "$(CURDIR)/$(VENV)" $(1)/$(VENV) && touch $(VENV)/installed
+	$(DVC) --cd $(1) cache dir --local "$(CURDIR)/.dvc/cache"
+endef
 
-real: $(VENV)/installed ## run on MMSA's label.csv: make real MOSEI_LABELS=/path (an hour or more)
-	@case "$(MOSEI_LABELS)" in /*) ;; *) echo "error: MOSEI_LABELS: '$(MOSEI_LABELS)'; give the absolute path of label.csv" >&2; exit 2;; esac
-	@test -f "$(MOSEI_LABELS)" || { echo "error: MOSEI_LABELS: no file at '$(MOSEI_LABELS)'" >&2; exit 2; }
-	rm -rf $(REAL) && git clone --quiet . $(REAL) && rm $(REAL)/dvc.lock
-	ln -s ../../$(VENV) $(REAL)/$(VENV) && touch $(VENV)/installed
-	$(DVC) --cd $(REAL) cache dir --local ../../.dvc/cache
-	MOSEI_LABELS="$(MOSEI_LABELS)" $(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) SET="$(foreach s,$(REAL_SET),-S '$(s)')"
-	mkdir -p docs/results/mosei_text
-	cp $(REAL)/metrics/* $(REAL)/plots/published.svg $(REAL)/params.yaml $(REAL)/dvc.lock docs/results/mosei_text/
+REAL = runs/real/$(DATASET)
+real: $(VENV)/installed ## run on real data, without sweeps: make real DATASET=mosei_text MOSEI_LABELS=/path
+	$(call CLONE,$(REAL))
+	$(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) SET="-S dataset=$(DATASET) -S 'sweep_seeds=[]' $(SET)"
+	mkdir -p metrics/$(DATASET)
+	find $(REAL)/metrics -maxdepth 1 -type f -exec cp {} metrics/$(DATASET)/ ';'
+	cp $(wildcard $(REAL)/plots/published.svg) $(REAL)/params.yaml $(REAL)/dvc.lock metrics/$(DATASET)/
+
+TUNE = runs/tune/$(DATASET)-$(MODEL)
+tune: $(VENV)/installed ## choose a model's settings on validation: make tune DATASET=mine MODEL=svm
+	$(call CLONE,$(TUNE))
+	$(BIN)/python -m msabench tune --dataset "$(DATASET)" --model "$(MODEL)" --grid $(TUNE)/params.yaml
+	cd $(TUNE) && $(DVC) repro plan && $(DVC) repro features && $(BIN)/python -m $(RUNS) --only tune
+	$(BIN)/python -m msabench tune --dataset "$(DATASET)" --model "$(MODEL)" --choose $(TUNE)
 
 hash: $(VENV)/installed ## the sha256 of a file or folder, for params.yaml: make hash DATA=/path
 	@PYTHONPATH=src $(BIN)/python -m msabench.hashes "$(DATA)"
@@ -146,8 +157,8 @@ bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an ho
 	$(BIN)/python -m bench.draw
 	rm -rf $(BENCH)/work
 
-# What took hours, and no cache of DVC holds: checkpoints, `make real`, `make bench`.
-HOURS := $(wildcard runs/scratch runs/real runs/bench)
+# What took hours, and no cache of DVC holds: checkpoints, `make real`, `make tune`, `make bench`.
+HOURS := $(wildcard runs/scratch runs/real runs/tune runs/bench)
 clean: ## remove what the pipeline made; what took hours only with ALL=1, its cache never
 	$(if $(filter-out 1,$(ALL)),$(error ALL: '$(ALL)'; permitted: 1))
 	rm -rf data predictions

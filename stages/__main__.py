@@ -21,7 +21,7 @@ from stages import run
 PAGE = "docs/experiments.md"
 
 # One round after the other: no stage of a round needs another of it.
-ROUNDS = (("train", "sweep", "ablation"), ("robustness",))
+ROUNDS = (("train", "sweep", "ablation", "tune"), ("robustness",))
 
 
 def main(*arguments: str) -> None:
@@ -29,7 +29,9 @@ def main(*arguments: str) -> None:
     parser.add_argument(
         "--jobs", type=int, help="so many at once; default: the GPUs, or the cores / threads"
     )
-    jobs = parser.parse_args(arguments).jobs
+    parser.add_argument("--only", metavar="STAGE", help="of these: " + ", ".join(sum(ROUNDS, ())))
+    options = parser.parse_args(arguments)
+    jobs = options.jobs
     settings = params.load(Path("params.yaml"))
     gpus = visible_gpus() if settings.device in ("auto", "cuda") else []
     if jobs is None:
@@ -53,7 +55,11 @@ def main(*arguments: str) -> None:
     if listed.returncode:
         sys.exit("error: `dvc stage list` failed: no run is known")
     named = listed.stdout.split()
-    rounds = [[s for s in named if s.partition("@")[0] in programs] for programs in ROUNDS]
+    wanted = {options.only} if options.only else set(sum(ROUNDS, ()))
+    rounds = [
+        [stage for stage in named if stage.partition("@")[0] in wanted.intersection(programs)]
+        for programs in ROUNDS
+    ]
     pool = ThreadPoolExecutor(jobs)
     try:
         statuses = [status for stages in rounds for status in list(pool.map(reproduce, stages))]

@@ -46,6 +46,8 @@ def main() -> None:
     )
 
     METRICS.mkdir(exist_ok=True)
+    for file in filter(Path.is_file, METRICS.iterdir()):  # DVC keeps the folder: see dvc.yaml
+        file.unlink()
     results.write(METRICS)
     document = content.document(results)
     (METRICS / "tables.md").write_text(markdown.render(document), encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import msabench
 from msabench import inference, runs
@@ -418,6 +419,15 @@ def test_a_run_of_0_1_0_is_refused(own):
         f"{own}-1: saved by msabench 0.1.0 or earlier; this is {msabench.__version__}: train it "
         "again: `dvc repro`"
     )
+    assert refusal(own) == expected
+
+
+def test_weights_without_a_part_are_refused(own):
+    """Those of 0.2.0 have no label offset."""
+    file = Path(f"{own}-1") / "weights.safetensors"
+    weights = {name: array for name, array in load_file(file).items() if name != "label_offset"}
+    save_file(weights, file)
+    expected = f"{file}: no label_offset; an earlier version saved it: train again: `dvc repro`"
     assert refusal(own) == expected
 
 

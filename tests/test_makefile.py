@@ -172,22 +172,24 @@ def test_the_real_run_works_in_a_path_with_a_space(tree):
         ("-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "t"),
     ):
         subprocess.run(["git", *command], cwd=tree, check=True)
-    make(tree, "real", f"MOSEI_LABELS={labels}", check=False)  # the stand-ins make no tables
-    real = tree / "runs/real"
+    (tree / "params.yaml").write_text("changed: true\n")  # and not committed
+    make(tree, "real", "DATASET=mosei_text", f"MOSEI_LABELS={labels}", check=False)
+    real = tree / "runs/real/mosei_text"  # the stand-ins make no tables
     assert (real / ".venv").resolve() == tree / ".venv"
     assert not (real / "dvc.lock").exists()
+    assert (real / "params.yaml").read_text() == "changed: true\n"
     first, second, *_ = calls(tree)
-    assert first == ["dvc", "--cd", "runs/real", "cache", "dir", "--local", "../../.dvc/cache"]
+    cache = str(tree / ".dvc/cache")
+    assert first == ["dvc", "--cd", "runs/real/mosei_text", "cache", "dir", "--local", cache]
     assert second[:4] == ["dvc", "exp", "run", "-S"]
     assert "dataset=mosei_text" in second
 
 
-@pytest.mark.parametrize("path", ["relative.csv", "/nowhere/label.csv"])
-def test_the_real_run_names_a_file_that_it_cannot_use(tree, path):
-    ended = make(tree, "real", f"MOSEI_LABELS={path}", check=False)
+@pytest.mark.parametrize("target", ["real", "tune"])
+def test_a_data_set_must_be_named(tree, target):
+    ended = make(tree, target, check=False)
     assert ended.returncode != 0
-    assert "error: MOSEI_LABELS: " in ended.stderr
-    assert path in ended.stderr
+    assert "error: DATASET: ''; give one of datasets in params.yaml" in ended.stderr
     assert not (tree / "runs").exists()
 
 

@@ -129,6 +129,38 @@ def test_a_block_beats_the_data_set_which_beats_the_default():
         assert schedule["decay"] == "linear"
 
 
+def test_presets_go_by_corpus_size_and_data_set():
+    """The later beats the earlier, whatever the data set is called; its own name beats all."""
+    presets = {name: {"epochs": i} for i, name in enumerate(("all", "corpus", "size", "own"), 1)}
+    block = {key: value for key, value in BASE.models["cnn"].items() if key != "epochs"}
+    by = {"default": ["cnn", "all"], "mosi": "corpus", "few": "size", "mine": "own"}
+    changes = {"models": BASE.models | {"cnn": block | {"preset": by}}}
+    changes["presets"] = BASE.presets | presets
+    mosi = BASE.datasets["mosi"]
+    for name, corpus, size, epochs in (
+        ("other", None, None, 1),
+        ("other", "mosi", None, 2),
+        ("other", "mosi", "few", 3),
+        ("mine", "mosi", "few", 4),
+        ("mosi", "mosi", "few", 2),  # both its corpus and its name
+    ):
+        own = mosi.model_copy(update={"corpus": corpus, "size": size})
+        datasets = BASE.datasets | {"mine": mosi, name: own}
+        config = planned(**changes, datasets=datasets, dataset=name)["cnn"]
+        assert config["schedule"]["epochs"] == epochs
+
+
+def test_candidates_are_runs_of_their_model():
+    tune = params.Tune(
+        model="svm", seeds=[1, 2], candidates={"a": {"C": 7.0, "modalities": ["text"]}}
+    )
+    runs = plan.runs_of(BASE.model_copy(update={"tune": tune}))
+    assert (runs["a"].stage, runs["a"].seeds) == ("tune", (1, 2))
+    assert runs["a"].config["network"]["C"] == 7.0
+    assert runs["a"].config["modalities"] == ["text"]
+    assert not [name for name, run in plan.runs_of(BASE).items() if run.stage == "tune"]
+
+
 def test_the_preset_s_part_of_a_mapping_may_be_changed_without_a_plus():
     """Hydra refuses a key that does not exist: `auto` keeps it."""
     rates = resolved("dataset=mosei_text", "models.self_mm.lr.text=7e-5")["self_mm"]["optimizer"]
@@ -233,7 +265,7 @@ def test_a_preset_is_as_published(preset, values):
 
 @pytest.mark.parametrize("preset", ["best", 1])
 def test_an_unknown_preset_is_named(preset):
-    expected = re.escape(f"models.cnn.preset: {preset!r}; permitted: ours, ours_real_text, cnn, ")
+    expected = re.escape(f"models.cnn.preset: {preset!r}; permitted: ours, ours_few, ")
     for given in (preset, ["cnn", preset], {"default": "cnn", "mosei": preset}):
         with pytest.raises(ParamsError, match=expected):
             planned(models=with_model("cnn", preset=given))
@@ -241,7 +273,7 @@ def test_an_unknown_preset_is_named(preset):
 
 def test_a_preset_of_an_unknown_data_set_is_named():
     message = (
-        r"^models\.cnn\.preset\.mosie: no such data set; permitted: default, simulated, mosei,"
+        r"^models\.cnn\.preset\.mosie: no such data set, corpus or size; permitted: default, simul"
     )
     with pytest.raises(ParamsError, match=message):
         planned(models=with_model("cnn", preset={"default": "cnn", "mosie": "cnn"}))

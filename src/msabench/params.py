@@ -30,6 +30,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # A run's settings, by who reads them. No key is in two groups; a regressor that is no network has
 # the first two alone.
 GROUPS = ("encoder", "network", "optimizer", "schedule")
+SIZES = ("few",)  # of data sets, by which presets are chosen
 AUTO = "auto"  # a setting's value: that of the preset
 
 TrainableLayers = NonNegativeInt | Literal["all"]
@@ -52,9 +53,10 @@ class Dataset(Strict):
     the Hugging Face hub, or whatever fsspec opens (https, s3, gs). by_hand: where a person gets
     it. None of these is part of the data's identity. metrics: which set of metrics. text_encoder:
     the one for its texts, where params.yaml says auto at the top. corpus: which entry of
-    corpora.json says what the data are, who labelled them and on what terms they are given.
-    label_range: the lowest and the highest label. neutral: the label that is neither positive nor
-    negative; by default 0 where it lies inside the range, else there is none. settings: of the
+    corpora.json says what the data are, who labelled them and on what terms they are given. size:
+    few, for the presets of few utterances. label_range: the lowest and the highest label. neutral:
+    the label that is neither positive nor negative; by default 0 where it lies inside the range,
+    else there is none. settings: of the
     source.
     """
 
@@ -71,6 +73,7 @@ class Dataset(Strict):
     by_hand: str | None = None
     text_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
     corpus: str | None = None
+    size: Literal["few"] | None = None
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -96,6 +99,14 @@ class Ablation(Strict):
 
     models: list[str]
     seeds: list[Seed]
+
+
+class Tune(Strict):
+    """Candidates of `make tune`: changes of a model's block, by name, trained with all seeds."""
+
+    model: RunName
+    seeds: list[Seed]
+    candidates: dict[RunName, dict[str, Any]]
 
 
 class TextSettings(Strict):
@@ -127,6 +138,8 @@ class Params(Strict):
     sweep_seeds: list[Seed]
     sweep: dict[RunName, dict[str, Any]]
     ablation: Ablation
+    grids: dict[str, Any] = {}
+    tune: Tune
     robustness_seeds: list[Seed]
     models: dict[RunName, dict[str, Any]] = Field(min_length=1)
     presets: dict[RunName, dict[str, Any]] = {}
@@ -140,12 +153,16 @@ class Params(Strict):
             raise ValueError("text_encoders: default is missing, for encoders that have no entry")
         lists = {key: getattr(self, key) for key in ("seeds", "sweep_seeds", "robustness_seeds")}
         lists |= {f"ablation.{key}": values for key, values in self.ablation}
+        lists["tune.seeds"] = self.tune.seeds
         for key, values in lists.items():
             if twice := [value for value in values if values.count(value) > 1]:
                 raise ValueError(f"{key}: {values} names {twice[0]!r} twice")
         if unknown := [name for name in self.ablation.models if name not in self.models]:
             known = ", ".join(self.models)
             raise ValueError(f"ablation.models: {unknown[0]!r}; permitted: some of {known}")
+        if self.tune.model not in self.models:
+            known = ", ".join(self.models)
+            raise ValueError(f"tune.model: {self.tune.model!r}; permitted: {known}")
         if not set(self.robustness_seeds) <= set(self.seeds):
             raise ValueError(
                 f"robustness_seeds: {self.robustness_seeds}; permitted: some of seeds, {self.seeds}"
@@ -164,6 +181,9 @@ EXPANDED = {
     "robustness_seeds": LIST,
     "ablation.models": LIST,
     "ablation.seeds": LIST,
+    "tune.model": (str, "the name of a model"),
+    "tune.seeds": LIST,
+    "tune.candidates": MAPPING,
 }
 
 

@@ -15,7 +15,7 @@ from msabench import errors, models
 from msabench.data import sources
 from msabench.errors import ParamsError
 from msabench.networks.text import cache_name
-from msabench.params import AUTO, Params, Pooling, TrainableLayers
+from msabench.params import AUTO, SIZES, Params, Pooling, TrainableLayers
 from msabench.utterances import MODALITIES
 
 Config = dict[str, Any]
@@ -67,7 +67,7 @@ def resolve(params: Params, runs: Mapping[str, Run]) -> dict[str, Config]:
 
 @errors.see("docs/experiments.md")
 def runs_of(params: Params) -> dict[str, Run]:
-    """Return every run by its name: the models, rows of the sweep, models on subsets.
+    """Return every run by its name: models, rows of the sweep, models on subsets, candidates.
 
     Raises ParamsError for a setting that a model does not have or does not permit, and for two runs
     of one name.
@@ -78,7 +78,11 @@ def runs_of(params: Params) -> dict[str, Run]:
     }
     if SWEEP_MODEL not in runs:
         raise ParamsError(f"models: {SWEEP_MODEL} is missing, the model of Tables 3 to 5")
-    groups = {"sweep": _sweep(params), "ablation": _ablation(params, runs)}
+    groups = {
+        "sweep": _sweep(params),
+        "ablation": _ablation(params, runs),
+        "tune": _candidates(params),
+    }
     for stage, more in groups.items():
         if twice := [name for name in more if name in runs]:
             raise ParamsError(f"{stage}: {twice[0]!r} is the name of two runs; each needs its own")
@@ -199,21 +203,27 @@ def _laid_over(below: Config, above: Config) -> Config:
 def _presets(params: Params, preset: Any, where: str) -> list[str]:
     """Return the names of a block's presets, the lowest first.
 
-    preset: one name, or a list, or such for each data set; `default` holds for all data sets, under
-    their own.
+    preset: one name, or a list, or such for `default` (all data sets), a corpus, a size and a data
+    set: the later of these are laid over the earlier.
     """
-    by_dataset = preset if isinstance(preset, dict) else {"default": preset}
+    by_kind = preset if isinstance(preset, dict) else {"default": preset}
     names: dict[str, list[Any]] = {}
-    for key, value in by_dataset.items():
-        if key not in ("default", *params.datasets):
-            known = ", ".join(["default", *params.datasets])
-            raise ParamsError(f"{where}.preset.{key}: no such data set; permitted: {known}")
+    for key, value in by_kind.items():
+        if key not in ("default", *CORPORA, *SIZES, *params.datasets):
+            known = ", ".join(dict.fromkeys(["default", *CORPORA, *SIZES, *params.datasets]))
+            raise ParamsError(
+                f"{where}.preset.{key}: no such data set, corpus or size; permitted: {known}"
+            )
         names[key] = value if isinstance(value, list) else [value] if value is not None else []
         for name in names[key]:
             if not isinstance(name, str) or name not in params.presets:
                 known = ", ".join(params.presets) or "none"
                 raise ParamsError(f"{where}.preset: {name!r}; permitted: {known}")
-    return names.get("default", []) + names.get(params.dataset, [])
+    dataset = params.datasets[params.dataset]
+    kinds = ["default", dataset.corpus, dataset.size, params.dataset]
+    # Where a data set has the name of its corpus, its presets are the topmost.
+    kinds = [kind for i, kind in enumerate(kinds) if kind not in kinds[i + 1 :]]
+    return [name for kind in kinds for name in names.get(str(kind), [])]
 
 
 def _sweep(params: Params) -> dict[str, Run]:
@@ -252,6 +262,17 @@ def _ablation(params: Params, models: Mapping[str, Run]) -> dict[str, Run]:
         )
         for model in params.ablation.models
         for subset, modalities in SUBSETS.items()
+    }
+
+
+def _candidates(params: Params) -> dict[str, Run]:
+    """Resolve the candidates of `make tune`: a model with some settings changed."""
+    model, seeds = params.tune.model, tuple(params.tune.seeds)
+    return {
+        name: Run(
+            "tune", seeds, _run(params, model, params.models[model] | changes, f"tune.{name}")
+        )
+        for name, changes in params.tune.candidates.items()
     }
 
 

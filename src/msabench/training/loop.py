@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
+from msabench.errors import DataError
 from msabench.execution import interruption
 from msabench.networks import parallel
 from msabench.networks.batches import Batch, cost, length_bucketed, sorted_by_length
@@ -301,9 +302,17 @@ class NetworkRegressor:
         checkpoints.write(folder / "weights.safetensors", self._trained().state_dict())
 
     def load(self, folder: Path) -> None:
-        """Read weights.safetensors into a newly built network."""
-        self.network = self.build().to(self.device)
-        self.network.load_state_dict(load_file(folder / "weights.safetensors"))
+        """Read weights.safetensors into a newly built network.
+
+        Raises DataError for weights that lack some of the network's, as those of earlier versions.
+        """
+        self.network, path = self.build().to(self.device), folder / "weights.safetensors"
+        weights = load_file(path)
+        if missing := sorted(self.network.state_dict().keys() - weights.keys()):
+            raise DataError(
+                f"{path}: no {missing[0]}; an earlier version saved it: train again: `dvc repro`"
+            )
+        self.network.load_state_dict(weights)
 
     def _trained(self) -> Network:
         if self.network is None:

@@ -1,0 +1,129 @@
+"""Choose a model's settings for a data set on validation: the program of `make tune`.
+
+With --grid, writes the candidates of the model's grid in params.yaml into another params.yaml. With
+--choose, reads the predictions of a tree where the candidates were trained, prints them from the
+best to the worst, and writes the best as a preset of the data set into params.yaml.
+
+examples:
+  make tune DATASET=mosi_utterances MODEL=svm
+"""
+
+import argparse
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from msabench.errors import DataError, ParamsError
+
+PAGE = "docs/experiments.md"
+PARAMS = Path("params.yaml")
+SHOWN = 10  # candidates
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--dataset", required=True, help="one of datasets in params.yaml")
+    parser.add_argument("--model", required=True, help="one of grids in params.yaml")
+    step = parser.add_mutually_exclusive_group(required=True)
+    step.add_argument("--grid", type=Path, metavar="FILE", help="the params.yaml to write them to")
+    step.add_argument("--choose", type=Path, metavar="FOLDER", help="the tree that trained them")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Write the candidates, or choose among them."""
+    if options.grid:
+        write_candidates(options.dataset, options.model, options.grid)
+    else:
+        choose(options.dataset, options.model, options.choose)
+
+
+def write_candidates(dataset: str, model: str, file: Path) -> None:
+    """Write the candidates of a model's grid into a params.yaml without sweep and ablation.
+
+    Raises ParamsError for a data set or a model that has none.
+    """
+    from sklearn.model_selection import ParameterGrid
+
+    content = _read(PARAMS)
+    for key, value in (("datasets", dataset), ("grids", model)):
+        known = [name for name in content[key] if name != "seeds"]
+        if value not in known:
+            raise ParamsError(f"{PARAMS}: {key}: no {value!r}; permitted: {', '.join(known)}")
+    candidates = dict(enumerate(ParameterGrid(dict(content["grids"][model])), start=1))
+    content["dataset"] = dataset
+    content["sweep_seeds"], content["ablation"]["models"] = [], []
+    content["tune"] = {
+        "model": model,
+        "seeds": content["grids"]["seeds"],
+        "candidates": {f"tune{number}": changes for number, changes in candidates.items()},
+    }
+    _write(file, content)
+    print(f"{model} on {dataset}: {len(candidates)} candidates")
+
+
+def choose(dataset: str, model: str, tree: Path) -> None:
+    """Print the candidates by their mean MAE on validation; write the best into params.yaml.
+
+    Raises DataError where none was trained with all seeds.
+    """
+    import numpy as np
+
+    from msabench.evaluation import metrics, tables
+    from msabench.predictions import Predictions
+
+    tune = _read(tree / PARAMS)["tune"]
+    judged: list[dict[str, Any]] = []
+    for name, changes in tune["candidates"].items():
+        files = [tree / f"predictions/{name}-{seed}/valid.csv" for seed in tune["seeds"]]
+        if all(file.is_file() for file in files):
+            runs = [Predictions.read(file) for file in files]
+            errors = [metrics.mae(run.labels, run.predictions) for run in runs]
+            judged.append(
+                {"settings": dict(changes), "valid_mae": round(float(np.mean(errors)), 4)}
+            )
+    if not judged:
+        raise DataError(f"{tree}: no candidate has predictions of all seeds; run `make tune` again")
+    judged.sort(key=lambda candidate: candidate["valid_mae"])  # of equal ones the first in the grid
+    out = Path("metrics") / dataset
+    out.mkdir(parents=True, exist_ok=True)
+    tables.write_json(
+        out / f"tune_{model}.json", {"seeds": list(tune["seeds"]), "candidates": judged}
+    )
+    for candidate in islice(judged, SHOWN):
+        print(f"{candidate['valid_mae']:.4f}  {candidate['settings']}")
+    print(f"MAE on validation, mean of seeds {list(tune['seeds'])}; {len(judged)} candidates")
+    _write_preset(dataset, model, judged[0]["settings"])
+
+
+def _write_preset(dataset: str, model: str, settings: dict[str, Any]) -> None:
+    content, name = _read(PARAMS), f"{model}_{dataset}"
+    content["presets"][name] = settings
+    preset = content["models"][model].get("preset") or {}
+    if not isinstance(preset, dict):
+        preset = {"default": preset}
+    preset[dataset] = name
+    content["models"][model]["preset"] = preset
+    _write(PARAMS, content)
+    print(f"{PARAMS}: presets.{name}: {settings}")
+
+
+def _read(path: Path) -> Any:
+    from msabench import params
+
+    params.load(path)
+    return _yaml().load(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, content: Any) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        _yaml().dump(content, file)
+
+
+def _yaml() -> Any:
+    """Return a reader and writer that keeps comments and the style of each value."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 200
+    yaml.representer.ignore_aliases = lambda _: True  # a value that occurs twice stands twice
+    return yaml

@@ -1,0 +1,94 @@
+"""`make tune`: the candidates of a grid, and the choice among them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from msabench import params, plan
+from msabench.commands import tune
+from msabench.errors import DataError, ParamsError
+from msabench.predictions import Predictions
+from tests.test_plan import PARAMS
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A folder with params.yaml, and below it the tree of the candidates, with its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    tune.write_candidates("mosi_utterances", "svm", clone / "params.yaml")
+    return tmp_path
+
+
+def test_the_candidates_are_all_combinations_and_the_only_other_runs(tree):
+    written = params.load(tree / "clone/params.yaml")
+    runs = plan.runs_of(written)
+    grid = params.load(PARAMS).grids["svm"]
+    candidates = [run.config for run in runs.values() if run.stage == "tune"]
+    expected = np.prod([len(values) for values in grid.values()])
+    assert len({json.dumps(config) for config in candidates}) == len(candidates) == expected
+    assert {run.stage for run in runs.values()} == {"train", "tune"}
+    assert written.dataset == "mosi_utterances"
+
+
+def train(tree, errors):
+    """Write predictions on validation with these errors, by the number of the candidate."""
+    labels = np.zeros(2, np.float32)
+    for number, by_seed in errors.items():
+        for seed, error in by_seed.items():
+            folder = tree / f"clone/predictions/tune{number}-{seed}"
+            folder.mkdir(parents=True)
+            predictions = Predictions(["a", "b"], labels, labels + np.float32(error))
+            predictions.write(folder / "valid.csv")
+
+
+def test_the_lowest_mean_error_on_validation_becomes_a_preset(tree, capsys):
+    """Not one of a single seed, however good; the comments and the order of the file stay."""
+    train(tree, {2: {1: 0.2, 2: 0.8}, 3: {1: 0.4, 2: 0.5}, 5: {1: 0.1}})
+    before = (tree / "params.yaml").read_text().splitlines()
+    tune.choose("mosi_utterances", "svm", tree / "clone")
+    chosen = params.load(tree / "clone/params.yaml").tune.candidates["tune3"]
+    after = params.load(tree / "params.yaml")
+    assert after.presets["svm_mosi_utterances"] == chosen
+    own = after.model_copy(update={"dataset": "mosi_utterances"})
+    config = plan.runs_of(own)["svm"].config
+    assert config["modalities"] == chosen["modalities"]
+    assert {key: config["network"][key] for key in ("C", "epsilon")} == {
+        key: chosen[key] for key in ("C", "epsilon")
+    }
+    printed = capsys.readouterr().out
+    assert printed.index("0.4500  ") < printed.index("0.5000  ")
+    record = json.loads((tree / "metrics/mosi_utterances/tune_svm.json").read_text())
+    assert [row["valid_mae"] for row in record["candidates"]] == [0.45, 0.5]
+    comments = [line for line in before if line.startswith("#")]
+    assert [
+        line for line in (tree / "params.yaml").read_text().splitlines() if line[:1] == "#"
+    ] == comments
+
+
+def test_nothing_trained_is_an_error(tree):
+    train(tree, {1: {1: 0.3}})
+    with pytest.raises(DataError, match="no candidate has predictions of all seeds"):
+        tune.choose("mosi_utterances", "svm", tree / "clone")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "model", "message"),
+    [
+        ("mine", "svm", r"datasets: no 'mine'; permitted: simulated, mosei"),
+        ("pom", "seeds", r"grids: no 'seeds'; permitted: svm, cnn"),
+    ],
+)
+def test_an_unknown_name_is_an_error(tree, dataset, model, message):
+    with pytest.raises(ParamsError, match=message):
+        tune.write_candidates(dataset, model, tree / "clone/params.yaml")
+
+
+@pytest.mark.parametrize("model", [name for name in params.load(PARAMS).grids if name != "seeds"])
+def test_every_grid_fits_its_model(tree, model):
+    tune.write_candidates("pom", model, tree / "clone/params.yaml")
+    runs = plan.runs_of(params.load(tree / "clone/params.yaml"))
+    assert len([run for run in runs.values() if run.stage == "tune"]) > 1
