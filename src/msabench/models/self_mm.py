@@ -23,8 +23,8 @@ from typing_extensions import TypedDict
 from msabench.labels import LabelScale
 from msabench.networks import parallel
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate, FinalHiddenState, varies
-from msabench.networks.text import TextEncoder
+from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach, varies
+from msabench.networks.text import TextEncoder, untrained
 from msabench.params import Strict
 from msabench.training.loop import Network
 from msabench.utterances import MODALITIES, Utterances
@@ -233,7 +233,8 @@ class SelfMM(Network):
     state. label_range, neutral: of the labels; labels are generated as distances from the neutral
     point, or from the middle of the range where there is none. clamp: the largest such distance;
     None: what the range permits. start: the label that an output of 0 predicts, in all tasks; the
-    neutral point, as published, or the median of the training labels. exclude_zero: see
+    neutral point, as published, or the median of the training labels. standardize: all features
+    that are not trained, by training statistics; not so as published. exclude_zero: see
     UnimodalLabels. Defaults in params.yaml are MMSA's for MOSEI.
     """
 
@@ -254,6 +255,7 @@ class SelfMM(Network):
         label_range: Sequence[float] = (-3.0, 3.0),
         neutral: float | None = None,
         start: Literal["neutral", "median"] = "neutral",
+        standardize: bool = False,
     ) -> None:
         super().__init__()
         self.start = start
@@ -263,6 +265,7 @@ class SelfMM(Network):
         self.clamp = clamp or (scale.low - self.origin, scale.high - self.origin)
         self.exclude_zero = exclude_zero
         self.encoder = encoder
+        self.standardize = StandardizeEach(untrained(encoder, widths) if standardize else {})
         self.frames = nn.ModuleDict(
             {
                 name: FrameEncoder(width, lstm_dim[name], out_dim[name], lstm_dropout)
@@ -279,10 +282,11 @@ class SelfMM(Network):
         )
 
     def fit_statistics(self, train: Utterances) -> None:
-        """Start the label tables of the training split with its multimodal labels."""
+        """Compute offset and means, and start the label tables with the multimodal labels."""
         super().fit_statistics(train)
         if self.start == "neutral":
             self.label_offset.fill_(self.origin)
+        self.standardize.fit_statistics(train)
         self.unimodal = UnimodalLabels(
             torch.from_numpy(train.labels) - self.origin,
             {task: self.post_dim[task] for task in self.heads},
@@ -322,7 +326,7 @@ class SelfMM(Network):
         """Return predictions and features of every task."""
         vectors = {
             name: self.encoder(sequence) if name == "text" else self.frames[name](sequence)
-            for name, sequence in batch.sequences.items()
+            for name, sequence in self.standardize(batch.sequences).items()
         }
         vectors = {
             FUSION: torch.cat([vectors[m] for m in MODALITIES if m in vectors], dim=1),
