@@ -1,9 +1,13 @@
-"""data/prepared/ -> data/features/: tokens, and the frozen part of the text encoder, run once."""
+"""data/prepared/ -> data/features/: tokens, and the frozen part of the text encoder, run once.
+
+Without text only the files that say so: no text encoder is loaded.
+"""
 
 import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from msabench import hashes
 from msabench.utterances import SPLITS, Utterances
@@ -15,12 +19,29 @@ OUT = Path("data/features")
 
 
 def main() -> None:
+    config = json.loads(Path("runs/plan/stages/features.json").read_text())
+    shutil.rmtree(OUT, ignore_errors=True)
+    splits = {split: Utterances.load(PREPARED / split) for split in SPLITS}
+    has_text = "text" in splits["train"].modalities
+    if has_text:
+        _encode(config, splits)
+    # A run depends on what it reads alone: a small file that names its arrays and their hashes.
+    (OUT / "runs").mkdir(parents=True)
+    for name, reads in config["runs"].items():
+        array = f"{reads['array']}.npy"
+        reads["max_tokens"] = config["max_tokens"]
+        reads["sha256"] = {
+            split: hashes.of_file(OUT / split / array) for split in (SPLITS if has_text else ())
+        }
+        (OUT / "runs" / f"{name}.json").write_text(json.dumps(reads, indent=2) + "\n")
+
+
+def _encode(config: dict[str, Any], splits: dict[str, Utterances]) -> None:
+    """Write the tokens of each text, and the arrays that the runs and the probe read."""
     # Here, because torch takes seconds to import, which `--help` does not need.
     from msabench.networks import text, torch_settings
 
-    config = json.loads(Path("runs/plan/stages/features.json").read_text())
     torch_settings.configure(config)
-    shutil.rmtree(OUT, ignore_errors=True)
     tokenizer = text.load_tokenizer(config["text_encoder"])
     bert = text.load_bert(config["text_encoder"])
     wanted = {
@@ -28,10 +49,9 @@ def main() -> None:
         for reads in (config["probe"], *config["runs"].values())
         if reads["array"] != "tokens"
     }
-    for split in SPLITS:
+    for split, data in splits.items():
         folder = OUT / split
         folder.mkdir(parents=True)
-        data = Utterances.load(PREPARED / split)
         whole = text.tokenize(tokenizer, data.texts)
         tokens = text.truncate(whole, config["max_tokens"])
         tokens.save(folder, "tokens")
@@ -47,19 +67,13 @@ def main() -> None:
             )
         device = torch_settings.choose_device(config["device"])
         text.encode(bert, tokens, wanted, folder, device=device)
-    # A run depends on what it reads alone: a small file that names its arrays and their hashes.
-    (OUT / "runs").mkdir()
-    for name, reads in config["runs"].items():
-        files = {split: OUT / split / f"{reads['array']}.npy" for split in SPLITS}
-        reads["max_tokens"] = config["max_tokens"]
-        reads["sha256"] = {split: hashes.of_file(file) for split, file in files.items()}
-        (OUT / "runs" / f"{name}.json").write_text(json.dumps(reads, indent=2) + "\n")
 
 
 def _losses(counts: dict[str, int], most: int, total: int) -> str:
     """Say of how many texts the models do not read all; nothing where they do."""
     unknown = f"with tokens unknown to the text encoder ({counts['tokens_unknown']} in all)"
     kinds = {f"cut to {most} tokens": counts["tokens_cut"], unknown: counts["texts_unknown"]}
+    kinds["without a token"] = counts["text_missing"]
     return "; ".join(f"{kind}: {texts} of {total}" for kind, texts in kinds.items() if texts)
 
 

@@ -22,6 +22,8 @@ def main() -> None:
     splits = sources.read(config["source"], raw, config["settings"])
     check_splits(splits, tuple(config["label_range"]))
     widths = splits["train"].widths
+    if "text" not in splits["train"].modalities:
+        print("note: the data have no text: no utterance has one", file=sys.stderr)
     named = columns.published(config["corpus"], widths)
     named |= columns.of_data(sources.names(config["source"], raw, widths))
     shutil.rmtree(OUT, ignore_errors=True)

@@ -23,7 +23,7 @@ def main() -> None:
         for name in ("tables", "download")
     )
     data = tables.load_data(PREPARED)
-    modalities = ["text", *data["train"].sequences]
+    modalities = data["train"].modalities
     rows = tables.rows_of(plan, modalities)
     results = Results.read(METRICS, plan=plan, rows=rows)
     runs = {

@@ -20,7 +20,7 @@ PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
 def main() -> None:
     plan = json.loads(Path("runs/plan/stages/tables.json").read_text(encoding="utf-8"))
     data = tables.load_data(PREPARED)
-    modalities = ["text", *data["train"].sequences]
+    modalities = data["train"].modalities
     rows = tables.rows_of(plan, modalities)
     subsets = tables.ablation_rows(plan, modalities)
     corrupted = tables.robustness_files(plan, modalities, PREDICTIONS)

@@ -138,7 +138,7 @@ def test_what_the_small_folder_holds(folder: Path) -> None:
     assert train.sequences["audio"][1].tolist() == [[7, 8, 9], [10, 11, 12]]
     assert train.sequences["vision"][1].tolist() == [[1, 2]]
     assert all(each.values.dtype == np.float32 for each in train.sequences.values())
-    assert list(train.repairs.values()) == [0] * 9
+    assert list(train.repairs.values()) == [0] * 8
     only_text = read(folder, audio=None, vision=None)["train"]
     assert (only_text.texts, list(only_text.sequences)) == (train.texts, [])
     assert list(read(folder, audio=None)["test"].sequences) == ["vision"]
@@ -256,14 +256,13 @@ def test_what_is_left_out_or_repaired_is_counted(folder: Path) -> None:
         "train": {
             "segments_empty": 1,
             "labels_not_finite": 2,
-            "text_missing": 1,
             "audio_missing": 1,
             "vision_missing": 1,
             "videos_without_labels": 1,
             "videos_without_fold": 2,
         },
-        "valid": {"text_missing": 2, "vision_missing": 2},
-        "test": {"text_missing": 1, "audio_not_finite": 3, "audio_missing": 1},
+        "valid": {"vision_missing": 2},
+        "test": {"audio_not_finite": 3, "audio_missing": 1},
     }
     assert all(list(each.repairs) == list(actual["train"].repairs) for each in actual.values())
     message = r"audio: 'v4\$_\$0': frame 0, feature 0 is nan"

@@ -396,7 +396,7 @@ def test_a_line_or_text_without_anything_stops_no_other(run, monkeypatch, capsys
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"id,txt\n1,good\n", "no column text; found: ['id', 'txt']"),
+        (b"id,txt\n1,good\n", "no column text or audio or vision; found: ['id', 'txt']"),
         (b"id,text\n1,good\n2,caf\xe9 \n", "not UTF-8"),
         (b'id,text\n1,good\n2,"bad\n', "unexpected end of data"),
     ],

@@ -63,6 +63,14 @@ def test_texts_and_videos_of_several_utterances_and_splits(report):
     assert column(report, "shared_videos") == [1, 0, 1, 1]
 
 
+def test_a_blank_text_is_no_repeated_text(tmp_path):
+    data = {name: replace(split, texts=[" "] * len(split)) for name, split in DATA.items()}
+    data["train"] = replace(data["train"], texts=["x", "", "x"])
+    actual = data_report.describe(data, tmp_path, SEVENTHS)
+    assert column(actual, "repeated_utterances") == [2, 0, 0, 2]
+    assert column(actual, "shared_texts") == [0] * 4
+
+
 def test_videos_that_the_source_names_are_counted(tmp_path):
     """Ids that say nothing hide neither the videos of a split nor those that cross splits."""
     names = {"train": ["a", "a", "b"], "valid": ["b"], "test": ["c", "c"]}

@@ -113,7 +113,7 @@ a$_$0,train,good,1
 b$_$0,valid,bad,-1.5
 a$_$1,train,"very
 good",2
-c,test,,0
+c,test,fine,0
 """
 LENGTHS = {"train": [2, 3], "valid": [1], "test": [4]}
 IDS = {"train": ["a$_$0", "a$_$1"], "valid": ["b$_$0"], "test": ["c"]}

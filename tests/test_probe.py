@@ -280,7 +280,7 @@ def minilm():
 REAL: dict[str, tuple[str, list[str], dict[str, float | None]]] = {
     "MOSI_OLD_SPLIT": ("folder", ["Vision"], {"text": 0.67, "audio": 0.17, "vision": 0.08}),
     "MOSI_UTTERANCES": ("folder", [], {"text": 0.71, "audio": 0.15}),
-    "POM": ("folder", [], {"text": None, "audio": 0.08, "vision": -0.07}),
+    "POM": ("folder", [], {"audio": 0.08, "vision": -0.07}),
     "MOSEI_LABELS": ("label_csv", [], {"text": 0.55}),
 }
 

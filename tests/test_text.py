@@ -99,10 +99,10 @@ def test_tokens_are_cut_as_the_tokenizer_does(tiny_bert):
 
 def test_token_ids_of_another_vocabulary_are_noticed(tiny_bert):
     whole = text.tokenize(text.load_tokenizer(tiny_bert), TEXTS)
-    counts = {"tokens_cut": 2, "tokens_unknown": 0, "texts_unknown": 0}
+    counts = {"tokens_cut": 2, "tokens_unknown": 0, "texts_unknown": 0, "text_missing": 0}
     assert text.count_differences(whole, 5, None, None) == counts
     given = text.truncate(whole, 4)  # cut to another length: the same vocabulary
-    counts = {"tokens_cut": 0, "tokens_unknown": 0, "texts_unknown": 0, "tokens_differ": 0}
+    counts |= {"tokens_cut": 0, "tokens_differ": 0}
     assert text.count_differences(whole, 50, None, given) == counts
     other = Ragged(given.values + (given.values > 3), given.offsets)  # one word was inserted
     assert text.count_differences(whole, 50, None, other)["tokens_differ"] == len(TEXTS)
@@ -114,7 +114,7 @@ def test_unknown_tokens_are_counted_among_those_that_are_read(tiny_bert):
     unknown = tokenizer.unk_token_id
     assert text.count_unknown(whole, unknown).tolist() == [2, 1, 0, 1]
     assert text.count_unknown(whole, None).tolist() == [0, 0, 0, 0]
-    counts = {"tokens_cut": 2, "tokens_unknown": 2, "texts_unknown": 2}
+    counts = {"tokens_cut": 2, "tokens_unknown": 2, "texts_unknown": 2, "text_missing": 1}
     assert text.count_differences(whole, 4, unknown, None) == counts
 
 
@@ -179,10 +179,11 @@ def test_the_features_stage_says_what_is_not_read_of_the_texts(
     assert shown.err.splitlines() == [
         "train: texts cut to 4 tokens: 2 of 4; "
         "with tokens unknown to the text encoder (2 in all): 2 of 4",
+        "valid: texts without a token: 1 of 4",
         "test: texts cut to 4 tokens: 1 of 4",
     ]
     counts = json.loads(Path("data/features/train/tokens.json").read_text())
-    assert counts == {"tokens_cut": 2, "tokens_unknown": 2, "texts_unknown": 2}
+    assert counts == {"tokens_cut": 2, "tokens_unknown": 2, "texts_unknown": 2, "text_missing": 0}
     # Whatever the runs read: here there are none.
     assert Ragged.load(Path("data/features/train"), "pooled-mean").values.shape == (4, 8)
     assert list(Path("data/features/runs").iterdir()) == []

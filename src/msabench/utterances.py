@@ -100,7 +100,7 @@ class Ragged:
 class Utterances:
     """One split of a data set: n utterances.
 
-    ids: `video$_$clip`, unique. texts: the transcript of each.
+    ids: `video$_$clip`, unique. texts: the transcript of each, all blank in data without text.
     video_names: the video that each was cut from, where the source names it apart from the ids.
     labels: (n,) float32, sentiment in the range of the data set (MOSEI: -3..3).
     sequences: the frames of each modality that the data set has, in the order of MODALITIES.
@@ -132,6 +132,12 @@ class Utterances:
         if self.video_names is not None:
             return self.video_names
         return [video_of(id) for id in self.ids]
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities of prepared data: text unless all texts are blank, those with frames."""
+        text = ["text"] if any(text.strip() for text in self.texts) else []
+        return [*text, *(name for name in self.sequences if name != "text")]
 
     @property
     def widths(self) -> dict[str, int]:
@@ -280,12 +286,11 @@ def load_splits(
 
     Modalities that the data set lacks stay absent.
     """
-    return {
-        name: Utterances.load(prepared / name)
-        .with_text(Ragged.load(features / name, text))
-        .select(modalities)
-        for name in SPLITS
-    }
+    splits = {name: Utterances.load(prepared / name) for name in SPLITS}
+    if "text" in splits["train"].modalities:
+        for name, split in splits.items():
+            splits[name] = split.with_text(Ragged.load(features / name, text))
+    return {name: split.select(modalities) for name, split in splits.items()}
 
 
 def check_splits(splits: Mapping[str, Utterances], label_range: tuple[float, float]) -> None:
@@ -300,12 +305,25 @@ def check_splits(splits: Mapping[str, Utterances], label_range: tuple[float, flo
             raise DataError(
                 f"{name}: frame widths {split.widths} differ from those of train, {train.widths}"
             )
+    _check_modalities(splits)
     seen: dict[str, str] = {}
     for name, split in splits.items():
         for id in split.ids:
             if id in seen:
                 raise DataError(f"{name}: id {id!r} is also in {seen[id]}; splits must not overlap")
             seen[id] = name
+
+
+def _check_modalities(splits: Mapping[str, Utterances]) -> None:
+    """Raise DataError where a split lacks the text of the others, or all of them any modality."""
+    without = [name for name, split in splits.items() if "text" not in split.modalities]
+    if 0 < len(without) < len(splits):
+        raise DataError(
+            f"{without[0]}: all texts are blank, those of other splits are not; needed: texts in "
+            "every split, or in none"
+        )
+    if not splits["train"].modalities:
+        raise DataError(f"all texts are blank, and there are no frames; needed: {MODALITIES}, any")
 
 
 def check_ids(where: str, ids: list[str]) -> None:

@@ -105,7 +105,7 @@ def _as_text(explained: "Explanation", scale: "LabelScale") -> str:
     ]
     return "\n\n".join(
         [
-            one_line(explained.text),
+            *([one_line(explained.text)] if explained.text.strip() else []),
             table(["id", explained.id], facts),
             table(["contribution", "of (prediction minus that without it)"], contributions),
             "Nearest training utterances, by the cosine of standardized means over frames of "

@@ -14,8 +14,8 @@ examples:
   msabench predict --run runs/ours -- "-meh" "-hmm"
 
 Write `--` before texts of which one begins with `-`; as a value such a text is `--text=-meh`.
-A csv (UTF-8) has the column text, and optionally id, audio and vision: paths relative to the csv's
-folder, or empty.
+A csv (UTF-8) has some of the columns text, audio and vision, and optionally id; audio and vision
+are paths relative to the csv's folder, or empty.
 
 Defects that are repaired in training data are repaired here too; notes on stderr, and `notes` in
 json, count them and the tokens that are not read. An utterance that cannot be read does not stop
@@ -157,7 +157,7 @@ def _of_line(number: int, line: bytes) -> Row:
 def _from_csv(file: Path) -> list[Row]:
     from msabench.data.sources._csv import each_row
 
-    rows = list(each_row(file, ["text"]))
+    rows = list(each_row(file, [], any_of=("text", *FRAMES)))
     if not rows:
         raise DataError(f"{file}: no row after the first line; at least 1 is needed")
     columns = next((row for _, row in rows if not isinstance(row, DataError)), {})
@@ -171,5 +171,6 @@ def _of_row(file: Path, line: int, row: Mapping[str, str] | DataError) -> Row:
     if isinstance(row, DataError):
         return {}, row
     frames = {name: file.parent / row[name] for name in FRAMES if row.get(name, "").strip()}
-    shown = {name: row[name] for name in ("id", "text") if name in row}
-    return shown, {"id": f"{file}: line {line}", "text": row["text"], **frames}
+    text = row.get("text", "")
+    shown = {"id": row["id"], "text": text} if "id" in row else {"text": text}
+    return shown, {"id": f"{file}: line {line}", "text": text, **frames}

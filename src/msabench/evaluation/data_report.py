@@ -24,18 +24,20 @@ def describe(
     tokens, <modality>_frames: the mean per utterance, and <length>_median and <length>_max of it;
     tokens include the special ones that the tokenizer adds. label_std divides by n. labels:
     utterances by class of the label. repeated_texts: texts of several utterances, in total
-    repeated_utterances. shared_texts, shared_videos: those in more than one split. All other counts
+    repeated_utterances. shared_texts, shared_videos: those in more than one split. A blank text is
+    none: text.count_differences counts it. All other counts
     come from the source (sources/_frames.py and its `read`) and `text.count_differences`.
     """
     lengths = {split: _lengths(data[split], features / split) for split in SPLITS}
     counted = {split: _counted(data[split], features / split) for split in SPLITS}
     kinds = list(dict.fromkeys(kind for split in SPLITS for kind in counted[split]))
-    shared_texts = _in_several(data[split].texts for split in SPLITS)
+    said = {split: [text for text in data[split].texts if text.strip()] for split in SPLITS}
+    shared_texts = _in_several(said.values())
     shared_videos = _in_several(data[split].videos for split in SPLITS)
     rows = {}
     for name, splits in {**{split: [split] for split in SPLITS}, "all": SPLITS}.items():
         labels = np.concatenate([data[split].labels for split in splits]).astype(np.float64)
-        texts = Counter(text for split in splits for text in data[split].texts)
+        texts = Counter(text for split in splits for text in said[split])
         videos = {video for split in splits for video in data[split].videos}
         joined = {
             key: np.concatenate([lengths[split][key] for split in splits])

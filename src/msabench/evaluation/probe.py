@@ -77,7 +77,7 @@ class Moments:
 
 
 def measure(plan: Mapping[str, Any], data: Mapping[str, Utterances], features: Path) -> Rows:
-    """Return the row of each modality that the data have, text first, and of all.
+    """Return the row of each modality that the data have, text first, and of all of these.
 
     A row is that of a table (`tables.row_of`) and train_mae and train_corr, out of fold, and alpha.
     plan: of the tables. features: the output of the stage of that name.
@@ -222,8 +222,10 @@ def _mean_vectors(
 
     array: the name of the text's pooled hidden states among the features of the split.
     """
-    text = np.asarray(Ragged.load(features, array).values, dtype=np.float64)
     frames = {name: ragged.over_frames(np.mean) for name, ragged in split.sequences.items()}
+    if "text" not in split.modalities:
+        return frames
+    text = np.asarray(Ragged.load(features, array).values, dtype=np.float64)
     return {"text": text, **frames}
 
 

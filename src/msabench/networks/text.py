@@ -33,6 +33,7 @@ PAGE = "docs/models.md"
 # Activation checkpointing on a CPU begins beyond this many values of layer outputs (b t d, summed
 # over layers), about a hundred bytes each: 7 layers of bert-base for 32 texts of 50 tokens.
 MAX_ACTIVATIONS = 9_000_000
+SPECIAL_TOKENS = 2  # of every text: [CLS] and [SEP], alone where it is blank
 
 
 class TextEncoder(nn.Module):
@@ -189,14 +190,16 @@ def count_differences(
     """Count for the data report, over the texts of a split, of the encoder's untruncated tokens:
 
     tokens_cut: texts that are truncated. tokens_unknown: see count_unknown, after truncation;
-    texts_unknown: texts with such tokens. tokens_differ: texts whose token ids in the data, `given`
-    (truncated to any length, as in MMSA's files), are not the encoder's.
+    texts_unknown: texts with such tokens. text_missing: texts without a token, such as blank ones.
+    tokens_differ: texts whose token ids in the data, `given` (truncated to any length, as in MMSA's
+    files), are not the encoder's.
     """
     unknown_counts = count_unknown(truncate(tokens, max_tokens), unknown)
     counts = {
         "tokens_cut": int((tokens.lengths > max_tokens).sum()),
         "tokens_unknown": int(unknown_counts.sum()),
         "texts_unknown": int((unknown_counts > 0).sum()),
+        "text_missing": int((tokens.lengths == SPECIAL_TOKENS).sum()),
     }
     if given is not None:
         counts["tokens_differ"] = sum(
@@ -288,11 +291,10 @@ class Reader:
         """
         untruncated = tokenize(self.tokenizer, texts)
         tokens = truncate(untruncated, self.reads["max_tokens"])
-        special_tokens = len(self.tokenizer("")["input_ids"])
         losses = {
             "tokens_cut": untruncated.lengths - tokens.lengths,
             "tokens_unknown": count_unknown(tokens, self.tokenizer.unk_token_id),
-            "text_missing": untruncated.lengths == special_tokens,
+            "text_missing": untruncated.lengths == SPECIAL_TOKENS,
         }
         rows = zip(*(counts.tolist() for counts in losses.values()), strict=True)
         return tokens, [dict(zip(losses, map(int, row), strict=True)) for row in rows]

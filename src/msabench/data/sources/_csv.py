@@ -29,19 +29,21 @@ def read(
     split: str,
     unimodal: Mapping[str, str],
     video: str | None = None,
+    text_required: bool = True,
 ) -> dict[str, Utterances]:
-    """Read the three splits; columns text and label are required besides those named here.
+    """Read the three splits; columns label and text are required besides those named here.
 
     id: the columns of the id, joined by $_$. split: the column with the name of the split.
     unimodal: the column of each modality's own labels, kept if every row of the file has a value.
     video: the optional column of each utterance's video, where the ids do not name it; if present,
-        no row may be empty.
+        no row may be empty. text_required: whether the column text is; without it all texts are "".
     Raises DataError naming the line of a value that is missing, unknown or not a number.
     """
     rows: dict[str, list[dict[str, str]]] = {name: [] for name in SPLITS}
     labels: dict[str, list[list[float]]] = {name: [] for name in SPLITS}
     videos: dict[str, list[str]] = {name: [] for name in SPLITS}
-    for line, row in rows_of(path, [*id, "text", "label", split]):
+    required = [*id, *(["text"] if text_required else []), "label", split]
+    for line, row in rows_of(path, required):
         name = row[split]
         if name not in SPLITS:
             raise DataError(
@@ -62,7 +64,7 @@ def read(
     return {
         name: Utterances(
             ids=["$_$".join(row[column] for column in id) for row in rows[name]],
-            texts=[row["text"] for row in rows[name]],
+            texts=[row.get("text", "") for row in rows[name]],
             labels=table[:, 0],
             unimodal_labels={
                 modality: table[:, i] for i, modality in enumerate(unimodal, start=1) if filled[i]
@@ -85,14 +87,19 @@ def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str,
 
 
 def each_row(
-    path: Path, columns: Sequence[str]
+    path: Path, columns: Sequence[str], any_of: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str] | DataError]]:
-    """Yield as rows_of does, but the error of a row that does not match the header in its place."""
+    """Yield as rows_of does, but the error of a row that does not match the header in its place.
+
+    any_of: columns of which at least one is required too.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(_text_lines(file), strict=True)
             names = reader.fieldnames or []
             missing = [column for column in columns if column not in names]
+            if any_of and not {*any_of} & {*names}:
+                missing.append(" or ".join(any_of))
             if missing:
                 _check_separator(path, names)
                 raise DataError(f"{path}: no column {', '.join(missing)}; found: {names}")

@@ -74,7 +74,7 @@ def read(
 
     Besides those of Frames, repairs counts what is left out: segments_empty (no length),
     labels_not_finite, videos_without_labels, and videos_without_fold (in train, as they have no
-    split); and what is kept, with the text "": text_missing.
+    split).
     Raises DataError naming file and video, and for a file without a row for any segment of a split.
     """
     names = {"labels": labels, "words": words, "audio": audio, "vision": vision}
@@ -234,7 +234,7 @@ def _split(
 ) -> Utterances:
     ids, texts, labels = [], [], []
     rows_used: Counter[str] = Counter()  # words and frames in segments
-    kinds = ("segments_empty", "labels_not_finite", "text_missing", "videos_without_labels")
+    kinds = ("segments_empty", "labels_not_finite", "videos_without_labels")
     repairs = dict.fromkeys(kinds, 0)
     with ExitStack() as stack:
         frames: dict[str, Frames] = {
@@ -266,7 +266,6 @@ def _split(
         for key in ("words", *frames):
             if ids and not rows_used[key]:
                 raise DataError(f"{files[key].path}: {split}: {_NO_ROWS.format(len(ids))}")
-        repairs["text_missing"] = texts.count("")
         with np.errstate(over="ignore"):  # overflow gives infinity, which check refuses
             sentiment = np.array(labels, np.float64).astype(np.float32)
         utterances = Utterances(ids, texts, sentiment, repairs=repairs)

@@ -5,8 +5,9 @@ utterances.csv, UTF-8, has one row per utterance and the columns
     id       video$_$clip; intervals are over videos, and an id without $_$ is a video of its own,
              where no column names it
     split    train, valid or test
-    text     the transcript
     label    a finite number
+    text     optional: the transcript. Where all are blank, the data have no text; one that is blank
+             among others is read as the empty text
     video    optional: the recording that the utterance was cut from, whatever its id; no row may
              be empty. The clips of one recording depend on each other, in all splits
     label_text, label_audio, label_vision    optional: the true label of each modality alone
@@ -65,7 +66,14 @@ def read(path: Path, *, not_finite: NotFinite = "zero") -> dict[str, Utterances]
     not follow them, so that changed frames would go unnoticed.
     Raises DataError naming file, and line or utterance.
     """
-    splits = _csv.read(path / TABLE, id=["id"], split="split", unimodal=UNIMODAL, video="video")
+    splits = _csv.read(
+        path / TABLE,
+        id=["id"],
+        split="split",
+        unimodal=UNIMODAL,
+        video="video",
+        text_required=False,
+    )
     ids = {split: utterances.ids for split, utterances in splits.items()}
     _check_ids(path / TABLE, ids)
     _check_names(path)

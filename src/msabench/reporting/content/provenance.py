@@ -158,6 +158,8 @@ def _text_encoder(runs: Iterable[Run]) -> list[Block]:
     runs = list(runs)
     if not runs:
         return ["No run has left the name of its text encoder."]
+    if not any(run["text"]["sha256"] for run in runs):
+        return ["None: the data have no text."]
     blocks: list[Block] = []
     for name in dict.fromkeys(run["encoder"]["name"] for run in runs):
         published = encoders.published(name)
