@@ -8,7 +8,7 @@ from pathlib import Path
 from msabench import hashes
 from msabench.data import columns, sources
 from msabench.evaluation import clusters
-from msabench.utterances import check_splits
+from msabench.utterances import check_splits, save_prepared
 from stages import run
 
 PAGE = "docs/data.md"
@@ -27,8 +27,8 @@ def main() -> None:
     named = columns.published(config["corpus"], widths)
     named |= columns.of_data(sources.names(config["source"], raw, widths))
     shutil.rmtree(OUT, ignore_errors=True)
+    save_prepared(splits, OUT)
     for name, split in splits.items():
-        split.save(OUT / name)
         for kind, count in split.repairs.items():
             if count:
                 print(f"{name}: {kind}: {count}")

@@ -10,6 +10,7 @@ from msabench.evaluation.results import Results
 from msabench.reporting import content, figures, page, plot_data
 from msabench.reporting.content import figures as drawings
 from msabench.reporting.content import provenance
+from msabench.utterances import load_prepared
 from stages import run
 
 PAGE = "docs/experiments.md"
@@ -22,7 +23,7 @@ def main() -> None:
         json.loads((STAGES / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("tables", "download")
     )
-    data = tables.load_data(PREPARED)
+    data = load_prepared(PREPARED)
     modalities = data["train"].modalities
     rows = tables.rows_of(plan, modalities)
     results = Results.read(METRICS, plan=plan, rows=rows)

@@ -22,19 +22,19 @@ def main(name: str, seed: int) -> None:
 
     from msabench import runs
     from msabench.evaluation import robustness
-    from msabench.networks import layers, text, torch_settings
+    from msabench.networks import text, torch_settings
     from msabench.predictions import Predictions
-    from msabench.utterances import Utterances
+    from msabench.utterances import load_prepared, mean_and_std
 
     weights, out = Path(f"runs/{name}-{seed}"), Path(f"predictions/robustness-{name}-{seed}")
     config = runs.config(weights)
     torch_settings.configure(config)
     regressor = runs.restore(weights, config, config["device"])
-    train, test = (Utterances.load(PREPARED / split) for split in ("train", "test"))
-    test = test.select(config["widths"])
+    splits = load_prepared(PREPARED)
+    train, test = splits["train"], splits["test"].select(config["widths"])
     corrupt: dict[str, Callable[..., Any]] = {}  # (level, rng) -> Ragged
     for modality, frames in test.sequences.items():
-        _, std = layers.mean_and_std(train.sequences[modality])
+        _, std = mean_and_std(train.sequences[modality])
         corrupt[f"{modality}_missing"] = partial(robustness.drop_frames, frames)
         corrupt[f"{modality}_noise"] = partial(robustness.add_noise, frames, std)
     if "text" in config["widths"]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from msabench.evaluation import data_report, probe, tables
 from msabench.evaluation.results import Results
 from msabench.reporting import content, latex, markdown
+from msabench.utterances import load_prepared
 from stages import run
 
 PAGE = "docs/experiments.md"
@@ -19,7 +20,7 @@ PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
 
 def main() -> None:
     plan = json.loads(Path("runs/plan/stages/tables.json").read_text(encoding="utf-8"))
-    data = tables.load_data(PREPARED)
+    data = load_prepared(PREPARED)
     modalities = data["train"].modalities
     rows = tables.rows_of(plan, modalities)
     subsets = tables.ablation_rows(plan, modalities)

@@ -24,7 +24,7 @@ def main(name: str, seed: int) -> None:
     from msabench import hashes, models, runs
     from msabench.execution import interruption, scratch, times
     from msabench.networks import parallel, torch_settings
-    from msabench.utterances import load_splits
+    from msabench.utterances import MEAN_FRAMES, load_splits
 
     torch_settings.configure(config)
     reads, data = FEATURES / f"runs/{name}.json", PREPARED / "sha256.json"
@@ -51,8 +51,7 @@ def main(name: str, seed: int) -> None:
         if not parallel.is_rank_zero():
             return
         regressor.save(weights)
-        means = runs.mean_frames(splits["train"])
-        (weights / runs.MEAN_FRAMES).write_text(json.dumps(means) + "\n")
+        shutil.copyfile(PREPARED / MEAN_FRAMES, weights / MEAN_FRAMES)
         time["weights"] = hashes.of_file(weights / "weights.safetensors")
         facts = {"run": name, "seed": seed, **config, "text": text}
         facts |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}

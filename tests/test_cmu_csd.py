@@ -246,7 +246,7 @@ def test_what_is_left_out_or_repaired_is_counted(folder: Path) -> None:
     assert actual["train"].labels.tolist() == [1, np.inf, 3]  # too large is for check to refuse
     assert actual["train"].texts == ["not", "very good1", ""]
     assert actual["valid"].texts == ["", "", "not", "very good4"]
-    assert actual["valid"].sequences["vision"].values.tolist() == [[0, 0], [0, 0], [4, 1], [4, 2]]
+    assert actual["valid"].sequences["vision"].values.tolist() == [[4, 1], [4, 2]]
     assert actual["test"].texts == ["", "good"]
     assert actual["test"].sequences["audio"].values[:2].tolist() == [[0, 1, 2], [0, 0, 3]]
     counts = {

@@ -19,7 +19,7 @@ from msabench.data.sources._frames import Frames
 from msabench.errors import DataError
 from msabench.networks import text
 from msabench.predictions import Predictions
-from msabench.utterances import Ragged, Utterances
+from msabench.utterances import Ragged, Utterances, load_splits
 from tests import trained_tree
 from tests.conftest import random_utterances
 from tests.test_every_model import NAMES
@@ -120,6 +120,31 @@ def test_what_is_missing_is_a_mean_frame_or_an_empty_text(tree, predictor, split
     assert predictor.predict(frames) != predictor.predict(whole)
 
 
+def test_a_missing_modality_is_what_the_run_learned_it_as(tree, predictor, split):
+    """To the byte, in training, in a split that is given, and in arrays; and so its prediction."""
+    folders = tree / "data/prepared", tree / "data/features"
+    array = predictor.config["text"]["array"]
+    learned = load_splits(*folders, array, predictor.widths)["test"]
+    expected = predictor.predict_read(learned)
+    every = np.arange(len(split))
+    whole: tuple[Any, ...] = (split, learned, one_by_one(split))
+    for given in whole:
+        read, losses = predictor.read(predictor.gather(given))
+        assert [i for i, own in enumerate(losses) if own.get("audio_missing")] == [1, 6, 11]
+        assert [i for i, own in enumerate(losses) if own.get("vision_missing")] == [2, 7]
+        for name in ("audio", "vision"):
+            actual, own = (data.sequences[name].padded(every)[0] for data in (read, learned))
+            assert actual.tobytes() == own.tobytes()
+        read = replace(read, sequences={**read.sequences, "text": learned.sequences["text"]})
+        np.testing.assert_array_equal(predictor.predict_read(read), expected)
+    for seed, predictions in zip((1, 2), expected, strict=True):
+        folder = tree / "predictions" / f"{predictor.config['run']}-{seed}"
+        written = Predictions.read(folder / "test.csv").predictions  # decimals of a float32
+        assert predictions.astype(np.float32).tobytes() == written.astype(np.float32).tobytes()
+    without = {"text": split.texts[2], "audio": one_by_one(split)[2]["audio"]}
+    same(predictor.predict_each(without)[:, 0], expected[:, 2])
+
+
 def test_a_modality_left_out_is_one_not_given(predictor, split):
     read, _ = predictor.read(predictor.gather(split.take([3])))
     whole = one_by_one(split)[3]
@@ -207,13 +232,12 @@ def test_prepared_data_of_another_width_are_refused(first):
         first.predict(replace(random_utterances(), sequences={"audio": one}))
 
 
-def damaged(kind: str) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-    """Frames of vision, what training would have made of them, and what is counted."""
+def damaged(kind: str) -> tuple[np.ndarray, np.ndarray | None, dict[str, int]]:
+    """Frames of vision, what training would have made of them (None: none), what is counted."""
     frames = np.random.default_rng(0).normal(size=(3, 4))
     repaired = frames.copy()
     if kind in ("no frames", "zeros"):
-        frames = np.zeros((0 if kind == "no frames" else 2, 4))
-        return frames, np.zeros((max(len(frames), 1), 4)), {"vision_missing": 1}
+        return np.zeros((0 if kind == "no frames" else 2, 4)), None, {"vision_missing": 1}
     for row, column in ((0, 1), (2, 3)):
         frames[row, column] = {"masked": np.nan, "too large": -1e300}.get(kind) or float(kind)
         repaired[row, column] = 0

@@ -1,6 +1,7 @@
 """Corrupted inputs, by hand and by their properties, and trained models on them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from msabench import runs
 from msabench.evaluation import robustness
 from msabench.evaluation.robustness import LEVELS, SHARES
-from msabench.networks import layers, text
+from msabench.networks import text
 from msabench.predictions import Predictions
-from msabench.utterances import SPLITS, Ragged
+from msabench.utterances import SPLITS, Ragged, load_prepared, mean_and_std, save_prepared
 from stages import robustness as stage
 from tests.conftest import random_ragged, random_utterances
 from tests.test_every_model import NAMES, config_of
@@ -113,9 +114,22 @@ def test_noise_is_in_standard_deviations_of_each_feature():
 
 def test_the_standard_deviation_is_that_of_all_frames():
     frames = random_ragged(rng_of(), 200, 3, low=900, high=1100)  # more than one chunk
-    mean, std = layers.mean_and_std(frames)
+    mean, std = mean_and_std(frames)
     np.testing.assert_allclose(mean, frames.values.mean(axis=0, dtype=np.float64), rtol=1e-9)
     np.testing.assert_allclose(std, frames.values.std(axis=0, dtype=np.float64), rtol=1e-9)
+
+
+def test_what_is_imputed_stays():
+    mean = np.array([1, 2, 3, 4, 5], np.float32)
+    none = np.empty((0, 5), np.float32)
+    frames = replace(Ragged.of([FRAMES[0], none, FRAMES[1]]), mean_frame=mean)
+    for corrupted in (
+        robustness.drop_frames(frames, 1.0, rng_of()),
+        robustness.add_noise(frames, STD, 4.0, rng_of()),
+    ):
+        np.testing.assert_array_equal(corrupted[1], [mean])
+        assert (corrupted[0][:, :2] != FRAMES[0][:, :2]).all()
+        assert corrupted.lengths.tolist() == frames.lengths.tolist()
 
 
 @pytest.mark.parametrize("name", ["drop_tokens", "replace_tokens"])
@@ -165,7 +179,10 @@ def trained(model, encoder, modalities):
     for seed, split in enumerate(SPLITS):
         data = random_utterances(seed=seed, n=20).select(modalities)
         data = replace(data, texts=[WORDS[i % len(WORDS)] for i in range(len(data))])
-        data.save(Path("data/prepared") / split)
+        splits[split] = data
+    save_prepared(splits, Path("data/prepared"))
+    splits = load_prepared(Path("data/prepared"))
+    for split, data in splits.items():
         splits[split] = data.with_text(reader.read(reader.tokens(data.texts)))
     config = {
         **config_of(model, encoder, trainable_layers=trainable_layers, pooling="mean", epochs=1),
@@ -178,7 +195,7 @@ def trained(model, encoder, modalities):
     regressor.save(weights)
     saved = {"msabench": "0.2.0", **config, "text": reads, "widths": splits["train"].widths}
     (weights / "run.json").write_text(json.dumps(saved))
-    (weights / runs.MEAN_FRAMES).write_text(json.dumps(runs.mean_frames(splits["train"])))
+    shutil.copy(Path("data/prepared", runs.MEAN_FRAMES), weights)
     return Predictions.read(outcome / "test.csv").predictions
 
 

@@ -108,7 +108,7 @@ def test_zeros_within_a_length_stay_unless_the_padding_decides(tmp_path: Path) -
     content = unaligned()
     content["train"]["vision"][0, 3:] = 0
     content["train"]["vision"][1] = 0
-    for rule, expected in (("repair", [5, 5, 2]), ("file", [5, 5, 2]), ("padding", [3, 1, 2])):
+    for rule, expected in (("repair", [5, 0, 2]), ("file", [5, 0, 2]), ("padding", [3, 0, 2])):
         train = read(tmp_path, content, lengths=rule)["train"]
         assert train.sequences["vision"].lengths.tolist() == expected
         assert train.repairs["vision_missing"] == 1
@@ -172,7 +172,7 @@ def test_lengths_follow_from_the_padding_where_the_file_has_none(
     content["test"]["vision"][1, inner] = 0  # a zero frame amid others is real
     content["test"]["vision"][2, outer, 0] = np.nan  # becomes zero, so padding
     vision = read(tmp_path, content, **settings)["test"].sequences["vision"]
-    assert vision.lengths.tolist() == [1, 5, 2]
+    assert vision.lengths.tolist() == [0, 5, 2]
 
 
 def test_chunks_give_the_same_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from msabench.evaluation.robustness import LEVELS
 from msabench.evaluation.tables import PUBLISHED
 from msabench.predictions import Predictions
 from msabench.reporting import figures
-from msabench.utterances import Ragged, Utterances
+from msabench.utterances import Ragged, Utterances, save_prepared
 from stages import report as report_stage
 from stages import tables as tables_stage
 
@@ -72,7 +72,6 @@ class Tree:
             }
             ids = [f"{split}{i // self.clips}$_${i % self.clips}" for i in range(n)]
             self.data[split] = Utterances(ids, ["a"] * n, labels.astype(np.float32), frames)
-            self.data[split].save(self.root / "data/prepared" / split)
             (self.root / "data/features" / split).mkdir(parents=True)
             tokens = Ragged.of([np.zeros(3 + i % 2, np.int32) for i in range(n)])
             tokens.save(self.root / "data/features" / split, "tokens")
@@ -80,6 +79,7 @@ class Tree:
             pooled = Ragged(states.astype(np.float32), np.arange(n + 1))
             pooled.save(self.root / "data/features" / split, "pooled-mean")
         prepared = self.root / "data/prepared"
+        save_prepared(self.data, prepared)
         (prepared / "sha256.json").write_text(json.dumps(hashes.of_folder(prepared)))
         (prepared / "columns.json").write_text(json.dumps(self.columns))
         for model in self.plan["models"]:

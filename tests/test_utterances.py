@@ -11,10 +11,14 @@ from hypothesis.extra.numpy import arrays
 
 from msabench.errors import DataError
 from msabench.utterances import (
+    SPLITS,
     Ragged,
     Utterances,
     check_splits,
+    load_prepared,
     load_splits,
+    mean_frames,
+    save_prepared,
     suggest_splits,
     video_of,
 )
@@ -93,8 +97,8 @@ def test_save_and_load(tmp_path_factory, text):
 def test_other_schema_version(tmp_path):
     GOOD.save(tmp_path)
     schema = tmp_path / "schema.json"
-    schema.write_text(schema.read_text().replace('"version": 3', '"version": 2'))
-    with pytest.raises(DataError, match="schema version 2; this code reads 3"):
+    schema.write_text(schema.read_text().replace('"version": 4', '"version": 3'))
+    with pytest.raises(DataError, match="schema version 3; this code reads 4"):
         Utterances.load(tmp_path)
 
 
@@ -143,14 +147,55 @@ def test_the_file_of_utterances_whose_videos_have_no_names_is_what_it_was(tmp_pa
 
 
 def test_load_splits(tmp_path):
-    for name in ("train", "valid", "test"):
-        GOOD.select(["audio", "vision"]).save(tmp_path / "prepared" / name)
+    data = GOOD.select(["audio", "vision"])
+    save_prepared(dict.fromkeys(SPLITS, data), tmp_path / "prepared")
+    for name in SPLITS:
         (tmp_path / "features" / name).mkdir(parents=True)
         GOOD.sequences["text"].save(tmp_path / "features" / name, "pooled-mean")
     places = tmp_path / "prepared", tmp_path / "features", "pooled-mean"
     splits = load_splits(*places, ["text", "vision"])
     assert list(splits) == ["train", "valid", "test"]
     assert_same(splits["test"], GOOD.select(["text", "vision"]))
+
+
+SOME = Ragged.of([np.full((t, 2), t, np.float32) for t in (2, 0, 3, 0)])
+MEAN = np.array([0.5, -1], np.float32)
+
+
+def test_a_sequence_without_frames_is_read_as_the_mean_frame():
+    imputed = replace(SOME, mean_frame=MEAN)
+    for ragged, taken in ((imputed, [0, 1, 2, 3]), (imputed.take([3, 2, 1]), [3, 2, 1])):
+        assert len(ragged) == len(taken)
+        for row, i in enumerate(taken):
+            expected = [MEAN] if i % 2 else SOME[i]
+            np.testing.assert_array_equal(ragged[row], expected)
+            np.testing.assert_array_equal(ragged.over_frames(np.mean)[row], np.mean(expected, 0))
+    assert imputed.lengths.tolist() == [2, 1, 3, 1]
+    assert imputed.take([3, 2, 1]).stored_lengths.tolist() == [0, 3, 0]
+    values, lengths = imputed.padded(np.array([1, 2]))
+    assert (values[0].tolist(), lengths.tolist()) == ([MEAN.tolist(), [0, 0], [0, 0]], [1, 3])
+    assert [len(SOME[i]) for i in range(4)] == SOME.lengths.tolist() == [2, 0, 3, 0]
+
+
+def test_prepared_data_are_imputed_by_the_mean_of_the_real_frames_of_train(tmp_path):
+    """The frames of other splits have no part in it; the files hold nothing that is imputed."""
+    other = Ragged(SOME.values + 1, SOME.offsets)
+    labels = np.zeros(4, np.float32)
+    splits = {
+        name: Utterances([f"{name}{i}" for i in range(4)], ["x"] * 4, labels, {"audio": ragged})
+        for name, ragged in zip(SPLITS, (SOME, other, other), strict=True)
+    }
+    check_splits(splits, RANGE)
+    save_prepared(splits, tmp_path)
+    loaded = load_prepared(tmp_path)
+    for name in SPLITS:
+        np.testing.assert_array_equal(
+            loaded[name].sequences["audio"][3], np.array([[2.6, 2.6]], np.float32)
+        )
+        stored = Utterances.load(tmp_path / name).sequences["audio"]
+        assert stored.lengths.tolist() == [2, 0, 3, 0]
+    third = replace(splits["train"], sequences={"audio": Ragged(SOME.values / 3, SOME.offsets)})
+    assert mean_frames(third) == {"audio": [0.866667] * 2}  # the same digits on every processor
 
 
 def labels_with(value, i=2):
@@ -170,11 +215,12 @@ def frames_with(value, row):
     return audio_with(values=values)
 
 
-def without_frames():
+def without_frames(modality):
     """Utterance 2 gives its frames to utterance 3."""
-    offsets = GOOD.sequences["audio"].offsets.copy()
+    offsets = GOOD.sequences[modality].offsets.copy()
     offsets[3] = offsets[2]
-    return audio_with(offsets=offsets)
+    given = replace(GOOD.sequences[modality], offsets=offsets)
+    return {"sequences": {**GOOD.sequences, modality: given}}
 
 
 AUDIO = GOOD.sequences["audio"]
@@ -219,7 +265,11 @@ BROKEN = {
         {"sequences": {"audio": AUDIO.take([0, 1])}},
         "train: audio has 2 sequences for 6 utterances",
     ),
-    "no frames": (without_frames(), f"train: audio: 0 frames for {ID}; at least 1 is needed"),
+    "no tokens": (without_frames("text"), f"train: text: 0 frames for {ID}; at least 1 is needed"),
+    "no frames of any": (
+        audio_with(values=AUDIO.values[:0], offsets=np.zeros(7, np.int64)),
+        "train: audio: no utterance has a frame that is not zero; leave the modality out",
+    ),
     "frames left over": (
         audio_with(values=np.concatenate([AUDIO.values, AUDIO.values])),
         "train: audio: offsets do not span",
@@ -265,6 +315,7 @@ def test_good_utterances_pass():
     tokens = Ragged.of([np.array([2, 3], dtype=np.int32)] * 6)
     replace(GOOD, sequences={"text": tokens}).check("train", RANGE)
     replace(GOOD, sequences={}).check("train", RANGE)
+    replace(GOOD, **without_frames("audio")).check("train", RANGE)
 
 
 def splits():

@@ -9,13 +9,11 @@ from msabench import __version__, arithmetic, errors, models
 from msabench.errors import DataError
 from msabench.models import Regressor
 from msabench.networks import parallel
-from msabench.networks.layers import Standardize
 from msabench.networks.torch_settings import Device
 from msabench.predictions import Predictions
 from msabench.training.loop import write_history
-from msabench.utterances import Utterances
+from msabench.utterances import MEAN_FRAMES, Utterances
 
-MEAN_FRAMES = "mean_frames.json"
 FILES = ("run.json", "weights.safetensors", MEAN_FRAMES)  # of a saved run
 
 
@@ -44,20 +42,6 @@ def fit_and_predict(
             Predictions(data.ids, data.labels, predictions).write(outcome / f"{split}.csv")
         write_history(outcome / "history.csv", history)
     return regressor
-
-
-def mean_frames(train: Utterances) -> dict[str, list[float]]:
-    """Return the mean frame of each modality but text, by which one that is missing is imputed.
-
-    To six digits, which are the same on every processor.
-    """
-    means = {}
-    for name, width in train.widths.items():
-        if name != "text":
-            statistics = Standardize(width)
-            statistics.fit_statistics(train.sequences[name])
-            means[name] = [float(f"{value:.6g}") for value in statistics.mean.tolist()]
-    return means
 
 
 def write_facts(facts: Mapping[str, Any], *folders: Path) -> None:

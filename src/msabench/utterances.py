@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer, Shaped
+from jaxtyping import Float, Float32, Integer, Shaped
 
 from msabench.errors import DataError, StorageError
 
@@ -24,7 +24,8 @@ SYNONYMS = {
     "test": ("testing", "tst", "te"),
 }
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+MEAN_FRAMES = "mean_frames.json"
 LONGEST_ID = 100  # characters
 
 
@@ -34,10 +35,13 @@ class Ragged:
 
     values: one row per frame, (total, d) float32; or one token id per row, (total,) int32.
     offsets: (n + 1,) int64; sequence i is values[offsets[i]:offsets[i + 1]].
+    mean_frame: (d,), the one frame that a sequence without frames is read as, which is not among
+        the values. None: such a sequence is read as it is, of length 0.
     """
 
     values: Shaped[np.ndarray, "total *d"]
     offsets: Integer[np.ndarray, " n_plus_1"]
+    mean_frame: Float32[np.ndarray, " d"] | None = None
 
     @classmethod
     def of(cls, sequences: Sequence[Shaped[np.ndarray, "_ *d"]]) -> "Ragged":
@@ -49,10 +53,18 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __getitem__(self, i: int | np.integer) -> Shaped[np.ndarray, "t *d"]:
-        return self.values[self.offsets[i] : self.offsets[i + 1]]
+        frames = self.values[self.offsets[i] : self.offsets[i + 1]]
+        return frames if len(frames) or self.mean_frame is None else self.mean_frame[None]
 
     @property
     def lengths(self) -> Integer[np.ndarray, " n"]:
+        """Return the lengths as the sequences are read."""
+        stored = self.stored_lengths
+        return stored if self.mean_frame is None else np.maximum(stored, 1)
+
+    @property
+    def stored_lengths(self) -> Integer[np.ndarray, " n"]:
+        """Return the lengths without what is imputed: 0 for a sequence without frames."""
         return np.diff(self.offsets)
 
     def over_frames(
@@ -70,20 +82,21 @@ class Ragged:
 
     def take(self, index: Sequence[int] | np.ndarray) -> "Ragged":
         """Return the chosen sequences, in the order of the index, as a copy."""
-        return Ragged.of([self[i] for i in index])
+        stored = replace(self, mean_frame=None)
+        return replace(Ragged.of([stored[i] for i in index]), mean_frame=self.mean_frame)
 
     def padded(
         self, index: Sequence[int] | np.ndarray
     ) -> tuple[Shaped[np.ndarray, "b t *d"], Integer[np.ndarray, " b"]]:
         """Return the chosen sequences, padded with zeros to the longest, and their lengths."""
-        starts, lengths = self.offsets[index], self.lengths[index]
+        lengths = self.lengths[index]
         padded = np.zeros((len(index), lengths.max(), *self.values.shape[1:]), self.values.dtype)
-        for row, start, length in zip(padded, starts, lengths, strict=True):
-            row[:length] = self.values[start : start + length]
+        for row, i, length in zip(padded, index, lengths, strict=True):
+            row[:length] = self[i]
         return padded, lengths
 
     def save(self, folder: Path, name: str) -> None:
-        """Write name.npy and name.offsets.npy."""
+        """Write name.npy and name.offsets.npy, without what is imputed."""
         save_array(folder / f"{name}.npy", self.values)
         save_array(folder / f"{name}.offsets.npy", self.offsets)
 
@@ -104,7 +117,8 @@ class Utterances:
     video_names: the video that each was cut from, where the source names it apart from the ids.
     labels: (n,) float32, sentiment in the range of the data set (MOSEI: -3..3).
     sequences: the frames of each modality that the data set has, in the order of MODALITIES.
-        Prepared data holds audio and vision; text joins them as tokens or hidden states.
+        Prepared data holds audio and vision, of which single utterances may have no frames; text
+        joins them as tokens or hidden states.
     unimodal_labels: true labels by modality, each (n,), where the data set has them (CH-SIMS,
         simulated data). No model may learn from them: they are for evaluation only.
     given_tokens: token ids of each text in the raw data. They are compared with those of the text
@@ -155,6 +169,14 @@ class Utterances:
         kept = {name: value for name, value in self.sequences.items() if name in wanted}
         return replace(self, sequences=kept)
 
+    def imputed(self, means: Mapping[str, Sequence[float]]) -> "Utterances":
+        """Read an utterance without frames of a modality as its mean frame; means: by modality."""
+        sequences = {
+            name: replace(ragged, mean_frame=np.array(means[name], np.float32))
+            for name, ragged in self.sequences.items()
+        }
+        return replace(self, sequences=sequences)
+
     def take(self, index: Sequence[int] | np.ndarray) -> "Utterances":
         """Return the chosen utterances, in the order of the index, as a copy.
 
@@ -188,7 +210,7 @@ class Utterances:
                 f"{where}: modalities {list(self.sequences)}; known, in this order: {MODALITIES}"
             )
         for name, ragged in self.sequences.items():
-            check_sequences(f"{where}: {name}", ragged, n, self.ids)
+            check_sequences(f"{where}: {name}", ragged, n, self.ids, least=int(name == "text"))
         if self.given_tokens is not None:
             check_sequences(f"{where}: given tokens", self.given_tokens, n, self.ids)
 
@@ -279,14 +301,55 @@ def suggest_splits(names: Iterable[object]) -> str:
     return f" (write {', '.join(suggestions)})" if suggestions else ""
 
 
+def save_prepared(splits: Mapping[str, Utterances], folder: Path) -> None:
+    """Write prepared data: each split, and the mean frame of each modality."""
+    for name, split in splits.items():
+        split.save(folder / name)
+    (folder / MEAN_FRAMES).write_text(json.dumps(mean_frames(splits["train"])) + "\n")
+
+
+def load_prepared(folder: Path) -> dict[str, Utterances]:
+    """Read prepared data as models read them: without frames, an utterance has the mean frame."""
+    means = json.loads((folder / MEAN_FRAMES).read_text(encoding="utf-8"))
+    return {name: Utterances.load(folder / name).imputed(means) for name in SPLITS}
+
+
+def mean_frames(train: Utterances) -> dict[str, list[float]]:
+    """Return the mean over the frames of each modality, by which one that is missing is imputed.
+
+    To six digits, which are the same on every processor.
+    """
+    means = {name: mean_frame(ragged).tolist() for name, ragged in train.sequences.items()}
+    return {name: [float(f"{value:.6g}") for value in mean] for name, mean in means.items()}
+
+
+def mean_frame(frames: Ragged) -> Float[np.ndarray, " d"]:
+    """Return the mean of each feature over all frames, but none that is imputed, in float64."""
+    values = frames.values
+    sums = [np.sum(values[chunk], axis=0, dtype=np.float64) for chunk in _chunks(frames)]
+    return np.sum(sums, axis=0) / len(values)
+
+
+def mean_and_std(frames: Ragged) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
+    """Return mean_frame and the standard deviation of each feature over the same frames."""
+    values, mean = frames.values, mean_frame(frames)
+    squares = [np.square(values[chunk] - mean).sum(axis=0) for chunk in _chunks(frames)]
+    return mean, np.sqrt(np.sum(squares, axis=0) / len(values))
+
+
+def _chunks(frames: Ragged) -> list[slice]:
+    """Return parts of the values: they are mapped from disk and need not fit into memory."""
+    return [slice(start, start + 100_000) for start in range(0, len(frames.values), 100_000)]
+
+
 def load_splits(
     prepared: Path, features: Path, text: str, modalities: Iterable[str]
 ) -> dict[str, Utterances]:
     """Read a run's input of each split: prepared data, the array `text` as text, its modalities.
 
-    Modalities that the data set lacks stay absent.
+    Modalities that the data set lacks stay absent; those that an utterance lacks are imputed.
     """
-    splits = {name: Utterances.load(prepared / name) for name in SPLITS}
+    splits = load_prepared(prepared)
     if "text" in splits["train"].modalities:
         for name, split in splits.items():
             splits[name] = split.with_text(Ragged.load(features / name, text))
@@ -370,12 +433,21 @@ def check_layout(where: str, ragged: Ragged, n: int) -> None:
         raise DataError(f"{where}: offsets do not span the {len(ragged.values)} stored frames")
 
 
-def check_sequences(where: str, ragged: Ragged, n: int, ids: list[str]) -> None:
-    """Raise DataError where these are not n sequences of one or more finite frames."""
+def check_sequences(where: str, ragged: Ragged, n: int, ids: list[str], *, least: int = 1) -> None:
+    """Raise DataError where these are not n sequences of at least so many finite frames.
+
+    Not all of them may be without frames.
+    """
     check_layout(where, ragged, n)
-    if (ragged.lengths < 1).any():
-        i = int((ragged.lengths < 1).argmax())
-        raise DataError(f"{where}: {ragged.lengths[i]} frames for {ids[i]!r}; at least 1 is needed")
+    lengths = ragged.stored_lengths
+    if (short := lengths < least).any():
+        i = int(short.argmax())
+        raise DataError(f"{where}: {lengths[i]} frames for {ids[i]!r}; at least {least} is needed")
+    if not len(ragged.values):
+        raise DataError(
+            f"{where}: no utterance has a frame that is not zero; leave the modality out of the "
+            "data if they have none"
+        )
     chunk = max(1, 10_000_000 // ragged.width)  # bounds the memory of the check
     for start in range(0, len(ragged.values), chunk):
         finite = np.isfinite(ragged.values[start : start + chunk]).reshape(-1, ragged.width)

@@ -11,7 +11,7 @@ MEANINGS = {
     "text_missing": "text without a token",
     "text_unread": "text, not read by this run",
     "not_finite": "values of {modality} that are not finite, set to 0",
-    "missing": "{modality} without frames, or of zeros alone",
+    "missing": "{modality} without frames, or of zeros alone, replaced as if not given",
     "imputed": "{modality} not given, replaced by the mean frame of the training data",
 }
 COUNTED = ("tokens_cut", "tokens_unknown", "not_finite")  # the others are 1 or absent

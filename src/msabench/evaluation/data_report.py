@@ -21,12 +21,12 @@ def describe(
 ) -> dict[str, dict[str, Any]]:
     """Describe each split and the whole (`all`).
 
-    tokens, <modality>_frames: the mean per utterance, and <length>_median and <length>_max of it;
-    tokens include the special ones that the tokenizer adds. label_std divides by n. labels:
-    utterances by class of the label. repeated_texts: texts of several utterances, in total
-    repeated_utterances. shared_texts, shared_videos: those in more than one split. A blank text is
-    none: text.count_differences counts it. All other counts
-    come from the source (sources/_frames.py and its `read`) and `text.count_differences`.
+    tokens, <modality>_frames: the mean per utterance that has any, and <length>_median and
+    <length>_max of it; tokens include the special ones that the tokenizer adds. label_std divides
+    by n. labels: utterances by class of the label. repeated_texts: texts of several utterances, in
+    total repeated_utterances; a blank text is none. shared_texts, shared_videos: those in more than
+    one split. All other counts come from the source (sources/_frames.py and its `read`) and
+    `text.count_differences`.
     """
     lengths = {split: _lengths(data[split], features / split) for split in SPLITS}
     counted = {split: _counted(data[split], features / split) for split in SPLITS}
@@ -72,9 +72,7 @@ def columns(
     for modality, width in data["train"].widths.items():
         splits = [data[split].sequences[modality] for split in SPLITS]
         low, high = _extremes(splits, width)
-        # An utterance without frames has one of zeros, which is no value of any column.
         frames = sum(len(split.values) for split in splits)
-        frames -= sum(data[split].repairs.get(f"{modality}_missing", 0) for split in SPLITS)
         repaired = np.zeros(width, np.int64)
         for split in SPLITS:
             for column, count in data[split].not_finite.get(modality, {}).items():
@@ -106,7 +104,8 @@ def _extremes(
 
 
 def _lengths(split: Utterances, features: Path) -> dict[str, np.ndarray]:
-    lengths = {f"{name}_frames": ragged.lengths for name, ragged in split.sequences.items()}
+    stored = {f"{name}_frames": each.stored_lengths for name, each in split.sequences.items()}
+    lengths = {name: own[own > 0] for name, own in stored.items()}
     tokens = features / "tokens.offsets.npy"
     if tokens.exists():
         lengths["tokens"] = np.diff(np.load(tokens, allow_pickle=False))

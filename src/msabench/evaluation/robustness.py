@@ -1,11 +1,12 @@
 """Corrupted inputs: random frames and tokens that are missing or wrong, to some level.
 
 A missing frame is a vector of zeros, a missing token is [UNK], and every length stays (TFR-Net,
-Yuan et al., ACM MM 2021). With an RNG in the same state, a higher level corrupts a superset of what
-a lower one does.
+Yuan et al., ACM MM 2021). Where an utterance lacks the modality, what is imputed stays. With an RNG
+in the same state, a higher level corrupts a superset of what a lower one does.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -28,8 +29,8 @@ LEVELS: Mapping[str, tuple[float, ...]] = {
 
 def drop_frames(frames: Ragged, share: float, rng: np.random.Generator) -> Ragged:
     """Return the frames, a share of each utterance's replaced by zeros."""
-    dropped = random_mask(frames.lengths, share, rng)
-    return Ragged(np.where(dropped[:, None], np.float32(0), frames.values), frames.offsets)
+    dropped = random_mask(frames.stored_lengths, share, rng)
+    return replace(frames, values=np.where(dropped[:, None], np.float32(0), frames.values))
 
 
 def add_noise(
@@ -39,7 +40,7 @@ def add_noise(
     noise = rng.standard_normal(frames.values.shape, dtype=np.float32)
     noise *= (deviations * std).astype(np.float32)
     noise += frames.values
-    return Ragged(noise, frames.offsets)
+    return replace(frames, values=noise)
 
 
 def drop_tokens(tokens: Ragged, share: float, rng: np.random.Generator, unknown: int) -> Ragged:

@@ -21,7 +21,7 @@ from msabench.evaluation.metrics import HEADLINE, METRICS
 from msabench.evaluation.robustness import LEVELS
 from msabench.labels import Classes, LabelScale, classes_of
 from msabench.predictions import Predictions
-from msabench.utterances import SPLITS, Utterances
+from msabench.utterances import Utterances
 
 Row = statistics.Row
 Rows = dict[str, Row]  # by name
@@ -68,11 +68,6 @@ class Runs:
             np.concatenate([run.labels for run in self.test]),
             np.concatenate([run.predictions for run in self.test]),
         )
-
-
-def load_data(prepared: Path) -> dict[str, Utterances]:
-    """Read every split of the prepared data."""
-    return {split: Utterances.load(prepared / split) for split in SPLITS}
 
 
 def scale_of(plan: Mapping[str, Any]) -> LabelScale:

@@ -91,18 +91,13 @@ def similarities(train: Utterances, one: Utterances, text_encoder: str) -> Float
             embeddings = load_bert(text_encoder).embeddings.word_embeddings.weight.detach().numpy()
             means = [_embedding_means(tokens, embeddings) for tokens in both]
         else:
-            means = [_frame_means(frames) for frames in both]
+            means = [frames.over_frames(np.mean) for frames in both]
         centre, spread = means[0].mean(axis=0), means[0].std(axis=0)
         varying = varies(centre, spread)
         train_means, new = ((part - centre)[:, varying] / spread[varying] for part in means)
         lengths = np.linalg.norm(train_means, axis=1) * np.linalg.norm(new)
         cosines.append((train_means @ new[0]) / np.where(lengths > 0, lengths, 1.0))
     return np.mean(cosines, axis=0)
-
-
-def _frame_means(frames: Ragged) -> Float[np.ndarray, "n d"]:
-    sums = np.add.reduceat(frames.values, frames.offsets[:-1], axis=0, dtype=np.float64)
-    return sums / frames.lengths[:, None]
 
 
 def _embedding_means(

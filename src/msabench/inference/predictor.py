@@ -1,10 +1,10 @@
 """Use a saved run: the sentiment of any utterance, from its text and frames.
 
-Frames are repaired as those were that the run learned from. What is not given is imputed. A text:
-by an empty one. Audio or vision: by one frame, the mean of the training split's frames. On
-the default run (simulated data, test split, mean MAE of three seeds) that frame is better than one
-of zeros where a model standardizes audio and vision (svm, cnn, ours), and no worse within the
-spread of seeds where it does not (self_mm):
+Frames are repaired as those were that the run learned from. What is not given, or has no frames, is
+imputed, as in training. A text: by an empty one. Audio or vision: by one frame, the mean of the
+training split's frames. On the default run (simulated data, test split, mean MAE of three seeds)
+that frame is better than one of zeros where a model standardizes audio and vision (svm, cnn, ours),
+and no worse within the spread of seeds where it does not (self_mm):
 
                all given   audio missing    vision missing    both missing
                            mean    zeros    mean    zeros     mean    zeros
@@ -56,7 +56,8 @@ class Prediction:
 
     tokens_cut, tokens_unknown, text_missing: see text.Reader
     text_unread: 1 for a text that is given to a run that reads none
-    <modality>_not_finite, <modality>_missing: see sources._frames.repair
+    <modality>_not_finite, <modality>_missing: see sources._frames.repair; what is missing is
+        imputed too
     <modality>_imputed: 1 where none is given, and the mean frame is taken
     """
 
@@ -305,14 +306,19 @@ class Predictor:
                 f"{where}: {frames.shape[1]} features in a frame; this run reads {width}"
             )
         try:
-            return repair(frames, self.config["not_finite"])
+            frames, counts = repair(frames, self.config["not_finite"])
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
+        return (self._mean_frames[name] if counts["missing"] else frames), counts
 
 
 def _mappings(data: Utterances) -> Iterator[dict[str, Any]]:
-    """Yield what a split holds of each utterance, as views of its frames."""
-    framed = {name: ragged for name, ragged in data.sequences.items() if name != "text"}
+    """Yield what a split holds of each utterance, as views of its frames, none where imputed."""
+    framed = {
+        name: replace(ragged, mean_frame=None)
+        for name, ragged in data.sequences.items()
+        if name != "text"
+    }
     for name, ragged in framed.items():
         check_layout(name, ragged, len(data))
     for i, (id, text) in enumerate(zip(data.ids, data.texts, strict=True)):

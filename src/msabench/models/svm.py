@@ -118,6 +118,8 @@ class SVM:
 
     def _features(self, data: Utterances) -> Float[np.ndarray, "n d"]:
         parts = []
+        # The statistics see imputed mean frames: the mean hardly moves, and what is standardized is
+        # what the regression is fitted on.
         for name, ragged in data.sequences.items():
             parts.append(ragged.over_frames(np.mean))
             if self.frame_std and name != "text":  # which is one vector and has no spread

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from msabench.networks.batches import Padded
 from msabench.params import Pooling
-from msabench.utterances import Ragged, Utterances
+from msabench.utterances import Ragged, Utterances, mean_and_std
 
 DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -40,17 +39,6 @@ def segment_means(sequence: Padded, steps: int) -> Float[Tensor, "b d steps"]:
     inside = (frame >= first[..., None]) & (frame < last[..., None])  # (b, steps, t)
     weights = inside.to(values.dtype) / (last - first)[..., None]
     return (weights @ values).transpose(1, 2)
-
-
-def mean_and_std(frames: Ragged) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
-    """Return the mean and the standard deviation of each feature over all frames, in float64."""
-    values = frames.values
-    # In chunks, because the values are mapped from disk and need not fit into memory.
-    chunks = [slice(start, start + 100_000) for start in range(0, len(values), 100_000)]
-    sums = [np.sum(values[chunk], axis=0, dtype=np.float64) for chunk in chunks]
-    mean = np.sum(sums, axis=0) / len(values)
-    squares = [np.square(values[chunk] - mean).sum(axis=0) for chunk in chunks]
-    return mean, np.sqrt(np.sum(squares, axis=0) / len(values))
 
 
 def varies(mean: Any, std: Any) -> Any:

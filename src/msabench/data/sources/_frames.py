@@ -88,19 +88,18 @@ def repair(
     not_finite: NotFinite,
     columns: Integer[np.ndarray, " d"] | None = None,
 ) -> tuple[Float32[np.ndarray, "_ d"], dict[str, int]]:
-    """Return the frames of one utterance, at least one and finite, and counts of repairs:
+    """Return the frames of one utterance, finite, and counts of repairs:
 
     not_finite: values that were NaN, infinite or too large for float32, set to 0
-    missing: 1 for no frames (returned as one of zeros) or only zeros
+    missing: 1 for no frames or only zeros, which are no measurement: no frames are returned
 
     not_finite: "zero" sets such values to 0 (as Self-MM does for -inf in audio), "refuse" raises
-    DataError naming the first. columns: where given, the values set to 0 are added to it by column.
+    DataError naming the first. columns: where given, the values set to 0 of frames that are
+    returned are added to it by column.
     """
     # Overflow gives infinity, which is found below; a signalling NaN warns too.
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(frames, np.float32)
-    if len(values) == 0:
-        values = np.zeros((1, frames.shape[1]), np.float32)
     finite = np.isfinite(values)
     wrong = values.size - int(np.count_nonzero(finite))
     if wrong:
@@ -111,9 +110,10 @@ def repair(
                 "permitted: finite numbers of float32"
             )
         values = np.where(finite, values, np.float32(0))
-        if columns is not None:
-            columns += np.count_nonzero(~finite, axis=0)
-    return values, {"not_finite": wrong, "missing": int(not values.any())}
+    missing = not values.any()
+    if columns is not None and not missing:
+        columns += np.count_nonzero(~finite, axis=0)
+    return values[: 0 if missing else None], {"not_finite": wrong, "missing": int(missing)}
 
 
 def map_frames(file: Path) -> Shaped[np.ndarray, "t d"]:

@@ -106,9 +106,10 @@ def data_report(results: Results) -> Section:
         "longer than `max_tokens`; tokens_unknown: tokens within it that the text encoder does not "
         "know, in texts_unknown texts; text_missing: texts without a token; tokens_differ: texts "
         "whose token ids in the data are not the text encoder's (tokenized again). not_finite: "
-        "values set to 0; missing: utterances of zeros alone; lengths: utterances whose length "
-        "contradicted the padding; front: utterances padded at the front. Other counts are the "
-        "source's own: see `src/msabench/data/sources`.",
+        "values set to 0; missing: utterances without frames, or of zeros alone, which models read "
+        "as the mean frame of train; lengths: utterances whose length contradicted the padding; "
+        "front: utterances padded at the front. Other counts are the source's own: see "
+        "`src/msabench/data/sources`.",
         *clusters.notes({split: splits[split] for split in SPLITS}),
         *_columns(results.columns),
         *(f"**{sentence}**" for sentence in results.leaks),
