@@ -62,12 +62,16 @@ def replace_tokens(tokens: Ragged, share: float, rng: np.random.Generator) -> Ra
 def random_mask(
     lengths: Integer[np.ndarray, " n"], share: float, rng: np.random.Generator
 ) -> Bool[np.ndarray, " total"]:
-    """Return a random mask of a share of each sequence, rounded to whole elements, end to end."""
+    """Return a random mask of a share of each sequence, end to end.
+
+    The share is rounded to whole elements, up or down by chance, so that it is met on average: of
+    sequences of one element it is the share that is masked.
+    """
     sequence = np.repeat(np.arange(len(lengths)), lengths)
     order = np.lexsort((rng.random(len(sequence)), sequence))
     rank = np.empty(len(sequence), dtype=np.int64)  # of each element in its sequence
     rank[order] = np.arange(len(sequence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return rank < np.rint(share * lengths)[sequence]
+    return rank < np.floor(share * lengths + rng.random(len(lengths)))[sequence]
 
 
 def _inner(tokens: Ragged) -> Bool[np.ndarray, " total"]:
