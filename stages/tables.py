@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from msabench.evaluation import data_report, probe, tables
+from msabench.evaluation import cautions, data_report, fits, probe, tables
 from msabench.evaluation.results import Results
 from msabench.reporting import content, latex, markdown
 from msabench.utterances import load_prepared
@@ -40,7 +40,9 @@ def main() -> None:
         columns=data_report.columns(data, named),
         probe=probed,
         seeds=tables.by_seed(runs),
+        fits=tables.by_seed(fits.measure(runs, PREDICTIONS)),
         comparison=tables.compare(plan, rows["6"], data["test"], PREDICTIONS),
+        constants=tables.compare_with_constants(rows["6"], data, PREDICTIONS),
         ablation=tables.measure_ablation(plan, subsets, runs, data["test"], PREDICTIONS),
         generated_labels=tables.measure_generated_labels(plan, PREDICTIONS),
         robustness=tables.measure_robustness(corrupted, data["test"]),
@@ -53,7 +55,7 @@ def main() -> None:
     document = content.document(results)
     (METRICS / "tables.md").write_text(markdown.render(document), encoding="utf-8")
     (METRICS / "tables.tex").write_text(latex.render(document), encoding="utf-8")
-    for sentence in results.leaks:
+    for sentence in (*results.leaks, *cautions.of_models(results)):
         print(f"note: {sentence}", file=sys.stderr)
     if missing:
         raise SystemExit(f"tables: {len(missing)} missing, rows left empty: {', '.join(missing)}")

@@ -16,6 +16,7 @@ import stages
 from msabench import errors, params, plan
 from msabench.commands import card
 from msabench.evaluation import clusters, metrics, tables
+from msabench.evaluation.results import OTHERS
 from msabench.networks import encoders
 from msabench.predictions import Predictions
 from stages import cards as stage
@@ -70,7 +71,7 @@ def tree(tmp_path, monkeypatch):
     runs = {f"{run}-{seed}": measured(f"{run}-{seed}") for run, seed in trained}
     write(Path("metrics/seeds.json"), tables.by_seed(runs))
     write_interval({"value": 0.5, "low": 0.111, "high": 0.888, "se_seeds": 0.2})
-    for name in ("columns", "probe", "ablation", "generated_labels", "robustness"):
+    for name in {*OTHERS} - {"seeds", "comparison"}:
         write(Path(f"metrics/{name}.json"), {})
     return tmp_path
 

@@ -81,13 +81,14 @@ DRAWN = {
     ),
     "robustness": lambda: figures.robustness(
         {"A": dict.fromkeys(LEVELS, CURVE), "B": {"text_noise": CURVE, "text_missing": {}}},
+        "the median",
         0.8,
         title="simulated data",
     ),
     "robustness of text": lambda: figures.robustness(
-        {"A": {"text_missing": CURVE, "text_noise": CURVE}}, 0.8, title="simulated data"
+        {"A": {"text_missing": CURVE, "text_noise": CURVE}}, "m", 0.8, title="simulated data"
     ),
-    "robustness of nothing": lambda: figures.robustness({}, 0.8, title="simulated data"),
+    "robustness of nothing": lambda: figures.robustness({}, "m", 0.8, title="simulated data"),
     "sweeps": lambda: figures.sweeps(
         {"batch size": SETTINGS, "width": {"32": SETTINGS["32"]}},
         {"batch size": REPORT, "width": REPORT},

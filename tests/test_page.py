@@ -24,6 +24,7 @@ from msabench.reporting.document import Cell, Column, Figure, Table, Title, prin
 from stages import report as report_stage
 from stages import tables as tables_stage
 from tests.chromium import PROGRAM, Chromium
+from tests.conftest import results_of
 from tests.test_tables import SUBSETS, Tree, subset_runs, tree, undrawn
 
 __all__ = ["tree", "undrawn"]  # fixtures
@@ -400,23 +401,43 @@ def test_the_hashes_can_be_verified_as_the_page_says(full):
     assert (file.split("/")[1], "train@self_mm-1", digest) in read.cells
 
 
-def compared(p: float, **models: float) -> dict:
+def compared(p: float, *, constant: float = 0.9, p_constant: float = 1e-9, **models: float):
+    """Results of these MAE, and that of the median, which is below that of the mean."""
     best, *others = models or ("none",)
-    return {
+    comparison = {
         "models": {
             m: {"value": mae, "low": mae - 0.1, "high": mae + 0.1} for m, mae in models.items()
         },
         "pairs": {f"{best} - {other}": {"p_holm": p} for other in others},
     }
+    pairs = {
+        name: {"difference": mae - constant, "p_holm": p_constant} for name, mae in models.items()
+    }
+    table6 = {"train_mean": {"mae": constant + 0.1}, "train_median": {"mae": constant}}
+    return results_of(
+        comparison={"mae": comparison}, constants={"train_median": pairs}, tables={"6": table6}
+    )
 
 
 @pytest.mark.parametrize(
-    ("comparison", "words"),
+    ("results", "words"),
     [
         (compared(0.5), "No model has been measured."),
         (
             compared(0.5, ours=0.5),
-            "Ours has the lowest MAE on test, 0.500 (95% confidence interval 0.400 to 0.600).",
+            "Ours has the lowest MAE on test, 0.500 (95% confidence interval 0.400 to 0.600) and "
+            "beats a constant by more than chance: the median of the training labels has 0.900 "
+            "(p <0.0001, Holm).",
+        ),
+        (
+            compared(0.5, p_constant=0.051, ours=0.5),
+            "0.600), but no difference to a constant is shown: the median of the training labels "
+            "has 0.900 (p 0.0510, Holm).",
+        ),
+        (
+            compared(0.5, constant=0.4, p_constant=0.001, ours=0.5),
+            "0.600), but is worse than a constant by more than chance: the median of the training "
+            "labels has 0.400 (p 0.0010, Holm).",
         ),
         (
             compared(0.001, ours=0.5, cnn=0.6),
@@ -432,8 +453,8 @@ def compared(p: float, **models: float) -> dict:
         ),
     ],
 )
-def test_the_verdict_claims_no_more_than_was_tested(comparison, words):
-    assert content.verdict(comparison).endswith(words)
+def test_the_verdict_claims_no_more_than_was_tested(results, words):
+    assert content.verdict(results).endswith(words)
 
 
 def test_what_limits_the_verdict_stands_below_it(full):

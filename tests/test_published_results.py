@@ -1,18 +1,18 @@
 """Where published results stand beside those of a run: the section and the figure."""
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pytest
 
 from msabench.evaluation import literature
 from msabench.evaluation.literature import ON_TEST, Result
-from msabench.evaluation.results import OTHERS, Results
+from msabench.evaluation.results import Results
 from msabench.evaluation.tables import Rows
 from msabench.reporting import document, published_figure
 from msabench.reporting.content import figures as drawings
 from msabench.reporting.content import published
+from tests.conftest import results_of
 
 RESULTS = literature.read()
 MEASURED = {
@@ -30,8 +30,7 @@ OURS = {"Self-MM (this run)", "SVM (this run)", "Ours (this run)"}
 
 
 def results(plan: dict, table6: Rows = MEASURED) -> Results:
-    rest: Any = {name: {} for name in OTHERS}
-    return Results(plan={"seeds": [1, 2]} | plan, rows={}, tables={"6": table6}, **rest)
+    return results_of(plan={"seeds": [1, 2]} | plan, tables={"6": table6})
 
 
 def table(plan: dict) -> document.Table:

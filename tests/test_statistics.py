@@ -13,6 +13,7 @@ from scipy import stats
 from msabench.evaluation import metrics, statistics
 from msabench.evaluation.statistics import Replicates, change, compare, holm, replicates
 from msabench.reporting.content import verdict
+from tests.conftest import results_of
 
 
 def test_mean_and_std():
@@ -198,9 +199,15 @@ def test_no_model_differs_from_itself_on_another_processor(two_processors, model
 def test_the_verdicts_on_two_processors_do_not_contradict_each_other(two_processors):
     measured, videos = two_processors
     both = [compare({m: measured[p, m] for m in MODELS}, videos) for p in PROCESSORS]
-    sentences = [verdict(compared) for compared in both]
-    for sentence in sentences:
+    same = {"ours": {"difference": -0.4, "p_holm": 0.0}}
+    table6 = {"train_mean": {"mae": 0.84}, "train_median": {"mae": 0.83}}
+    for compared in both:
+        results = results_of(
+            comparison={"mae": compared}, tables={"6": table6}, constants={"train_median": same}
+        )
+        sentence = verdict(results)
         assert sentence.startswith("Ours has the lowest MAE on test")
+        assert "and beats a constant by more than chance: the median" in sentence
         assert "it beats SVM and CNN by more than chance" in sentence
         assert "no difference to Self-MM is shown" in sentence
     for pair in both[0]["pairs"]:

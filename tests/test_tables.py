@@ -203,16 +203,71 @@ def test_values_are_means_over_seeds_with_the_sample_std(tree):
     assert row["mae"] == round((first + second) / 2, 4)
     assert row["mae_std"] == round(abs(first - second) / 2**0.5, 4)
     assert tree.read("table2")["a"]["mae_std"] is None
-    mean = tree.data["train"].labels.mean()
-    baseline = tree.read("table6")["train_mean"]
-    assert baseline["mae"] == pytest.approx(
-        np.abs(tree.data["test"].labels - mean).mean(), abs=1e-4
-    )
-    assert baseline["corr"] is None
-    cells = [line.split("|") for line in tree.markdown.splitlines() if "train_mean" in line]
+    train, test = tree.data["train"].labels, tree.data["test"].labels
+    for name, value in (("train_mean", train.mean()), ("train_median", np.median(train))):
+        baseline = tree.read("table6")[name]
+        assert baseline["mae"] == pytest.approx(np.abs(test - value).mean(), abs=1e-4)
+        assert baseline["corr"] is None
+    cells = [line.split("|") for line in tree.markdown.splitlines() if "| train_mean " in line]
     headline, table6, *_ = cells
     assert headline[3].strip() == "-"  # corr of a constant
     assert table6[3].strip() == table6[7].strip() == "-"  # valid_corr and corr
+
+
+def guessing(tree: Tree, model: str, scale: float) -> None:
+    """Let each seed of a model predict noise about the median of train, on test and valid."""
+    middle = np.median(tree.data["train"].labels)
+    for seed, split in product(tree.plan["seeds"], ("valid", "test")):
+        data = tree.data[split]
+        guesses = middle + scale * tree.random.normal(size=len(data))
+        path = tree.root / f"predictions/{model}-{seed}/{split}.csv"
+        Predictions(data.ids, data.labels, guesses).write(path)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_model_that_beats_no_constant_is_named_and_so_is_one_that_hardly_varies(tree, capsys):
+    """CNN is nearly the median; Self-MM is noise about it, with seeds that differ."""
+    tree.lowest = 0
+    tree.write()
+    guessing(tree, "cnn", 0.01)
+    guessing(tree, "self_mm", 0.5)
+    tables_stage.main()
+    pairs, table = tree.read("constants"), tree.read("table6")
+    better = min(tables.CONSTANTS, key=lambda name: table[name]["mae"])
+    for constant, model in product(tables.CONSTANTS, MODELS):
+        row = pairs[constant][model]
+        exact = table[model]["mae"] - table[constant]["mae"]
+        assert row["difference"] == pytest.approx(exact, abs=2e-4)
+        alone = tree.read("comparison")["mae"]["models"][model]["se_seeds"]
+        assert row["se_seeds"] == alone  # a constant adds none
+    assert pairs[better]["ours"]["p_holm"] < 0.05
+    assert tree.read("fits")["cnn"]["1"]["spread"] < 0.02
+    assert pairs[better]["cnn"]["difference"] > 0
+    named = [m for m, row in pairs[better].items() if m == "cnn" or row["p_holm"] >= 0.05]
+    assert "ours" not in named
+    assert {"self_mm", "cnn"} <= {*named}
+    shown = ", ".join(
+        f"{tables.printed_name(model)} ({table[model]['mae']:.3f})" for model in named
+    )
+    kind = better.removeprefix("train_")
+    beaten = (
+        f"Not shown to beat a constant, the {kind} of the training labels "
+        f"(MAE on test {table[better]['mae']:.3f}): {shown}."
+    )
+    steady = "is below 0.1 of that of the labels): CNN (2 of 2 seeds)."
+    told = capsys.readouterr().err
+    for sentence in (beaten, steady):
+        assert tree.markdown.count(sentence) == 2  # above all, and below Table 6
+        assert sentence in told
+    report_stage.main()
+
+
+def test_where_every_model_beats_both_constants_none_is_named(tree, capsys):
+    tree.write()
+    tables_stage.main()
+    assert "Not shown to beat" not in tree.markdown + capsys.readouterr().err
+    assert "hardly vary" not in tree.markdown
+    assert "and beats a constant by more than chance: the m" in tree.markdown
 
 
 def test_columns_that_say_little_are_named(tree):

@@ -10,7 +10,10 @@ from msabench.evaluation import probe
 from msabench.evaluation.tables import Row, Rows, summary, write_json
 
 TABLES = "123456"
-OTHERS = ("columns", "probe", "seeds", "comparison", "ablation", "generated_labels", "robustness")
+OTHERS = (
+    *("columns", "probe", "seeds", "fits", "comparison", "constants"),
+    *("ablation", "generated_labels", "robustness"),
+)
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,9 @@ class Results:
 
     rows: the folders of predictions behind each row, see tables.rows_of. tables: by number.
     columns: by modality, see data_report.columns. probe: the row of each modality and of all, see
-    probe.measure. seeds: each run by its name and seed, see tables.by_seed. comparison: by metric,
-    see statistics.compare.
+    probe.measure. seeds: each run by its name and seed, see tables.by_seed. fits: so too, see
+    fits.measure. comparison: by metric, see statistics.compare. constants: see
+    tables.compare_with_constants.
     """
 
     plan: Mapping[str, Any]
@@ -29,7 +33,9 @@ class Results:
     columns: Mapping[str, Row]
     probe: Mapping[str, Row]
     seeds: Mapping[str, Rows]
+    fits: Mapping[str, Rows]
     comparison: Mapping[str, Mapping[str, Rows]]
+    constants: Mapping[str, Rows]
     ablation: Mapping[str, Mapping[str, Rows]]
     generated_labels: Mapping[str, Rows]
     robustness: Mapping[str, Mapping[str, Rows]]

@@ -8,7 +8,7 @@ own figures stand in published.json, under the names of the metrics they are com
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,13 @@ Rows = dict[str, Row]  # by name
 
 SWEEPS = ("3", "4", "5")
 SUBSETS_MODEL = "svm"  # of Table 2
-BASELINES = ("train_mean", "probe")  # rows of Table 6 that are no models
+# Rows of Table 6 that read nothing: of all constants the mean has the least squared error on train,
+# the median the least MAE.
+CONSTANTS: dict[str, Callable[[np.ndarray], np.floating[Any]]] = {
+    "train_mean": np.mean,
+    "train_median": np.median,
+}
+BASELINES = (*CONSTANTS, "probe")  # rows of Table 6 that are no models
 FULL = "t+a+v"  # the subset of all modalities
 LABEL_CORR = "label_corr_"  # a column of a history, with the name of a modality
 PUBLISHED: dict[str, Any] = json.loads(
@@ -195,9 +201,10 @@ def measure_tables(
         number: {row: _mean_row(plan, _all_of(names, runs)) for row, names in table.items()}
         for number, table in rows.items()
     }
-    constant = _train_mean(plan, data)
-    probe = {column: probed[column] for column in constant}
-    tables["6"] |= dict(zip(BASELINES, (constant, probe), strict=True))
+    for name, value in _constants(data).items():
+        guesses = {split: np.full(len(data[split]), value) for split in ("valid", "test")}
+        tables["6"][name] = row_of(plan, data, guesses)
+    tables["6"]["probe"] = {column: probed[column] for column in tables["6"]["train_mean"]}
     for number in SWEEPS:
         measured = [row for row in tables[number].values() if row["valid_mae"] is not None]
         best = min(measured, key=lambda row: row["valid_mae"], default=None)
@@ -284,26 +291,41 @@ def compare(
 
     A row without all its files is left out; what is not defined is None.
     """
-    replicates: dict[str, dict[str, statistics.Replicates]] = {metric: {} for metric in by}
-    for name, folders in rows.items():
-        paths = [predictions / folder / "test.csv" for folder in folders]
-        if folders and all(path.exists() for path in paths):
-            runs = [Predictions.read(path) for path in paths]
-            for path, run in zip(paths, runs, strict=True):
-                run.check(path, test)
-            each_seed = np.stack([run.predictions for run in runs])
-            for metric in by:
-                measure = metrics.on_scale(metric, plan["metrics"], scale_of(plan))
-                replicates[metric][name] = statistics.replicates(
-                    measure, runs[0].labels, each_seed, test.videos
-                )
-    return {
-        metric: {
-            part: {name: _rounded(row) | _significant(row) for name, row in table.items()}
-            for part, table in statistics.compare(models, len(set(test.videos)), **settings).items()
+    each_seed = _on_test(rows, test, predictions)
+    compared = {}
+    for metric in by:
+        measure = metrics.on_scale(metric, plan["metrics"], scale_of(plan))
+        models = {
+            name: statistics.replicates(measure, *seeds, test.videos)
+            for name, seeds in each_seed.items()
         }
-        for metric, models in replicates.items()
+        compared[metric] = _compared(models, test, **settings)
+    return compared
+
+
+def compare_with_constants(
+    rows: Mapping[str, list[str]], data: Mapping[str, Utterances], predictions: Path
+) -> dict[str, Rows]:
+    """Compare the MAE of each row on test with that of each constant, which has no seeds.
+
+    Returns by constant the pairs of `statistics.compare` under the names of the rows: a difference
+    below 0 is one in the row's favour. p_holm is adjusted for the number of rows.
+    """
+    test = data["test"]
+
+    models = {
+        name: statistics.replicates(metrics.mae, *seeds, test.videos)
+        for name, seeds in _on_test(rows, test, predictions).items()
     }
+    compared = {}
+    for constant, value in _constants(data).items():
+        guesses = np.full((1, len(test)), value)
+        both = models | {
+            constant: statistics.replicates(metrics.mae, test.labels, guesses, test.videos)
+        }
+        pairs = _compared(both, test, against=constant)["pairs"]
+        compared[constant] = {name: pairs[f"{name} - {constant}"] for name in models}
+    return compared
 
 
 def by_seed(runs: Mapping[str, Row]) -> dict[str, Rows]:
@@ -367,10 +389,34 @@ def _measure(plan: Mapping[str, Any], splits: Mapping[str, tuple[np.ndarray, np.
     return test | {f"valid_{metric}": value for metric, value in valid.items()}
 
 
-def _train_mean(plan: Mapping[str, Any], data: Mapping[str, Utterances]) -> Row:
-    mean = data["train"].labels.mean(dtype=np.float64)
-    constant = {split: np.full(len(data[split]), mean) for split in ("valid", "test")}
-    return row_of(plan, data, constant)
+def _constants(data: Mapping[str, Utterances]) -> dict[str, float]:
+    labels = data["train"].labels.astype(np.float64)
+    return {name: float(statistic(labels)) for name, statistic in CONSTANTS.items()}
+
+
+def _on_test(
+    rows: Mapping[str, list[str]], test: Utterances, predictions: Path
+) -> dict[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, "k n"]]]:
+    """Read the labels and the predictions of k seeds on test behind each row; see `compare`."""
+    read = {}
+    for name, folders in rows.items():
+        paths = [predictions / folder / "test.csv" for folder in folders]
+        if folders and all(path.exists() for path in paths):
+            runs = [Predictions.read(path) for path in paths]
+            for path, run in zip(paths, runs, strict=True):
+                run.check(path, test)
+            read[name] = runs[0].labels, np.stack([run.predictions for run in runs])
+    return read
+
+
+def _compared(
+    models: Mapping[str, statistics.Replicates], test: Utterances, **settings: Any
+) -> dict[str, Rows]:
+    parts = statistics.compare(models, len(set(test.videos)), **settings)
+    return {
+        part: {name: _rounded(row) | _significant(row) for name, row in table.items()}
+        for part, table in parts.items()
+    }
 
 
 def row_of(

@@ -311,10 +311,12 @@ def sweeps(
 
 
 @styled
-def robustness(measured: Mapping[str, Mapping[str, Mapping[str, Row]]], baseline: float) -> Figure:
+def robustness(
+    measured: Mapping[str, Mapping[str, Mapping[str, Row]]], constant: str, baseline: float
+) -> Figure:
     """Draw each model's MAE on corrupted test data by level, one panel for each kind.
 
-    Bands: std over seeds. baseline: the MAE of a prediction that reads nothing.
+    Bands: std over seeds. constant: the name of a prediction that reads nothing; baseline: its MAE.
     """
     if not measured:
         return _not_measured("dvc exp run -S 'robustness_seeds=[1,2,3]'")
@@ -336,7 +338,7 @@ def robustness(measured: Mapping[str, Mapping[str, Mapping[str, Row]]], baseline
             axes.plot(levels, mae, "o-", color=colour, lw=1.8, ms=4, label=name)
             if curve:
                 axes.set_xticks(levels, list(curve))
-        axes.axhline(baseline, label="mean of the training labels", **DASHED)
+        axes.axhline(baseline, label=constant, **DASHED)
         axes.set(title=heading, xlabel=scale)
     for first in panels[:, 0]:
         first.set_ylabel("MAE")

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from msabench.evaluation import clusters, statistics
+from msabench.evaluation import cautions, clusters, statistics
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Rows, printed_name
 from msabench.reporting.content import published
@@ -52,10 +52,11 @@ def document(
     }
     foreign = sections.foreign_data(results.plan)
     caveats = [f"{foreign}, and `diff` is no error of reproduction."] if foreign else []
-    caveats += [f"**{sentence}**" for sentence in results.leaks]
+    limits = (*results.leaks, *cautions.of_models(results))
+    caveats += [f"**{sentence}**" for sentence in limits]
     return Document(
         Title("Models of multimodal sentiment analysis", detail=results.plan["title"]),
-        verdict(results.comparison["mae"]),
+        verdict(results),
         [
             *caveats,
             *sections.one_seed(results.plan["seeds"]),
@@ -66,11 +67,9 @@ def document(
     )
 
 
-def verdict(comparison: Mapping[str, Rows]) -> str:
-    """Say in one sentence which model is best on test, and whether that is more than chance.
-
-    comparison: of the MAE, see `statistics.compare`.
-    """
+def verdict(results: Results) -> str:
+    """Say in one sentence which model is best on test, and what it beats by more than chance."""
+    comparison = results.comparison["mae"]
     models = comparison["models"]
     if not models:
         return "No model has been measured."
@@ -80,25 +79,47 @@ def verdict(comparison: Mapping[str, Rows]) -> str:
         return f"{text}; with so few videos no verdict on the differences is possible."
     interval = "{low:.3f} to {high:.3f}".format(**models[best])
     text += f" ({statistics.LEVEL:.0%} confidence interval {interval})"
-    p = {
-        other: pair["p_holm"]
-        for names, pair in comparison["pairs"].items()
+    clauses = [_against_constant(results, best), *_against_others(comparison["pairs"], best)]
+    return f"{text}{'; '.join(clauses)}."
+
+
+def _against_constant(results: Results, best: str) -> str:
+    """Say whether the best model is better than the better constant, by more than chance."""
+    constant = cautions.better_constant(results)
+    pair, mae = results.constants[constant][best], results.tables["6"][constant]["mae"]
+    if not cautions.shown(pair):
+        claim = ", but no difference to a constant is shown"
+    elif pair["difference"] < 0:
+        claim = " and beats a constant by more than chance"
+    else:
+        claim = ", but is worse than a constant by more than chance"
+    name = cautions.CONSTANT_NAMES[constant]
+    return f"{claim}: {name} has {mae:.3f} (p {printed(pair['p_holm'], 'p')}, Holm)"
+
+
+def _against_others(pairs: Rows, best: str) -> list[str]:
+    """Say which models the best one beats by more than chance, and which not."""
+    others = {
+        other: pair
+        for names, pair in pairs.items()
         if best in names.split(" - ")
         for other in names.split(" - ")
         if other != best
     }
-    beaten = [name for name in p if p[name] < 1 - statistics.LEVEL]
-    alike = [name for name in p if name not in beaten]
+    beaten = {name: pair["p_holm"] for name, pair in others.items() if cautions.shown(pair)}
+    alike = {name: pair["p_holm"] for name, pair in others.items() if name not in beaten}
+    clauses = []
     if beaten:
-        most = max(p[name] for name in beaten)
+        most = max(beaten.values())
         at = "at most " if len(beaten) > 1 and most >= LEAST_P else ""
-        text += (
-            f"; it beats {_joined(beaten)} by more than chance (p {at}{printed(most, 'p')}, Holm)"
+        clauses.append(
+            f"it beats {_joined([*beaten])} by more than chance (p {at}{printed(most, 'p')}, Holm)"
         )
     if alike:
-        least, at = min(p[name] for name in alike), "at least " if len(alike) > 1 else ""
-        text += f"; no difference to {_joined(alike)} is shown (p {at}{least:.2f})"
-    return f"{text}."
+        at = "at least " if len(alike) > 1 else ""
+        least = min(alike.values())
+        clauses.append(f"no difference to {_joined([*alike])} is shown (p {at}{least:.2f})")
+    return clauses
 
 
 def _with_figure(section: Section | str, figures: Mapping[str, Figure]) -> list[Section]:

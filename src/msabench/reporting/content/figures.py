@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Integer
 from matplotlib.figure import Figure as Drawing
 
-from msabench.evaluation import literature
+from msabench.evaluation import cautions, literature
 from msabench.evaluation.metrics import confusion
 from msabench.evaluation.results import Results
 from msabench.evaluation.statistics import mean_history
@@ -106,8 +106,11 @@ def _of_predictions(
 def _of_tables(results: Results) -> dict[str, Figure]:
     facts, on, data = PUBLISHED["tables"], PUBLISHED["data"], results.plan["title"]
     rows = {printed_name(model): values for model, values in results.tables["6"].items()}
-    baselines = {name: rows[name] for name in map(printed_name, BASELINES)}
-    models = {name: values for name, values in rows.items() if name not in baselines}
+    constant = cautions.better_constant(results)
+    # The lines of both constants would often be one.
+    baselines = {name: rows[name] for name in map(printed_name, (constant, "probe"))}
+    others = {*map(printed_name, BASELINES)}
+    models = {name: values for name, values in rows.items() if name not in others}
     report = {printed_name(model): values for model, values in facts["6"]["rows"].items()}
     sweeps = {facts[n]["title"]: results.tables[n] for n in SWEEPS}
     report_sweeps = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
@@ -115,9 +118,9 @@ def _of_tables(results: Results) -> dict[str, Figure]:
     return {
         "comparison": _figure(
             Title("Table 6", data, facts["6"]["title"]),
-            "Bars are means over seeds on test, whiskers their standard deviation. The "
-            "lines are what reads nothing, the mean of the training labels, and a ridge regression "
-            "on the mean vectors of all modalities.",
+            "Bars are means over seeds on test, whiskers their standard deviation. The lines are "
+            f"{cautions.CONSTANT_NAMES[constant]}, the better of the two constants, and a ridge "
+            "regression on the mean vectors of all modalities.",
             _sentence("MAE on test", _beside_report(rows, report)),
             figures.comparison,
             *(models, baselines, report, on),
@@ -135,7 +138,7 @@ def _of_tables(results: Results) -> dict[str, Figure]:
             "deviation over seeds.",
             _sentence("What hurts most at its highest level", _worst(corrupted), ""),
             figures.robustness,
-            *(corrupted, results.tables["6"]["train_mean"]["mae"]),
+            *(corrupted, cautions.CONSTANT_NAMES[constant], results.tables["6"][constant]["mae"]),
         ),
     }
 

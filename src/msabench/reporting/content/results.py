@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from msabench.evaluation import clusters, statistics
+from msabench.evaluation import cautions, clusters, statistics
 from msabench.evaluation.metrics import HEADLINE, METRICS, why_undefined
 from msabench.evaluation.results import Results
 from msabench.evaluation.robustness import LEVELS
@@ -210,6 +210,7 @@ def report_table(results: Results, number: str) -> Section:
     blocks += why_dashes(list(rows.values()), results.plan)
     if number == "6":
         blocks += _one_sided(rows["train_mean"])
+        blocks += [f"**{sentence}**" for sentence in cautions.of_models(results)]
     blocks += why
     title = Title(f"Table {number}", results.plan["title"], facts["title"])
     return Section(f"table{number}", title, [*blocks, *facts["notes"]])
@@ -289,6 +290,11 @@ def comparison(results: Results) -> Section:
         for metric, part in results.comparison.items()
         for name, values in part["pairs"].items()
     ]
+    constants = [
+        row(f"{name} - {constant}", *(values[column] for column in TESTED))
+        for constant, part in results.constants.items()
+        for name, values in part.items()
+    ]
     columns = [Column(bound, group=metric) for metric in results.comparison for bound in bounds]
     blocks: list[Block] = [
         f"Means over seeds on test; low and high bound the {statistics.LEVEL:.0%} confidence "
@@ -300,6 +306,8 @@ def comparison(results: Results) -> Section:
         *clusters.notes({"test": results.tables["1"]["test"]}),
         Table([NAME, *columns], models),
         Table([NAME, NAME, *TESTED_COLUMNS], pairs, caption="Paired differences", keys=2),
+        "Against each constant the differences in MAE, p_holm adjusted for the number of models:",
+        Table([NAME, *TESTED_COLUMNS], constants, caption="Differences to a constant"),
     ]
     title = Title("Differences between the models", results.plan["title"])
     return Section("comparison", title, blocks)
@@ -357,13 +365,14 @@ def robustness(results: Results) -> Section:
                 cells = [measured(values, "mae") for values in levels.values()]
                 named = row(kind.replace("_", ", "), model, *cells)
                 rows.setdefault(tuple(levels), []).append(named)
-    baseline = results.tables["6"]["train_mean"]["mae"]
+    constant = cautions.better_constant(results)
+    name, mae = cautions.CONSTANT_NAMES[constant], results.tables["6"][constant]["mae"]
     about = (
         "missing: a share of each utterance's tokens is [UNK], or of its frames zeros. noise: a "
         "share of its tokens is taken from other texts, or its frames have Gaussian noise, in "
         "standard deviations of each feature over the frames of train. No model was trained for "
-        "it; with one seed, all have the same corrupted data. The mean of the training labels has "
-        f"{baseline:.3f}."
+        "it; with one seed, all have the same corrupted data. "
+        f"{name[0].upper()}{name[1:]} has {mae:.3f}."
     )
     scales = [
         Table([NAME, NAME, *map(Column, levels)], lines, keys=2) for levels, lines in rows.items()
