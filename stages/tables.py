@@ -57,6 +57,9 @@ def main() -> None:
     (METRICS / "tables.tex").write_text(latex.render(document), encoding="utf-8")
     for sentence in (*results.leaks, *cautions.of_models(results)):
         print(f"note: {sentence}", file=sys.stderr)
+    for number in rows:
+        for sentence in cautions.of_epochs(results, number):
+            print(f"note: Table {number}: {sentence}", file=sys.stderr)
     if missing:
         raise SystemExit(f"tables: {len(missing)} missing, rows left empty: {', '.join(missing)}")
 

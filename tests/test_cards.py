@@ -66,12 +66,14 @@ def tree(tmp_path, monkeypatch):
     for number in rows:
         columns = metrics.METRICS["mosei"]
         row = dict.fromkeys(columns, 0.5) | {f"{column}_std": 0.25 for column in columns}
-        write(Path(f"metrics/table{number}.json"), dict.fromkeys(rows[number], row))
+        names = (*rows[number], *(tables.BASELINES if number == "6" else ()))
+        write(Path(f"metrics/table{number}.json"), dict.fromkeys(names, row))
     shutil.copy(ROOT / "metrics" / "table1.json", "metrics")
     runs = {f"{run}-{seed}": measured(f"{run}-{seed}") for run, seed in trained}
     write(Path("metrics/seeds.json"), tables.by_seed(runs))
     write_interval({"value": 0.5, "low": 0.111, "high": 0.888, "se_seeds": 0.2})
-    for name in {*OTHERS} - {"seeds", "comparison"}:
+    write_fits()
+    for name in {*OTHERS} - {"seeds", "comparison", "fits"}:
         write(Path(f"metrics/{name}.json"), {})
     return tmp_path
 
@@ -82,6 +84,14 @@ def measured(folder):
         run = Predictions.read(Path("predictions") / folder / f"{split}.csv")
         splits[split] = tables.evaluate(PLAN, run.labels, run.predictions)
     return splits["test"] | {f"valid_{name}": value for name, value in splits["valid"].items()}
+
+
+def write_fits(**changes):
+    fit = {"spread": 0.8, "best_epoch": 3, "epochs": 4, "decay": "none"} | changes
+    runs = json.loads(Path("metrics/seeds.json").read_text())
+    write(
+        Path("metrics/fits.json"), {run: dict.fromkeys(seeds, fit) for run, seeds in runs.items()}
+    )
 
 
 def write_interval(interval):
@@ -123,6 +133,32 @@ def test_the_figures_are_those_of_the_predictions_and_the_table():
 
 
 @pytest.mark.usefixtures("tree")
+def test_a_card_says_which_epoch_was_kept_and_what_limits_the_run():
+    text = written("ours-1")
+    assert "These are the weights of epoch 3 of at most 4. It reads" in text
+    limits = (
+        "- It was best in the last epoch that `epochs: 4` permits: more epochs may be better.",
+        "- Its predictions hardly vary: their standard deviation on test is 0.05 of that of",
+        "- Over all seeds it is not shown to beat a constant, the mean of the training labels "
+        "(MAE on test 0.500).",
+    )
+    assert not [line for line in limits if line in text]
+    write_fits(best_epoch=4, spread=0.05)
+    pairs = {"ours": {"difference": -0.1, "p_holm": 0.2}, "svm": {"difference": -0.1, "p_holm": 0}}
+    write(Path("metrics/constants.json"), {"train_mean": pairs})
+    text = written("ours-1").partition("## Limits")[2]
+    assert [line for line in limits if line in text] == [*limits]
+    assert limits[2] not in written("svm-1")
+    assert limits[2] not in written("batch_size_16-1")
+    write_fits(best_epoch=4, decay="linear")
+    text = written("ours-1")
+    assert "epoch 4 of at most 4, by the last of which the learning rates fall to zero." in text
+    assert limits[0] not in text
+    write_fits(best_epoch=None, epochs=None, decay=None)
+    assert "the weights of epoch" not in written("svm-1")
+
+
+@pytest.mark.usefixtures("tree")
 def test_the_interval_of_one_seed_is_called_that_of_this_seed_alone():
     write_interval({"value": 0.5, "low": 0.111, "high": 0.888, "se_seeds": None})
     assert "(95% confidence, chance of videos, for this seed alone)" in written("svm-2")
@@ -152,6 +188,7 @@ def test_a_run_of_the_ablation_has_the_row_of_its_subset():
     write(path, json.loads(path.read_text()) | {"run": "ours-t"})
     seeds = Path("metrics/seeds.json")
     write(seeds, json.loads(seeds.read_text()) | {"ours-t": {"1": measured("ours-t-1")}})
+    write_fits()
     assert re.search(r"^\| mae .* \|           0\.700 \|$", written("ours-t-1"), re.MULTILINE)
 
 

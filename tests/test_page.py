@@ -98,8 +98,8 @@ def full(tmp_path_factory):
         whole.write()
         history = folder / "predictions/self_mm-1/history.csv"
         history.write_text(
-            "epoch,train_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text\n"
-            "1,1,0.9,0.9,0,0\n2,1,0.8,0.625,0.2,0.5\n"
+            "epoch,train_loss,valid_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text"
+            "\n1,1,0.9,0.9,0.9,0,0\n2,1,0.8,0.8,0.625,0.2,0.5\n"
         )
         shutil.copy(history, folder / "predictions/self_mm-2/history.csv")
         yield whole, written_page(whole), folder / "plots/report.html"

@@ -60,6 +60,7 @@ class Tree:
         self.clips = 5  # of a video
         self.lowest = -9  # label of valid and test, in thirds
         self.sha256: str | None = None
+        self.epochs, self.decay = 5, "none"  # of a training, which takes 4 epochs and improves
         self.columns: dict = {}  # names
 
     def write(self, modalities: tuple[str, ...] = ("audio", "vision"), scale: float = 1) -> None:
@@ -124,6 +125,12 @@ class Tree:
         text = {"array": "tokens", "max_tokens": 50, "sha256": dict.fromkeys(SIZES, "0" * 64)}
         return {
             **{"run": run, "seed": int(seed), "model": model, "optimizer": optimizer},
+            "schedule": {
+                "batch_size": 8,
+                "epochs": self.epochs,
+                "patience": 9,
+                "decay": self.decay,
+            },
             **{"encoder": {"name": "bert-base-uncased"}, "modalities": ["text"], "text": text},
             **{"network": {"width": run} if model != run else {}},
             **{"arithmetic_in_use": "portable", "device": "auto", "threads": 1},
@@ -268,6 +275,33 @@ def test_where_every_model_beats_both_constants_none_is_named(tree, capsys):
     assert "Not shown to beat" not in tree.markdown + capsys.readouterr().err
     assert "hardly vary" not in tree.markdown
     assert "and beats a constant by more than chance: the m" in tree.markdown
+
+
+@pytest.mark.parametrize(
+    ("epochs", "decay", "named"), [(4, "none", True), (4, "linear", False), (5, "none", False)]
+)
+def test_a_limit_of_epochs_that_binds_is_named(tree, capsys, epochs, decay, named):
+    """One seed of CNN improved no more after its second epoch; the SVM has no epochs."""
+    tree.epochs, tree.decay = epochs, decay
+    tree.write()
+    history = tree.root / "predictions/cnn-2/history.csv"
+    history.write_text(
+        "epoch,train_loss,valid_loss,valid_mae\n1,1,3,1\n2,1,1,1\n3,1,2,1\n4,1,1,1\n"
+    )
+    tables_stage.main()
+    fits = tree.read("fits")
+    assert fits["cnn"]["2"].items() >= {"best_epoch": 2, "epochs": epochs, "decay": decay}.items()
+    assert fits["ours"]["1"]["best_epoch"] == 4
+    assert fits["svm"]["1"]["best_epoch"] is None
+    begins = "Best in the last epoch that was permitted, so that more epochs may be better: "
+    listed = "Self-MM (`epochs: 4`, 2 of 2 seeds), CNN (`epochs: 4`, 1 of 2 seeds), Ours ("
+    rows = "256 (`epochs: 4`, 1 of 1 seeds), 128 (`epochs: 4`, 1 of 1 seeds), 64 ("
+    told = capsys.readouterr().err
+    for number, first in (("6", listed), ("5", rows)):
+        assert (f"note: Table {number}: {begins}{first}" in told) == named
+        below = tree.markdown.partition(f"### Table {number}")[2]
+        assert below.partition("\n### ")[0].count(begins + first) == named
+    assert told.count(begins) == 4 * named  # Table 2 is the SVM's
 
 
 def test_columns_that_say_little_are_named(tree):
@@ -639,8 +673,8 @@ def test_generated_labels_are_means_over_the_seeds(tree):
     tree.write()
     for seed, last in ((1, 0.5), (2, 0.7)):
         (tree.root / f"predictions/ours-{seed}/history.csv").write_text(
-            "epoch,train_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text\n"
-            f"1,1,1,0.9,0,0\n2,1,1,{last},0.2,{last}\n"
+            "epoch,train_loss,valid_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text"
+            f"\n1,1,1,1,0.9,0,0\n2,1,1,1,{last},0.2,{last}\n"
         )
     tables_stage.main()
     assert tree.read("generated_labels") == {
@@ -662,15 +696,15 @@ def test_what_the_history_does_not_define_is_null_in_the_tables_and_empty_in_the
     tree.write()
     for seed in (1, 2):
         (tree.root / f"predictions/ours-{seed}/history.csv").write_text(
-            "epoch,train_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text\n"
-            "1,1,1,0.9,0,\n2,1,1,0.8,0.2,\n"
+            "epoch,train_loss,valid_loss,valid_mae,label_corr_text,shift_corr_text,shift_ratio_text"
+            "\n1,1,1,1,0.9,0,\n2,1,1,1,0.8,0.2,\n"
         )
     tables_stage.main()
     measured = tree.read("generated_labels")["ours"]["text"]
     assert (measured["shift_ratio"], measured["shift_corr"]) == (None, 0.2)
     assert "| ours | text |      0.900 |     0.800 |      0.200 |           - |" in tree.markdown
     report_stage.main()
-    assert Path("plots/data/learning/ours.csv").read_text().splitlines()[1] == "1,1,1,0.9,0,"
+    assert Path("plots/data/learning/ours.csv").read_text().splitlines()[1] == "1,1,1,1,0.9,0,"
 
 
 def test_a_metric_that_a_seed_does_not_have_has_no_mean_over_the_seeds(tree):

@@ -1,9 +1,9 @@
 """Cautions: one sentence for each thing that limits what the results show."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 from msabench.evaluation import statistics
-from msabench.evaluation.fits import LEAST_SPREAD
+from msabench.evaluation.fits import LEAST_SPREAD, at_limit
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import Row, printed_name
 
@@ -15,7 +15,44 @@ CONSTANT_NAMES = {
 
 def of_models(results: Results) -> list[str]:
     """Return what limits all rows of Table 6."""
-    return [*_not_beating_a_constant(results), *_nearly_constant(results)]
+    named = _not_beating(results)
+    constants = [f"Not shown to beat {_constant(results)}: {_listed(named)}."] if named else []
+    return [*constants, *_nearly_constant(results)]
+
+
+def of_run(results: Results, run: str, seed: int) -> list[str]:
+    """Return what limits one run: that of its seed, and of its model in Table 6."""
+    fit = results.fits[run][str(seed)]
+    sentences = []
+    if run in _not_beating(results):
+        sentences.append(f"Over all seeds it is not shown to beat {_constant(results)}.")
+    if fit["spread"] is not None and fit["spread"] < LEAST_SPREAD:
+        sentences.append(
+            f"Its predictions hardly vary: their standard deviation on test is {fit['spread']:.2f} "
+            "of that of the labels."
+        )
+    if at_limit(fit):
+        sentences.append(
+            f"It was best in the last epoch that `epochs: {fit['epochs']}` permits: more epochs "
+            "may be better."
+        )
+    return sentences
+
+
+def of_epochs(results: Results, number: str) -> list[str]:
+    """Name the rows of a table, 2 to 6, whose number of epochs may have been too small."""
+    named = {}
+    for row, folders in results.rows[number].items():
+        fits = _fits(results, folders)
+        count = sum(map(at_limit, fits))
+        if count:
+            named[row] = f"`epochs: {fits[0]['epochs']}`, {count} of {len(fits)} seeds"
+    if not named:
+        return []
+    return [
+        "Best in the last epoch that was permitted, so that more epochs may be better: "
+        f"{_listed(named)}."
+    ]
 
 
 def better_constant(results: Results) -> str:
@@ -29,25 +66,29 @@ def shown(pair: Row) -> bool:
     return pair["p_holm"] is not None and pair["p_holm"] < 1 - statistics.LEVEL
 
 
-def _not_beating_a_constant(results: Results) -> list[str]:
-    constant = better_constant(results)
+def _not_beating(results: Results) -> dict[str, str]:
+    """Return the MAE of each model that is not shown to beat the better constant."""
     models = results.comparison["mae"]["models"]
-    named = {
+    return {
         name: f"{models[name]['value']:.3f}"
-        for name, pair in results.constants[constant].items()
+        for name, pair in results.constants.get(better_constant(results), {}).items()
         if not (shown(pair) and pair["difference"] < 0)
     }
-    if not named:
-        return []
-    mae = f"{results.tables['6'][constant]['mae']:.3f}"
-    return [
-        f"Not shown to beat a constant, {CONSTANT_NAMES[constant]} (MAE on test {mae}): "
-        f"{_listed(named)}."
-    ]
+
+
+def _constant(results: Results) -> str:
+    name = better_constant(results)
+    mae = results.tables["6"][name]["mae"]
+    return f"a constant, {CONSTANT_NAMES[name]} (MAE on test {mae:.3f})"
 
 
 def _nearly_constant(results: Results) -> list[str]:
-    named = _seeds(results, lambda fit: fit["spread"] is not None and fit["spread"] < LEAST_SPREAD)
+    named = {}
+    for model, folders in results.rows["6"].items():
+        spreads = [fit["spread"] for fit in _fits(results, folders)]
+        count = sum(spread is not None and spread < LEAST_SPREAD for spread in spreads)
+        if count:
+            named[model] = f"{count} of {len(spreads)} seeds"
     if not named:
         return []
     return [
@@ -56,15 +97,11 @@ def _nearly_constant(results: Results) -> list[str]:
     ]
 
 
-def _seeds(results: Results, which: Callable[[Row], bool]) -> dict[str, str]:
-    """Count by model of Table 6 the seeds of which something holds; of none, it is left out."""
-    counts = {}
-    for model in results.plan["models"]:
-        fits = results.fits.get(model, {}).values()
-        count = sum(map(which, fits))
-        if count:
-            counts[model] = f"{count} of {len(fits)} seeds"
-    return counts
+def _fits(results: Results, folders: Sequence[str]) -> list[Row]:
+    """Return how the runs of these folders ended; of one that failed nothing is known."""
+    names = (folder.rpartition("-") for folder in folders)
+    known = (results.fits.get(run, {}).get(seed) for run, _, seed in names)
+    return [fit for fit in known if fit is not None]
 
 
 def _listed(named: Mapping[str, str]) -> str:

@@ -61,7 +61,7 @@ class Runs:
         histories = [folder / "history.csv" for folder in folders]
         return cls(
             [Predictions.read(path) for path in tests if path.exists()],
-            [_read_columns(path) for path in histories if path.exists()],
+            [read_history(path) for path in histories if path.exists()],
         )
 
     def mean(self) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
@@ -352,7 +352,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _read_columns(path: Path) -> dict[str, list[float]]:
+def read_history(path: Path) -> dict[str, list[float]]:
+    """Read history.csv: each column, a value for each epoch; NaN where it is not defined."""
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     names = lines[0] if lines else ()

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from msabench import params
-from msabench.evaluation import clusters, statistics, tables
+from msabench.evaluation import cautions, clusters, statistics, tables
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Row, Rows
 from msabench.networks import encoders
@@ -112,6 +112,8 @@ def model_card(
         interval=interval,
         level=f"{statistics.LEVEL:.0%}",
         few_videos=clusters.notes({"test": test}),
+        fit=data.results.fits[run["run"]][str(run["seed"])],
+        cautions=cautions.of_run(data.results, run["run"], run["seed"]),
         dashes=content.why_dashes([measured, all_seeds], data.plan),
         encoder=encoders.published(run["encoder"]["name"]),
         settings=Table([Column("setting", "words"), Column("value", "words")], settings),

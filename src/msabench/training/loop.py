@@ -258,13 +258,7 @@ class NetworkRegressor:
         return float(np.mean([_mae(predictions[i], valid.labels[i]) for i in batches]))
 
     def _best_epoch(self, history: History) -> int:
-        """Return the epoch whose weights are kept: the last to improve by at least the minimum."""
-        best_epoch, best_loss = 1, history[0]["valid_loss"]
-        for row in history[1:]:
-            improvement = best_loss - row["valid_loss"]
-            if improvement > 0 and improvement >= self.schedule.minimum_improvement:
-                best_epoch, best_loss = int(row["epoch"]), row["valid_loss"]
-        return best_epoch
+        return self.schedule.best_epoch([row["valid_loss"] for row in history])
 
     def _finished(self, history: History) -> bool:
         if not history:

@@ -1,5 +1,6 @@
 """The settings of a training: its optimizer, and the schedule of the loop."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -38,3 +39,15 @@ class Schedule(Strict):
     minimum_improvement: NonNegativeFloat = 0.0
     validation_loss: Literal["mae", "mean_of_batches"] = "mae"
     decay: Literal["none", "linear"] = "none"
+
+    def best_epoch(self, losses: Sequence[float]) -> int:
+        """Return the epoch, from 1, that lowered the loss by the minimum last: it is kept.
+
+        losses: the validation loss of each epoch so far.
+        """
+        best, lowest = 1, losses[0]
+        for epoch, loss in enumerate(losses[1:], start=2):
+            improvement = lowest - loss
+            if improvement > 0 and improvement >= self.minimum_improvement:
+                best, lowest = epoch, loss
+        return best

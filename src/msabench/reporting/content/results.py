@@ -211,7 +211,7 @@ def report_table(results: Results, number: str) -> Section:
     if number == "6":
         blocks += _one_sided(rows["train_mean"])
         blocks += [f"**{sentence}**" for sentence in cautions.of_models(results)]
-    blocks += why
+    blocks += [*cautions.of_epochs(results, number), *why]
     title = Title(f"Table {number}", results.plan["title"], facts["title"])
     return Section(f"table{number}", title, [*blocks, *facts["notes"]])
 
