@@ -185,24 +185,35 @@ def test_every_title_says_that_the_data_are_simulated(full):
     assert "says nothing about MOSEI" in note
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
-    ("title", "corpus", "warning"),
-    [
-        ("my recordings", "mosei", ""),
-        ("MOSEI, recorded anew", None, "The data are MOSEI, recorded anew: what is measured here"),
-        ("CMU-MOSI", "mosi", "The data are CMU-MOSI: what is measured here says nothing"),
-    ],
+    ("title", "corpus", "beside"),
+    [("my recordings", "mosei", True), ("MOSEI, anew", None, False), ("CMU-MOSI", "mosi", False)],
 )
-def test_the_corpus_of_real_data_decides_on_the_warning_and_not_their_title(
-    tree, title, corpus, warning
+@pytest.mark.usefixtures("unsaved")
+def test_the_report_stands_beside_its_own_corpus_alone_whatever_the_title_says(
+    tree, title, corpus, beside
 ):
-    tree.plan |= {"title": title, "corpus": corpus, "simulated": False}
+    tree.plan |= {"title": title, "corpus": corpus, "simulated": False, "sweep_seeds": []}
     tree.write()
     read = written_page(tree)
-    assert ("says nothing about MOSEI" in text_of(tree)) == bool(warning)
-    assert warning in text_of(tree)
-    assert "simulated" not in " ".join(text for _, _, text in read.all("title", "h1", "h2", "h3"))
+    text = text_of(tree)
+    assert "says nothing about MOSEI" not in text
+    headings = [text for _, _, text in read.all("h1", "h2", "h3")]
+    assert "simulated" not in " ".join(headings)
+    tables = [cell for row in read.cells for cell in row if cell in ("report", "diff")]
+    assert len(tables) == (2 * (1 + 5 * len(HEADLINE)) if beside else 0)
+    assert (text.count("the report") > 0) == (text.count("The report") > 0) == beside
+    assert ("† The report" in "".join(text for _, _, text in read.all("p"))) == beside
+    assert sum(heading.startswith("Table 3") for heading in headings) == beside
+    assert sum(heading.startswith("Table 6") for heading in headings) == 1
+    assert ("Tables of the report" in headings) == beside
+    published = [heading for heading in headings if heading.startswith("Published")]
+    assert published == [f"Published results, CMU-{c.upper()}" for c in (corpus,) if c]
+    line = next(row for row in read.cells if row[:1] == ("ours",) and len(row) > 10)
+    values = tree.read("table6")["ours"]
+    assert printed(values["mae"]) in " ".join(line)
+    latex = (tree.root / "metrics/tables.tex").read_text()
+    assert ("& report & diff" in latex) == ("Tables 1-6" in latex) == beside
 
 
 def test_nothing_is_fetched(full):

@@ -84,6 +84,11 @@ def corpus_of(plan: Mapping[str, Any]) -> Corpus | None:
     return next((corpus for corpus in NAMES if corpus == name), None)
 
 
+def has_report(plan: Mapping[str, Any]) -> bool:
+    """Return whether the figures of the report stand beside those of a run."""
+    return corpus_of(plan) == PUBLISHED["corpus"]
+
+
 def published(corpus: Corpus) -> list[Result]:
     """Return the results on a corpus, by MAE."""
     results = [result for result in read() if result.corpus == corpus]

@@ -268,10 +268,12 @@ def comparison(
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(rows)), list(rows))
     panels[0].invert_yaxis()
-    label = (
-        f"the report, of the same metric (measured on {published_data}); whiskers: std over seeds"
-    )
-    panels[0].plot([], [], "D", label=label, **DIAMOND)
+    if published:
+        label = (
+            f"the report, of the same metric (measured on {published_data}); whiskers: std over "
+            "seeds"
+        )
+        panels[0].plot([], [], "D", label=label, **DIAMOND)
     _legend_below(figure, panels[0], 1 + len(baselines))
     return figure
 
@@ -294,7 +296,8 @@ def sweeps(
         ):
             values = [np.nan if row[column] is None else row[column] for row in table.values()]
             axes.plot(x, values, line, label=label, color=colour, ms=6, lw=1.6)
-        axes.plot(x, report, "D", label=f"the report, test ({published_data})", **DIAMOND)
+        if published[heading]:
+            axes.plot(x, report, "D", label=f"the report, test ({published_data})", **DIAMOND)
         chosen = [i for i, row in enumerate(table.values()) if row["chosen"]]
         height = [row["valid_mae"] for row in table.values() if row["chosen"]]
         label = "chosen on validation"

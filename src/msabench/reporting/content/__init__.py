@@ -5,17 +5,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from msabench.evaluation import cautions, clusters, statistics
+from msabench.evaluation import cautions, clusters, literature, statistics
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Rows, printed_name
 from msabench.reporting.content import published
 from msabench.reporting.content import results as sections
 from msabench.reporting.document import LEAST_P, Document, Figure, Section, Title, printed
 
-PREFACE = (
-    "Measured values are means over seeds ± their sample standard deviation. `report` is the "
-    f"figure of the report, measured on {PUBLISHED['data']}; `diff` is measured minus report. "
-    f"{PUBLISHED['source']}."
+MEASURED = "Measured values are means over seeds ± their sample standard deviation."
+BESIDE = (
+    f"`report` is the figure of the report, measured on {PUBLISHED['data']}; `diff` is measured "
+    f"minus report. {PUBLISHED['source']}."
 )
 
 
@@ -28,9 +28,10 @@ def document(
 
     figures: by the section that they belong to, or that they are alone.
     """
+    beside = literature.has_report(results.plan)
     listed: dict[str, list[Section | str]] = {
         "Results": [sections.headline(results), sections.comparison(results)],
-        "Tables of the report": [
+        "Tables of the report" if beside else "Tables": [
             sections.data_statistics(results),
             *(sections.report_table(results, number) for number in "2345"),
             "sweeps",
@@ -62,7 +63,7 @@ def document(
             *sections.one_seed(results.plan["seeds"]),
             *clusters.notes({"test": results.tables["1"]["test"]}),
         ],
-        PREFACE,
+        f"{MEASURED} {BESIDE}" if beside else MEASURED,
         {part: below for part, below in shown.items() if below},
     )
 

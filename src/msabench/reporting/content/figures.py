@@ -111,9 +111,10 @@ def _of_tables(results: Results) -> dict[str, Figure]:
     baselines = {name: rows[name] for name in map(printed_name, (constant, "probe"))}
     others = {*map(printed_name, BASELINES)}
     models = {name: values for name, values in rows.items() if name not in others}
-    report = {printed_name(model): values for model, values in facts["6"]["rows"].items()}
+    beside = literature.has_report(results.plan)
+    report = {printed_name(model): values for model, values in facts["6"]["rows"].items() if beside}
     sweeps = {facts[n]["title"]: results.tables[n] for n in SWEEPS}
-    report_sweeps = {facts[n]["title"]: facts[n]["rows"] for n in SWEEPS}
+    report_sweeps = {facts[n]["title"]: facts[n]["rows"] if beside else {} for n in SWEEPS}
     corrupted = {printed_name(model): kinds for model, kinds in results.robustness.items()}
     return {
         "comparison": _figure(
@@ -128,7 +129,7 @@ def _of_tables(results: Results) -> dict[str, Figure]:
         "sweeps": _figure(
             Title("Tables 3-5", data, "MAE of our model by setting"),
             "The three sweeps of Tables 3 to 5; the ring marks the row chosen.",
-            _sentence("Lowest validation MAE", _chosen(sweeps)),
+            _sentence("Lowest validation MAE", _chosen(sweeps), "Not measured." if beside else ""),
             figures.sweeps,
             *(sweeps, report_sweeps, on),
         ),

@@ -19,7 +19,6 @@ COLUMNS = [
 ]
 OURS, UNFAIR, SECOND_HAND = "*", "†", "‡"
 MARKS = {
-    OURS: "marks the rows of the report and of this run.",
     UNFAIR: "Not comparable: test data selected the epoch or the settings, or each metric has "
     "an epoch of its own.",
     SECOND_HAND: "Second-hand: the source quotes it from elsewhere.",
@@ -37,7 +36,8 @@ def section(results: Results) -> Section:
         source: str(i) for i, source in enumerate(dict.fromkeys(r.source for r in others), start=1)
     }
     rows = [(result.mae, _row(result, numbers[result.source])) for result in others]
-    rows += [(r.mae, _row(r, "the report", OURS)) for r in literature.of_report(corpus)]
+    report = literature.of_report(corpus)
+    rows += [(result.mae, _row(result, "the report", OURS)) for result in report]
     rows += [
         (values["mae"], _measured(name, values, results))
         for name, values in measured(results).items()
@@ -51,7 +51,9 @@ def section(results: Results) -> Section:
         "`src/msabench/evaluation/literature.csv`."
     )
     sources = {number: source for source, number in numbers.items()}
-    table = Table(COLUMNS, [cells for _, cells in rows], marks=MARKS | sources, folded=True)
+    own = f"marks the rows of {'the report and of ' if report else ''}this run."
+    marks = {OURS: own} | MARKS | sources
+    table = Table(COLUMNS, [cells for _, cells in rows], marks=marks, folded=True)
     return Section("published", title, [about, *left_out(results), table])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from msabench.evaluation import cautions, clusters, statistics
+from msabench.evaluation import cautions, clusters, literature, statistics
 from msabench.evaluation.metrics import HEADLINE, METRICS, why_undefined
 from msabench.evaluation.results import Results
 from msabench.evaluation.robustness import LEVELS
@@ -40,11 +40,11 @@ TESTED_COLUMNS = [Column(name, TESTED_KINDS.get(name, "signed")) for name in TES
 
 
 def foreign_data(plan: Mapping[str, Any]) -> str:
-    """Say that the data are not those of the report; nothing if they are. plan: of the tables."""
-    if plan["corpus"] == PUBLISHED["corpus"]:
+    """Say that simulated data stand in for those of the report. plan: of the tables."""
+    if not plan["simulated"]:
         return ""
-    data = "simulated" if plan["simulated"] else plan["title"]
-    return f"**The data are {data}: what is measured here says nothing about {PUBLISHED['data']}**"
+    on = PUBLISHED["data"]
+    return f"**The data are simulated: what is measured here says nothing about {on}**"
 
 
 def why_dashes(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
@@ -79,11 +79,13 @@ def headline(results: Results) -> Section:
 def data_statistics(results: Results) -> Section:
     """Return Table 1."""
     facts = PUBLISHED["tables"]["1"]
-    columns = [NAME, *_beside("utterances"), *map(Column, STATISTICS)]
+    beside = literature.has_report(results.plan)
+    columns = [NAME, *_columns_of("utterances", beside), *map(Column, STATISTICS)]
     rows = []
     for name, values in results.tables["1"].items():
         count, report = values["utterances"], facts["rows"][name]["utterances"]
-        rows.append(row(name, count, report, count - report, *(values[c] for c in STATISTICS)))
+        cells = row(name, count, *((report, count - report) if beside else ()))
+        rows.append([*cells, *row(*(values[c] for c in STATISTICS))])
     title = Title("Table 1", results.plan["title"], facts["title"])
     return Section("table1", title, [Table(columns, rows), *facts["notes"]])
 
@@ -182,27 +184,28 @@ def _probed(rows: Mapping[str, Row]) -> list[Block]:
 
 
 def report_table(results: Results, number: str) -> Section:
-    """Return one of the Tables 2 to 6: the four metrics on test beside the report's."""
+    """Return one of the Tables 2 to 6: the four metrics on test, beside the report's on its corpus.
+
+    Other data have no table whose setting leaves it out.
+    """
     facts, rows = PUBLISHED["tables"][number], results.tables[number]
-    marks = dict(facts.get("marks", {}))
-    if number in SWEEPS:
-        marks["*"] = "marks the row chosen: the lowest MAE on the validation split."
+    beside, why = literature.has_report(results.plan), _left_out(results, number)
+    title = Title(f"Table {number}", results.plan["title"], facts["title"])
+    if why and not beside:
+        return Section(f"table{number}", title, [])
     columns = [NAME, *map(Column, VALID)]
-    columns += [column for metric in HEADLINE for column in _beside(metric)]
-    why = _left_out(results, number)
+    columns += [column for metric in HEADLINE for column in _columns_of(metric, beside)]
     empty = "left out" if why else "absent"  # of the data
     lines = [
         _report_row(
             name,
             values,
-            facts["rows"].get(name, {}),
+            facts["rows"].get(name, {}) if beside else None,
             reason="missing" if results.rows[number].get(name) else empty,
         )
         for name, values in rows.items()
     ]
-    used = {cell.mark for line in lines for cell in line}
-    marks = {mark: meaning for mark, meaning in marks.items() if mark in used}
-    blocks: list[Block] = [Table(columns, lines, marks=marks)]
+    blocks: list[Block] = [Table(columns, lines, marks=_marks(number, lines))]
     elsewhere = {"2": ("mae", "corr"), "6": PRINTED}  # above, or in the table of `headline`
     if number in elsewhere:
         others = [m for m in METRICS[results.plan["metrics"]] if m not in elsewhere[number]]
@@ -211,9 +214,18 @@ def report_table(results: Results, number: str) -> Section:
     if number == "6":
         blocks += _one_sided(rows["train_mean"])
         blocks += [f"**{sentence}**" for sentence in cautions.of_models(results)]
-    blocks += [*cautions.of_epochs(results, number), *why]
-    title = Title(f"Table {number}", results.plan["title"], facts["title"])
-    return Section(f"table{number}", title, [*blocks, *facts["notes"]])
+    blocks += [*cautions.of_epochs(results, number), *why, *facts.get("notes", [])]
+    blocks += facts.get("report_notes", []) if beside else []
+    return Section(f"table{number}", title, blocks)
+
+
+def _marks(number: str, lines: Sequence[Sequence[Cell]]) -> dict[str, str]:
+    """Return what the marks of a table mean, of those that are in its lines."""
+    marks = dict(PUBLISHED["tables"][number].get("marks", {}))
+    if number in SWEEPS:
+        marks["*"] = "marks the row chosen: the lowest MAE on the validation split."
+    used = {cell.mark for line in lines for cell in line}
+    return {mark: meaning for mark, meaning in marks.items() if mark in used}
 
 
 def _left_out(results: Results, number: str) -> list[str]:
@@ -225,17 +237,25 @@ def _left_out(results: Results, number: str) -> list[str]:
     return []
 
 
-def _beside(name: str) -> list[Column]:
-    """Return the columns of what is measured, of the report's, and of the difference."""
+def _columns_of(name: str, beside: bool) -> list[Column]:
+    """Return the column of what is measured. beside: with the report's and the difference."""
     kinds: dict[str, Kind] = {"measured": "number", "report": "number", "diff": "signed"}
-    return [Column(heading, kind, name) for heading, kind in kinds.items()]
+    grouped = [Column(heading, kind, name) for heading, kind in kinds.items()]
+    return grouped if beside else [Column(name)]
 
 
-def _report_row(name: str, values: Row, report: Row, reason: str) -> list[Cell]:
-    """Return a row of Tables 2 to 6. reason: why it is empty, where it is."""
+def _report_row(name: str, values: Row, report: Row | None, reason: str) -> list[Cell]:
+    """Return a row of Tables 2 to 6.
+
+    report: the report's; None where the table has no columns for it. reason: why the row is empty,
+    where it is.
+    """
     cells = row(Cell(name, mark="*" if values.get("chosen") else ""))
     cells += row(*(values[column] for column in VALID))
     for metric in HEADLINE:
+        if report is None:
+            cells.append(measured(values, metric))
+            continue
         # The report's SVM rows are another metric: what is measured follows it.
         other = f"{metric}_pos"
         key = other if other in report and other in values else metric
