@@ -375,14 +375,15 @@ def test_no_sweep_seeds_no_sweep():
     assert configs["stages/tables"]["sweep"] == []
 
 
-def test_robustness_is_off_and_then_of_what_each_model_reads():
+def test_what_each_model_reads_is_in_the_plan_of_the_tables_and_robustness_is_off():
     assert planned()["stages/tables"]["robustness"] == {}
     configs = planned(robustness_seeds=[2], models=with_model("cnn", modalities=["text"]))
     tables = configs["stages/tables"]
     assert tables["robustness_seeds"] == [2]
-    assert tables["robustness"] == {
+    read = {
         model: ["text"] if model == "cnn" else ["text", "audio", "vision"] for model in BASE.models
     }
+    assert tables["robustness"] == tables["modalities"] == read
 
 
 def test_row_names_are_those_of_the_report():

@@ -54,6 +54,7 @@ class Tree:
             ],
             "subsets": {name: [LETTERS[c] for c in name.split("+")] for name in SUBSETS},
             **{"ablation": {"svm": subset_runs("svm")}, "ablation_seeds": [1]},
+            "modalities": {model: ["text", "audio", "vision"] for model in MODELS},
             **{"robustness_seeds": [], "robustness": {}},
         }
         self.data: dict[str, Utterances] = {}
@@ -660,6 +661,41 @@ def test_the_ablation_compares_each_subset_with_all_modalities(tree):
     assert measured["pairs"]["t - t+a+v"]["difference"] > 0
     assert measured["pairs"]["a - t+a+v"]["p"] > 0.01
     assert "every model on every subset" in tree.markdown
+
+
+def test_the_ablation_compares_with_all_modalities_that_there_are(tree):
+    """Of text and audio audio is much worse; text alone is better than both."""
+    alone(tree, "t+a+v")
+    tree.noise = lambda _, subset: {"t": 0.3, "a": 2.0}.get(subset, 0.9)
+    tree.write(modalities=("audio",))
+    tables_stage.main()
+    pairs = tree.read("ablation")["ours"]["pairs"]
+    assert set(pairs) == {"t - t+a", "a - t+a"}
+    assert pairs["a - t+a"]["p_holm"] < 0.05
+    assert "MAE minus that of t+a of the same model" in tree.markdown
+    assert "\nBetter on test than t+a by more than chance: t (Ours).\n" in tree.markdown
+    assert "Not shown to be worse on test than" not in tree.markdown
+    assert "\nLower valid_mae than t+a: t (Ours).\n" in tree.markdown
+
+
+def test_a_subset_that_differs_by_chance_alone_is_not_shown_to_be_worse(tree):
+    alone(tree, "t+a+v")
+    tree.noise = lambda _, subset: 0.9 if subset in ("t", "t+a") else 2.5
+    tree.write(modalities=("audio",))
+    tables_stage.main()
+    assert tree.read("ablation")["ours"]["pairs"]["t - t+a"]["p_holm"] > 0.05
+    assert "\nNot shown to be worse on test than t+a: t (Ours).\n" in tree.markdown
+    assert "Better on test than" not in tree.markdown
+
+
+def test_a_model_whose_settings_leave_a_modality_out_is_named(tree):
+    """Vision is not in the data, so that no model leaves it out."""
+    tree.plan["modalities"] |= {"svm": ["text"], "cnn": ["text", "audio"]}
+    tree.write(modalities=("audio",))
+    tables_stage.main()
+    named = "leave a modality out: SVM (reads text alone, without audio)."
+    assert tree.markdown.count(named) == 1
+    assert named in tree.markdown.partition("### Table 6")[2]
 
 
 def test_the_ablation_of_text_alone_has_no_row_for_what_is_absent(tree):

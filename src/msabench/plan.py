@@ -356,6 +356,7 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
     robustness = params.models if params.robustness_seeds else ()
     return {
         "models": list(params.models),
+        "modalities": {name: runs[name].config["modalities"] for name in params.models},
         "seeds": params.seeds,
         "sweep_seeds": params.sweep_seeds,
         "sweep": sweep,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from msabench.evaluation import statistics
 from msabench.evaluation.fits import LEAST_SPREAD, at_limit
 from msabench.evaluation.results import Results
-from msabench.evaluation.tables import Row, printed_name
+from msabench.evaluation.tables import Row, largest_subset, printed_name
 
 CONSTANT_NAMES = {
     "train_mean": "the mean of the training labels",
@@ -53,6 +53,48 @@ def of_epochs(results: Results, number: str) -> list[str]:
         "Best in the last epoch that was permitted, so that more epochs may be better: "
         f"{_listed(named)}."
     ]
+
+
+def left_out(results: Results) -> list[str]:
+    """Name the models of Table 6 that do not read all modalities that the data have."""
+    have = results.plan["subsets"][all_modalities(results)]
+    named = {}
+    for model, own in results.plan["modalities"].items():
+        if missing := [name for name in have if name not in own]:
+            read = " and ".join(name for name in have if name in own)
+            named[model] = f"reads {read} alone, without {' and '.join(missing)}"
+    if not named:
+        return []
+    return [f"By their settings some models leave a modality out: {_listed(named)}."]
+
+
+def all_modalities(results: Results) -> str:
+    """Name the subset of all modalities that the data have."""
+    table1 = results.tables["1"]["all"]
+    columns = {"text": "tokens", "audio": "audio_frames", "vision": "vision_frames"}
+    have = {name for name, column in columns.items() if table1[column] is not None}
+    subsets = results.plan["subsets"]
+    return largest_subset(results.plan, (s for s, names in subsets.items() if have >= {*names}))
+
+
+def of_modalities(results: Results) -> list[str]:
+    """Name the smaller subsets with which a model of the ablation is as good, or better."""
+    full = all_modalities(results)
+    named: dict[str, list[str]] = {}
+    for model, part in results.ablation.items():
+        for pair, tested in part["pairs"].items():
+            subset = pair.removesuffix(f" - {full}")
+            fewer, whole = (part["rows"][name]["valid_mae"] for name in (subset, full))
+            claims = {
+                f"Better on test than {full} by more than chance": shown(tested)
+                and tested["difference"] < 0,
+                f"Not shown to be worse on test than {full}": tested["p_holm"] is not None
+                and not shown(tested),
+                f"Lower valid_mae than {full}": None not in (fewer, whole) and fewer < whole,
+            }
+            for claim, holds in claims.items():
+                named.setdefault(claim, []).extend([f"{subset} ({printed_name(model)})"] * holds)
+    return [f"{claim}: {', '.join(subsets)}." for claim, subsets in named.items() if subsets]
 
 
 def better_constant(results: Results) -> str:

@@ -8,7 +8,7 @@ own figures stand in published.json, under the names of the metrics they are com
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ CONSTANTS: dict[str, Callable[[np.ndarray], np.floating[Any]]] = {
     "train_median": np.median,
 }
 BASELINES = (*CONSTANTS, "probe")  # rows of Table 6 that are no models
-FULL = "t+a+v"  # the subset of all modalities
 LABEL_CORR = "label_corr_"  # a column of a history, with the name of a modality
 PUBLISHED: dict[str, Any] = json.loads(
     Path(__file__).with_name("published.json").read_text(encoding="utf-8")
@@ -220,18 +219,23 @@ def measure_ablation(
     test: Utterances,
     predictions: Path,
 ) -> dict[str, dict[str, Rows]]:
-    """Return each model on each subset, `rows`, and the comparison with all modalities, `pairs`."""
-    return {
-        model: {
-            "rows": {
-                subset: _mean_row(plan, _all_of(names, runs)) for subset, names in table.items()
-            },
-            "pairs": compare(plan, table, test, predictions, by=["mae"], against=FULL, paired=True)[
-                "mae"
-            ]["pairs"],
-        }
-        for model, table in rows.items()
-    }
+    """Return each model on each subset, `rows`, and the comparison with the largest, `pairs`."""
+    measured = {}
+    for model, table in rows.items():
+        compared = compare(
+            *(plan, table, test, predictions),
+            by=["mae"],
+            against=largest_subset(plan, table),
+            paired=True,
+        )
+        each = {subset: _mean_row(plan, _all_of(names, runs)) for subset, names in table.items()}
+        measured[model] = {"rows": each, "pairs": compared["mae"]["pairs"]}
+    return measured
+
+
+def largest_subset(plan: Mapping[str, Any], subsets: Iterable[str]) -> str:
+    """Name that of all modalities that there are. subsets: those that the data have."""
+    return max(subsets, key=lambda subset: len(plan["subsets"][subset]))
 
 
 def measure_robustness(

@@ -9,7 +9,6 @@ from msabench.evaluation.metrics import HEADLINE, METRICS, why_undefined
 from msabench.evaluation.results import Results
 from msabench.evaluation.robustness import LEVELS
 from msabench.evaluation.tables import (
-    FULL,
     PUBLISHED,
     SUBSETS_MODEL,
     SWEEPS,
@@ -214,6 +213,7 @@ def report_table(results: Results, number: str) -> Section:
     if number == "6":
         blocks += _one_sided(rows["train_mean"])
         blocks += [f"**{sentence}**" for sentence in cautions.of_models(results)]
+        blocks += cautions.left_out(results)
     blocks += [*cautions.of_epochs(results, number), *why, *facts.get("notes", [])]
     blocks += facts.get("report_notes", []) if beside else []
     return Section(f"table{number}", title, blocks)
@@ -352,9 +352,10 @@ def ablation(results: Results) -> Section:
         command = f"Not measured. `dvc exp run -S 'ablation.models=[{models}]'` trains them."
         return Section("ablation", title, [command])
     rows = []
+    full = cautions.all_modalities(results)
     for model, part in results.ablation.items():
         for subset, values in part["rows"].items():
-            pair = part["pairs"].get(f"{subset} - {FULL}", {})
+            pair = part["pairs"].get(f"{subset} - {full}", {})
             shown = [
                 *(values[column] for column in VALID),
                 *(measured(values, m) for m in HEADLINE),
@@ -363,10 +364,11 @@ def ablation(results: Results) -> Section:
     columns = [NAME, NAME, *map(Column, (*VALID, *HEADLINE)), *TESTED_COLUMNS]
     every = [values for part in results.ablation.values() for values in part["rows"].values()]
     blocks: list[Block] = [
-        f"difference: MAE minus that of {FULL} of the same model, with interval and p as above, "
+        f"difference: MAE minus that of {full} of the same model, with interval and p as above, "
         "but paired by seed too; p_holm is adjusted for the subsets of one model.",
         *one_seed(results.plan["ablation_seeds"]),
         Table(columns, rows, keys=2),
+        *cautions.of_modalities(results),
         *why_dashes(every, results.plan),
     ]
     return Section("ablation", title, blocks)
