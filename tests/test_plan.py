@@ -466,7 +466,7 @@ def test_encoders_without_an_entry_need_a_default():
             r"models.ours: trainable_layers: 'top'; it should be a valid integer, or 'all'$",
         ),
         ({"models": with_model("cnn", lr=float("inf"))}, r"cnn: lr: inf; .*finite"),
-        ({"models": with_model("cnn", preset=None)}, r"models.cnn: dropout: missing"),
+        ({"models": with_model("cnn", preset=None)}, r"models.cnn: steps: missing"),
         ({"datasets": BASE.datasets | {"simulated": NO_FILE}}, r"simulated: file and sha256 are"),
         ({"transformer_dim": 130}, r"transformer_dim: 130; it should be a multiple of heads, 4"),
         ({"sweep": {"x": {"table": 6}}}, r"sweep.x.table: 6; permitted: 3, 4 or 5"),

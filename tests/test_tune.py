@@ -1,6 +1,7 @@
 """`make tune`: the candidates of a grid, and the choice among them."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from tests.test_plan import PARAMS
 def tree(tmp_path, monkeypatch):
     """A folder with params.yaml, and below it the tree of the candidates, with its own."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
     clone = tmp_path / "clone"
     clone.mkdir()
+    text = PARAMS.read_text().replace("svm:\n    seeds: [1]", "svm:\n    seeds: [1, 2]")
+    (tmp_path / "params.yaml").write_text(text)
     tune.write_candidates("mosi_utterances", "svm", clone / "params.yaml")
     return tmp_path
 
@@ -26,11 +28,14 @@ def tree(tmp_path, monkeypatch):
 def test_the_candidates_are_all_combinations_and_the_only_other_runs(tree):
     written = params.load(tree / "clone/params.yaml")
     runs = plan.runs_of(written)
-    grid = params.load(PARAMS).grids["svm"]
+    grid = params.load(PARAMS).grids["svm"].model_extra or {}
     candidates = [run.config for run in runs.values() if run.stage == "tune"]
-    expected = np.prod([len(values) for values in grid.values()])
+    expected = math.prod(len(values) for values in grid.values())
     assert len({json.dumps(config) for config in candidates}) == len(candidates) == expected
     assert {run.stage for run in runs.values()} == {"train", "tune"}
+    assert all(run.seeds == (1, 2) for run in runs.values() if run.stage == "tune")
+    needs_all = {tuple(c["modalities"]) for c in candidates if c.get("modalities_required")}
+    assert needs_all == {("text",), ("audio",), ("vision",)}
     assert written.dataset == "mosi_utterances"
 
 
@@ -79,7 +84,7 @@ def test_nothing_trained_is_an_error(tree):
     ("dataset", "model", "message"),
     [
         ("mine", "svm", r"datasets: no 'mine'; permitted: simulated, mosei"),
-        ("pom", "seeds", r"grids: no 'seeds'; permitted: svm, cnn"),
+        ("pom", "svn", r"grids: no 'svn'; permitted: svm, cnn"),
     ],
 )
 def test_an_unknown_name_is_an_error(tree, dataset, model, message):
@@ -87,7 +92,7 @@ def test_an_unknown_name_is_an_error(tree, dataset, model, message):
         tune.write_candidates(dataset, model, tree / "clone/params.yaml")
 
 
-@pytest.mark.parametrize("model", [name for name in params.load(PARAMS).grids if name != "seeds"])
+@pytest.mark.parametrize("model", list(params.load(PARAMS).grids))
 def test_every_grid_fits_its_model(tree, model):
     tune.write_candidates("pom", model, tree / "clone/params.yaml")
     runs = plan.runs_of(params.load(tree / "clone/params.yaml"))

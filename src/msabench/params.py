@@ -101,6 +101,15 @@ class Ablation(Strict):
     seeds: list[Seed]
 
 
+class Grid(BaseModel):
+    """What `make tune` tries: seeds, and the values of each setting by its name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, Annotated[list[Any], Field(min_length=1)]]
+
+    seeds: list[Seed] = Field(min_length=1)
+
+
 class Tune(Strict):
     """Candidates of `make tune`: changes of a model's block, by name, trained with all seeds."""
 
@@ -138,7 +147,7 @@ class Params(Strict):
     sweep_seeds: list[Seed]
     sweep: dict[RunName, dict[str, Any]]
     ablation: Ablation
-    grids: dict[str, Any] = {}
+    grids: dict[RunName, Grid] = {}
     tune: Tune
     robustness_seeds: list[Seed]
     models: dict[RunName, dict[str, Any]] = Field(min_length=1)

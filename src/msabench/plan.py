@@ -266,14 +266,18 @@ def _ablation(params: Params, models: Mapping[str, Run]) -> dict[str, Run]:
 
 
 def _candidates(params: Params) -> dict[str, Run]:
-    """Resolve the candidates of `make tune`: a model with some settings changed."""
+    """Resolve the candidates of `make tune`: a model with some settings changed.
+
+    One that leaves modalities out needs those that it names.
+    """
     model, seeds = params.tune.model, tuple(params.tune.seeds)
-    return {
-        name: Run(
-            "tune", seeds, _run(params, model, params.models[model] | changes, f"tune.{name}")
-        )
-        for name, changes in params.tune.candidates.items()
-    }
+    runs = {}
+    for name, changes in params.tune.candidates.items():
+        config = _run(params, model, params.models[model] | changes, f"tune.{name}")
+        if "modalities" in changes and config["modalities"] != list(MODALITIES):
+            config["modalities_required"] = True
+        runs[name] = Run("tune", seeds, config)
+    return runs
 
 
 def subset_run(model: str, subset: str) -> str:

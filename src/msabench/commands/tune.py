@@ -46,15 +46,17 @@ def write_candidates(dataset: str, model: str, file: Path) -> None:
 
     content = _read(PARAMS)
     for key, value in (("datasets", dataset), ("grids", model)):
-        known = [name for name in content[key] if name != "seeds"]
-        if value not in known:
-            raise ParamsError(f"{PARAMS}: {key}: no {value!r}; permitted: {', '.join(known)}")
-    candidates = dict(enumerate(ParameterGrid(dict(content["grids"][model])), start=1))
+        if value not in content[key]:
+            known = ", ".join(content[key])
+            raise ParamsError(f"{PARAMS}: {key}: no {value!r}; permitted: {known}")
+    grid = dict(content["grids"][model])
+    seeds = grid.pop("seeds")
+    candidates = dict(enumerate(ParameterGrid(grid), start=1))
     content["dataset"] = dataset
     content["sweep_seeds"], content["ablation"]["models"] = [], []
     content["tune"] = {
         "model": model,
-        "seeds": content["grids"]["seeds"],
+        "seeds": seeds,
         "candidates": {f"tune{number}": changes for number, changes in candidates.items()},
     }
     _write(file, content)
