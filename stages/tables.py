@@ -55,7 +55,7 @@ def main() -> None:
     document = content.document(results)
     (METRICS / "tables.md").write_text(markdown.render(document), encoding="utf-8")
     (METRICS / "tables.tex").write_text(latex.render(document), encoding="utf-8")
-    for sentence in (*results.leaks, *cautions.of_models(results)):
+    for sentence in (*cautions.of_data(results), *cautions.of_models(results)):
         print(f"note: {sentence}", file=sys.stderr)
     for number in rows:
         for sentence in cautions.of_epochs(results, number):

@@ -64,7 +64,7 @@ def tree(tmp_path, monkeypatch):
             predictions(seed, n).write(folder / f"{split}.csv")
     rows = tables.rows_of(configs["stages/tables"], [])
     for number in rows:
-        columns = metrics.METRICS["mosei"]
+        columns = [*metrics.METRICS["mosei"], "valid_mae", "valid_corr"]
         row = dict.fromkeys(columns, 0.5) | {f"{column}_std": 0.25 for column in columns}
         names = (*rows[number], *(tables.BASELINES if number == "6" else ()))
         write(Path(f"metrics/table{number}.json"), dict.fromkeys(names, row))
@@ -250,6 +250,31 @@ def test_the_card_of_the_data_tells_of_features_that_hold_the_labels():
     assert f"\n- {sentence}" in card.partition("## Limits")[2]
     write(Path("metrics/probe.json"), {"vision": row | {"corr": 0.7}})
     assert "Vision alone" not in written("data")
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(
+    ("modalities", "guesses"),
+    [
+        (["text", "audio"], "how a sentence sounds"),
+        (["audio"], "how a person sounds"),
+        (["vision"], "how a person looks"),
+    ],
+)
+def test_the_cards_of_data_without_text_speak_of_none(modalities, guesses):
+    table = json.loads(Path("metrics/table1.json").read_text())
+    for split in table.values():
+        split |= {"tokens": None, "vision_missing": 300}
+    write(Path("metrics/table1.json"), table)
+    path = Path("predictions/svm-1/run.json")
+    write(path, json.loads(path.read_text()) | {"modalities": modalities})
+    data, limits = written("data"), written("svm-1").partition("## Limits")[2]
+    assert "frames are means per utterance." in data
+    assert not re.search(r"tokens and frames|of the texts|\| tokens \|", data)
+    assert "| tokens |" not in written("svm-1")
+    assert f"it guesses {guesses} to others" in limits
+    for text in (data.partition("## Limits")[2], limits):
+        assert "\n- Vision is missing in many utterances (300 of 1500 of train," in text
 
 
 @pytest.mark.usefixtures("tree")

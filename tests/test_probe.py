@@ -220,7 +220,8 @@ def test_features_made_with_the_labels_of_train_and_valid_are_named(tmp_path):
     corr = [rows["vision"][name] for name in ("train_corr", "valid_corr", "corr")]
     shown = "{:.2f} on train, {:.2f} on valid, {:.2f} on test".format(*corr)
     assert sentence.startswith(f"Vision alone: Corr {shown} (far less on test than on train and ")
-    assert sentence.endswith("; check how these features were made (docs/features.md).")
+    assert "; check how these features were made (docs/features.md). Epochs, " in sentence
+    assert sentence.endswith("are chosen on valid, which does not stand for test then.")
 
 
 def test_of_simulated_data_only_what_is_lost_on_test_is_named(tmp_path):

@@ -1,11 +1,13 @@
 """Cautions: one sentence for each thing that limits what the results show."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from msabench.evaluation import statistics
 from msabench.evaluation.fits import LEAST_SPREAD, at_limit
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import Row, largest_subset, printed_name
+from msabench.utterances import MODALITIES, SPLITS
 
 CONSTANT_NAMES = {
     "train_mean": "the mean of the training labels",
@@ -13,17 +15,40 @@ CONSTANT_NAMES = {
 }
 
 
+# A model's Corr on validation is contaminated if it is above that on test by more than this and by
+# more than so many standard errors (Fisher's z, over utterances). In honest data (MOSI, MOSEI, POM,
+# the simulated) a run had .07 and 1.6 at most; where the vision of train and valid was made with
+# their labels (MOSI's old split), every run had .11 and 3.4 at least.
+CORR_MARGIN, CORR_ERRORS = 0.1, 3.0
+MISSING = 0.1  # of the utterances of a split: with more, the results are of a part of the data
+
+
+def of_data(results: Results) -> list[str]:
+    """Return what limits every result on these data."""
+    splits = {name: results.tables["1"][name] for name in SPLITS}
+    sentences = [*results.leaks]
+    for modality in MODALITIES:
+        missing = {name: row.get(f"{modality}_missing", 0) for name, row in splits.items()}
+        if any(missing[name] > MISSING * row["utterances"] for name, row in splits.items()):
+            counts = (f"{missing[n]} of {row['utterances']} of {n}" for n, row in splits.items())
+            sentences.append(
+                f"{modality.capitalize()} is missing in many utterances ({', '.join(counts)}): "
+                "there models have none to read."
+            )
+    return sentences
+
+
 def of_models(results: Results) -> list[str]:
     """Return what limits all rows of Table 6."""
     named = _not_beating(results)
     constants = [f"Not shown to beat {_constant(results)}: {_listed(named)}."] if named else []
-    return [*constants, *_nearly_constant(results)]
+    return [*constants, *_nearly_constant(results), *_of_validation(results)]
 
 
 def of_run(results: Results, run: str, seed: int) -> list[str]:
-    """Return what limits one run: that of its seed, and of its model in Table 6."""
+    """Return what limits one run: its data, its model in Table 6, and how it ended."""
     fit = results.fits[run][str(seed)]
-    sentences = []
+    sentences = [*of_data(results), *_of_validation(results)]
     if run in _not_beating(results):
         sentences.append(f"Over all seeds it is not shown to beat {_constant(results)}.")
     if fit["spread"] is not None and fit["spread"] < LEAST_SPREAD:
@@ -137,6 +162,46 @@ def _nearly_constant(results: Results) -> list[str]:
         f"Predictions that hardly vary (their standard deviation on test is below {LEAST_SPREAD:g} "
         f"of that of the labels): {_listed(named)}."
     ]
+
+
+def _of_validation(results: Results) -> list[str]:
+    """Say where validation is so unlike test that what it chose cannot be trusted."""
+    table = {m: results.tables["6"][m] for m in results.comparison["mae"]["models"]}
+    table = {model: row for model, row in table.items() if row["valid_mae"] is not None}
+    contaminated = {
+        model: f"{row['valid_corr']:.2f} and {row['corr']:.2f}"
+        for model, row in table.items()
+        if _falls(row["valid_corr"], row["corr"], results.tables["1"])
+    }
+    sentences = []
+    if contaminated:
+        sentences.append(f"Corr on validation is far above that on test: {_listed(contaminated)}.")
+    if len(table) > 2:
+        best = min(table, key=lambda model: table[model]["valid_mae"])
+        worst = max(table, key=lambda model: table[model]["mae"])
+        pairs = results.comparison["mae"]["pairs"]
+        beaten = any(shown(pair) for names, pair in pairs.items() if best in names.split(" - "))
+        if best == worst and beaten:
+            sentences.append(
+                f"{printed_name(best)} has the lowest MAE of all models on validation "
+                f"({table[best]['valid_mae']:.3f}) and the highest on test "
+                f"({table[best]['mae']:.3f}), by more than chance."
+            )
+    if sentences:
+        sentences.append(
+            "So what was chosen on validation (epochs, settings, models) may be chosen wrongly."
+        )
+    return [" ".join(sentences)] if sentences else []
+
+
+def _falls(valid: float | None, test: float | None, splits: Mapping[str, Row]) -> bool:
+    """Return whether Corr falls from validation to test as it does where labels leaked."""
+    sizes = [splits[name]["utterances"] for name in ("valid", "test")]
+    if valid is None or test is None or min(sizes) <= 3 or max(abs(valid), abs(test)) == 1:
+        return False
+    error = math.sqrt(sum(1 / (size - 3) for size in sizes))
+    z = (math.atanh(valid) - math.atanh(test)) / error
+    return valid - test > CORR_MARGIN and z > CORR_ERRORS
 
 
 def _fits(results: Results, folders: Sequence[str]) -> list[Row]:

@@ -56,13 +56,14 @@ class Data(NamedTuple):
         """What the templates of both cards show."""
         scale = tables.scale_of(self.plan)
         neutral = "no neutral point" if scale.neutral is None else f"neutral at {scale.neutral:g}"
-        rows = [row(name, *(split[c] for c in SHOWN)) for name, split in self.splits.items()]
+        shown = [c for c in SHOWN if any(split[c] is not None for split in self.splits.values())]
+        rows = [row(name, *(split[c] for c in shown)) for name, split in self.splits.items()]
         return {
             "title": self.plan["title"],
             "foreign": content.foreign_data(self.plan),
             "corpus": self.facts["corpus"],
             "scale": f"{scale.low:g} to {scale.high:g}, {neutral}",
-            "splits": Table([NAME, *map(Column, SHOWN)], rows),
+            "splits": Table([NAME, *map(Column, shown)], rows),
             "unknown": (
                 "Where these data come from, who labelled them and on what terms is not known "
                 f"here: `datasets.{self.facts['dataset']}.corpus` in params.yaml names no entry of "
@@ -134,7 +135,7 @@ def data_card(data: Data) -> str:
         data=data.facts,
         report=markdown.section(content.data_report(data.results), level=2),
         all_splits=data.splits["all"],
-        leaks=data.results.leaks,
+        cautions=cautions.of_data(data.results),
     )
 
 

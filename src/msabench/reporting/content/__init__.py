@@ -53,7 +53,7 @@ def document(
     }
     foreign = sections.foreign_data(results.plan)
     caveats = [f"{foreign}, and `diff` is no error of reproduction."] if foreign else []
-    limits = (*results.leaks, *cautions.of_models(results))
+    limits = (*cautions.of_data(results), *cautions.of_models(results))
     caveats += [f"**{sentence}**" for sentence in limits]
     return Document(
         Title("Models of multimodal sentiment analysis", detail=results.plan["title"]),

@@ -113,7 +113,7 @@ def data_report(results: Results) -> Section:
         "`src/msabench/data/sources`.",
         *clusters.notes({split: splits[split] for split in SPLITS}),
         *_columns(results.columns),
-        *(f"**{sentence}**" for sentence in results.leaks),
+        *(f"**{sentence}**" for sentence in cautions.of_data(results)),
         *_probed(results.probe),
     ]
     return Section("data", Title("Data report", plan["title"]), blocks)
@@ -212,7 +212,8 @@ def report_table(results: Results, number: str) -> Section:
     blocks += why_dashes(list(rows.values()), results.plan)
     if number == "6":
         blocks += _one_sided(rows["train_mean"])
-        blocks += [f"**{sentence}**" for sentence in cautions.of_models(results)]
+        limits = (*results.leaks, *cautions.of_models(results))
+        blocks += [f"**{sentence}**" for sentence in limits]
         blocks += cautions.left_out(results)
     blocks += [*cautions.of_epochs(results, number), *why, *facts.get("notes", [])]
     blocks += facts.get("report_notes", []) if beside else []
