@@ -195,6 +195,12 @@ def test_a_folder_without_files_is_no_absent_modality(each, left):
     assert not folder.read(each)["train"].sequences
 
 
+def test_a_description_is_no_file_of_frames(each):
+    for name in ("README.md", "audio/README.md", "vision.md"):
+        (each / name).write_text("what the data are")
+    assert list(folder.read(each)["train"].sequences) == ["audio"]
+
+
 def nested(path: Path) -> None:
     """A folder for each video."""
     for file in [*(path / "audio").iterdir()]:

@@ -1,6 +1,7 @@
 """The identity of a file and of a folder."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from msabench import hashes
+from msabench.data import download
 from msabench.errors import DataError
 
 SOURCE = Path(hashes.__file__).parents[1]
@@ -34,6 +36,41 @@ def test_a_folder_is_known_by_names_and_contents(folder, tmp_path):
     assert hashes.of_data(folder) != known
 
 
+DESCRIPTIONS = ("README.md", "ReadMe", "audio/readme.txt", "LICENSE", "licence.rst", "CITATION.cff")
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_what_describes_a_folder_is_no_part_of_its_data(folder, tmp_path, name):
+    """Neither of its hash nor of what is linked, so that no source reads what the hash omits."""
+    known = hashes.of_data(folder)
+    (folder / name).write_text("about these data")
+    assert hashes.of_data(folder) == known
+    download.link(folder, tmp_path / "raw")
+    linked = {path for path in (tmp_path / "raw").rglob("*") if path.is_symlink()}
+    assert linked == {tmp_path / "raw/audio/a.npy", tmp_path / "raw/utterances.csv"}
+
+
+@pytest.mark.parametrize("name", ["audio/readme.npy", "notice.csv", "LICENSE.csd", "notes.txt"])
+def test_a_file_that_may_be_data_counts(folder, name):
+    known = hashes.of_data(folder)
+    (folder / name).write_text("frames of a clip")
+    assert hashes.of_data(folder) != known
+
+
+@pytest.mark.parametrize(
+    ("variable", "sha256"),
+    [
+        ("MOSI_UTTERANCES", "6381e075de174c469765e635c961f317d2072e420c3fa0f8784c78098c459b60"),
+        ("MOSI_OLD_SPLIT", "3c381c145bad19dc19e8bac111825c9a937e21714ff236f2fca2eea8a0816e7b"),
+        ("POM", "af6aaafe70cd9678374e61fb2b1e225cbe387c06687474a58c5f8b126b577dad"),
+    ],
+)
+def test_the_hashes_of_real_folders(variable, sha256):
+    if variable not in os.environ:
+        pytest.skip(f"needs {variable}, the path of that folder")
+    assert hashes.of_data(Path(os.environ[variable])) == sha256
+
+
 def test_a_file_is_known_by_its_content(folder):
     assert hashes.of_data(folder / "audio/a.npy") == hashlib.sha256(b"frames").hexdigest()
 
@@ -56,6 +93,7 @@ def test_nothing_has_no_hash(tmp_path):
     folder = tmp_path / "data"
     (folder / "audio").mkdir(parents=True)
     (folder / ".DS_Store").write_text("what a file manager leaves behind")
+    (folder / "README.md").write_text("what the data are")
     with pytest.raises(DataError, match=f"^{folder}: the folder has no file"):
         hashes.of_data(folder)
     (folder / "audio/a.npy").touch()

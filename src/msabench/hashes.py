@@ -2,10 +2,22 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from msabench import program
 from msabench.errors import DataError
+
+# Of files that describe data. No source is given them, so that they can change and the data not.
+DESCRIPTION = re.compile(
+    r".*\.md|(readme|licen[cs]e|copying|notice|citation|changelog)(\.(txt|rst|pdf|cff))?",
+    re.IGNORECASE,
+)
+
+
+def is_data(name: str) -> bool:
+    """Return whether a file or folder of this name counts as data: not hidden, no description."""
+    return not name.startswith(".") and not DESCRIPTION.fullmatch(name)
 
 
 def of_file(path: Path) -> str:
@@ -15,14 +27,14 @@ def of_file(path: Path) -> str:
 
 
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return the files below the folder, sorted, without hidden ones.
+    """Return the files below the folder, sorted, that are data: see is_data.
 
     Raises DataError for a link that leads to no file: its content could not be hashed.
     """
     paths = [
         path
         for path in sorted(folder.rglob(pattern))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if all(map(is_data, path.relative_to(folder).parts))
     ]
     for path in paths:
         if path.is_symlink() and not path.is_file():
@@ -38,8 +50,10 @@ def of_folder(folder: Path, pattern: str = "*") -> dict[str, str]:
 
 
 def of_data(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the list of all files of a folder with theirs.
+    """Return the SHA-256 of a file, or of the list of a folder's files with theirs.
 
+    All files of a folder count, except hidden ones and those that describe the data: *.md, and
+    README, LICENSE, COPYING, NOTICE, CITATION, CHANGELOG, alone or with .txt, .rst, .pdf or .cff.
     Raises DataError for an empty file or folder: its hash would verify any other empty one.
     """
     if not path.is_dir():
@@ -48,7 +62,7 @@ def of_data(path: Path) -> str:
         return of_file(path)
     files = of_folder(path)
     if not files:
-        raise DataError(f"{path}: the folder has no file, or none but hidden ones")
+        raise DataError(f"{path}: the folder has no file of data")
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 

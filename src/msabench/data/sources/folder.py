@@ -36,6 +36,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
+from msabench import hashes
 from msabench.data.sources import _csv
 from msabench.data.sources._frames import Frames, NotFinite, map_array, map_frames
 from msabench.errors import DataError
@@ -148,14 +149,14 @@ def _arrays(path: Path, modality: str, ids: Ids) -> dict[str, Arrays]:
         raise DataError(f"{folder}: a link; it must be a folder (the files in it may be links)")
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: a file; it must be a folder, with {modality}/<id>.npy")
-    files = _visible(folder.iterdir()) if folder.is_dir() else []
+    files = _data_in(folder.iterdir()) if folder.is_dir() else []
     if files and ragged:
         raise DataError(f"{folder}/ and {ragged[0].name}: {modality} in both forms; one is enough")
     if ragged:
         return _one_pair_per_split(path, modality, ids)
     if folder.is_dir():
         return _one_file_each(folder, ids, files)
-    others = _visible(path.glob(f"{modality}.*"))
+    others = _data_in(path.glob(f"{modality}.*"))
     if others:
         raise DataError(
             f"{others[0]}: not read; the frames belong in {modality}/<id>.npy or "
@@ -164,9 +165,9 @@ def _arrays(path: Path, modality: str, ids: Ids) -> dict[str, Arrays]:
     return {}
 
 
-def _visible(files: Iterable[Path]) -> list[Path]:
-    """Return the files that are not hidden (macOS leaves such), sorted."""
-    return sorted(file for file in files if not file.name.startswith("."))
+def _data_in(files: Iterable[Path]) -> list[Path]:
+    """Return the files that are data, sorted: macOS leaves hidden ones, users add a README."""
+    return sorted(file for file in files if hashes.is_data(file.name))
 
 
 def _check_files(folder: Path, files: list[Path]) -> None:
