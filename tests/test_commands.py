@@ -210,7 +210,7 @@ def test_predict_shows_texts_with_spread_and_class(run, tree):
     for line, seeds, text in zip(lines[1:], by_seed.T, texts, strict=True):
         prediction, sign, shown = re.split(r"\s{2,}", line)
         assert prediction == f"{seeds.mean():+.2f} ± {seeds.std(ddof=1):.2f}"
-        assert sign == ("positive" if seeds.mean() > 0 else "negative")
+        assert sign == ("neutral", "positive", "negative")[int(np.sign(seeds.mean().round(2)))]
         assert shown == " ".join(text.split())
 
 
@@ -434,15 +434,15 @@ def test_predict_notes_unknown_tokens_in_the_first_few_of_many(run, capsys):
 
 
 def test_predict_notes_frames_that_were_repaired(run, table, capsys, tmp_path):
-    frames = np.array(table.split.sequences["audio"][1])
+    frames = np.array(table.split.sequences["audio"][0])
     frames[0, :3] = np.nan, np.inf, -np.inf
     np.save(tmp_path / "bad.npy", frames)
     np.save(tmp_path / "none.npy", np.zeros((0, 4)))
     rows = [
-        {"text": "bad", "audio": "", "vision": "vision/1.npy"},
+        {"text": "bad", "audio": "", "vision": "vision/0.npy"},
         {"text": "good", "audio": "bad.npy", "vision": "none.npy"},
-        {"text": "", "audio": "audio/1.npy", "vision": "vision/1.npy"},
-        {"text": "film", "audio": "audio/1.npy", "vision": "vision/1.npy"},
+        {"text": "", "audio": "audio/0.npy", "vision": "vision/0.npy"},
+        {"text": "film", "audio": "audio/0.npy", "vision": "vision/0.npy"},
     ]
     file = table(lambda _: rows)
     actual = [json.loads(row) for row in run_csv(run, file)]
@@ -458,7 +458,8 @@ def test_predict_notes_frames_that_were_repaired(run, table, capsys, tmp_path):
         f"utterances: {file}: line 2",
         "note: values of audio that are not finite, set to 0: 1 of 4 utterances: "
         f"{file}: line 3 (3)",
-        f"note: vision without frames, or of zeros alone: 1 of 4 utterances: {file}: line 3",
+        "note: vision without frames, or of zeros alone, replaced as if not given: 1 of 4 "
+        f"utterances: {file}: line 3",
         f"note: text without a token: 1 of 4 utterances: {file}: line 4",
     ]
 
@@ -547,8 +548,10 @@ def test_explain_shows_the_worst_by_default(run, tree):
 def test_explain_notes_what_is_not_read_of_the_text(run, tree, capsys):
     """Texts of the tree have 1 to 8 words; 6 tokens are read, 2 of which are marks."""
     split = Utterances.load(tree / "data/prepared/test")
-    words = [len(text.split()) for text in split.texts]
-    longest, shortest = (split.ids[words.index(n)] for n in (max(words), min(words)))
+    lengths = [ragged.lengths for ragged in split.sequences.values()]
+    whole = np.flatnonzero(np.min(lengths, axis=0))  # others have a note of their own
+    words = [len(split.texts[i].split()) for i in whole]
+    longest, shortest = (split.ids[whole[words.index(n)]] for n in (max(words), min(words)))
     assert max(words) > 4 >= min(words)
     lost = max(words) - 4
     (actual,) = run("explain", "--run", "runs/ours-1", longest, "--json").splitlines()
