@@ -20,7 +20,7 @@ from msabench import program
 
 BENCHMARKS = (
     *("arithmetic", "batching", "checkpoints", "cluster", "compare_mmsa", "gpu"),
-    *("import_pickle", "memory", "pipeline", "scaling", "svm", "verdicts"),
+    *("import_pickle", "memory", "pipeline", "rehearse", "scaling", "svm", "verdicts"),
 )
 
 

@@ -68,24 +68,33 @@ def mosei_tree(folder: Path, file: Path, **changes: Any) -> Path:
 
     changes: of params.yaml, by dotted key with `__` for the dot.
     """
+    # The stage `download`, which would check the hash, does not run.
+    block = {"file": file.name, "sha256": "0" * 64}
+    raw = tree_of(folder, block, **changes) / "data" / "raw" / file.name
+    raw.parent.mkdir(parents=True)
+    raw.symlink_to(file.resolve())
+    return folder
+
+
+def tree_of(folder: Path, block: dict[str, Any], **changes: Any) -> Path:
+    """Make a work tree as far as the stage `plan`; block: of its data set, a pickle of MMSA's form.
+
+    changes: see mosei_tree.
+    """
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
     params["datasets"]["bench"] = {
         "source": "mmsa_pickle",
         "title": "simulated data of MOSEI's form",
-        "file": file.name,
-        "sha256": "0" * 64,  # the stage `download`, which would check it, does not run
+        **block,
     }
     for key, value in {"dataset": "bench", **changes}.items():
         *path, name = key.split("__")
-        block = params
-        for part in path:
-            block = block[part]
-        block[name] = value
-    raw = _with_code(folder) / "data" / "raw" / file.name
-    raw.parent.mkdir(parents=True)
-    raw.symlink_to(file.resolve())
-    yaml.dump(params, folder / "params.yaml")
+        part = params
+        for step in path:
+            part = part[step]
+        part[name] = value
+    yaml.dump(params, _with_code(folder) / "params.yaml")
     stage(folder, "plan")
     return folder
 
@@ -112,9 +121,12 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def stage(folder: Path, name: str, *arguments: str, threads: int = 1) -> Measured:
+def stage(
+    folder: Path, name: str, *arguments: str, threads: int = 1, **environment: str
+) -> Measured:
     """Run a stage in a work tree."""
-    return run(sys.executable, "-m", f"stages.{name}", *arguments, cwd=folder, threads=threads)
+    command = (sys.executable, "-m", f"stages.{name}", *arguments)
+    return run(*command, cwd=folder, threads=threads, **environment)
 
 
 def table2(folder: Path, *, threads: int = 1) -> float:

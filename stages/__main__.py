@@ -5,7 +5,6 @@ stages before, which all of them need, must have run: `dvc repro features`.
 """
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,9 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-import joblib
-
 from msabench import params, program
+from msabench.execution.jobs import by_default, gpus_for
 from stages import run
 
 PAGE = "docs/experiments.md"
@@ -33,9 +31,9 @@ def main(*arguments: str) -> None:
     options = parser.parse_args(arguments)
     jobs = options.jobs
     settings = params.load(Path("params.yaml"))
-    gpus = visible_gpus() if settings.device in ("auto", "cuda") else []
+    gpus = gpus_for(settings)
     if jobs is None:
-        jobs = len(gpus) or max(1, joblib.cpu_count() // settings.threads)
+        jobs = by_default(settings, gpus)
     if jobs < 1:
         parser.error(f"--jobs: {jobs}; it should be at least 1")
 
@@ -70,28 +68,6 @@ def main(*arguments: str) -> None:
     failed = [stage for stage, status in zip(stages, statuses, strict=True) if status]
     if failed:
         sys.exit(f"error: {len(failed)} of {len(stages)} failed: {', '.join(failed)}")
-
-
-def visible_gpus() -> list[str]:
-    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
-
-    Raises ParamsError where it names something else.
-    """
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        permitted = "numbers or UUIDs of GPUs, as 0,1; for none -1 or nothing"
-        return program.variable("CUDA_VISIBLE_DEVICES", [], _listed, permitted)
-    try:
-        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError):
-        return []
-
-
-def _listed(text: str) -> list[str]:
-    gpus = [gpu.strip() for gpu in text.split(",")]
-    if not all(re.fullmatch(r"\d+|(GPU|MIG)-\S+|-1|NoDevFiles|", gpu) for gpu in gpus):
-        raise ValueError(text)
-    return [gpu for gpu in gpus if gpu not in ("", "-1", "NoDevFiles")]
 
 
 def _dvc(

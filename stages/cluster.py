@@ -31,8 +31,9 @@ from tqdm import tqdm
 
 from msabench import errors, hashes, params, program
 from msabench.errors import DataError, DeviceError, ProcessError
+from msabench.execution.jobs import visible_gpus
 from stages import run
-from stages.__main__ import ROUNDS, visible_gpus
+from stages.__main__ import ROUNDS
 
 PAGE = "docs/clusters.md"
 RETRIES = 2  # of a task that fails by its worker; those of workers that die are counted by Dask

@@ -40,7 +40,8 @@ def main() -> None:
         print(f"note: {sentence}", file=sys.stderr)
     content = json.dumps(hashes.of_folder(OUT), indent=2)
     (OUT / "sha256.json").write_text(content + "\n")
-    # After the hashes, on which trainings depend: names are no input of a model.
+    # After the hashes, on which trainings depend: neither is an input of a model.
+    (OUT / "config.json").write_text(json.dumps(config) + "\n")
     (OUT / "columns.json").write_text(
         json.dumps(named, indent=2, ensure_ascii=False) + "\n", "utf-8"
     )

@@ -5,6 +5,7 @@ import select
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from mmap import mmap
 from typing import Any, NamedTuple
 
 COMMIT = "c" * 40
@@ -30,7 +31,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | mmap) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
         self.statuses: list[int] = []

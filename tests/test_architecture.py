@@ -27,7 +27,7 @@ FLOORS = [
     ["models"],
     ["plan", "runs"],
     ["evaluation"],
-    ["reporting", "inference"],
+    ["reporting", "inference", "estimation"],
     ["commands", "dvc"],
     ["__main__"],
 ]

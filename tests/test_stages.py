@@ -14,6 +14,7 @@ import pytest
 
 import stages
 from msabench import errors
+from msabench.execution import jobs
 from stages import __main__ as side_by_side
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ def test_each_gpu_has_one_run_at_a_time_and_a_failure_stops_no_other(ran, monkey
 
 def test_without_a_gpu_there_is_one_for_each_core(ran, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    monkeypatch.setattr(side_by_side.joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(jobs.joblib, "cpu_count", lambda: 2)
     with pytest.raises(SystemExit):
         side_by_side.main()
     assert len(ran) == 5
@@ -76,7 +77,7 @@ def test_an_impossible_number_of_jobs_is_refused(ran, jobs, capsys):
 )
 def test_the_user_says_which_gpus_may_be_used(visible, expected, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert side_by_side.visible_gpus() == expected
+    assert jobs.visible_gpus() == expected
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,9 @@ def test_the_driver_tells_the_gpus(script, expected, monkeypatch, tmp_path):
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
-    assert side_by_side.visible_gpus() == expected
+    assert jobs.visible_gpus() == expected
     program.unlink()
-    assert side_by_side.visible_gpus() == []
+    assert jobs.visible_gpus() == []
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_every_stage_takes_debug(module):
 def test_what_names_no_gpu_is_refused(value, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     with pytest.raises(errors.ParamsError, match=f"CUDA_VISIBLE_DEVICES: '{value}'; permitted: "):
-        side_by_side.visible_gpus()
+        jobs.visible_gpus()
 
 
 def test_ctrl_c_is_one_line_and_the_status_of_a_shell(capsys):

@@ -1,0 +1,282 @@
+"""From measured steps to the whole: what every stage and run of some params will take."""
+
+import heapq
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import Any
+
+from msabench.errors import ProcessError
+from msabench.estimation.measure import Cost
+from msabench.estimation.sizes import Sizes
+from msabench.evaluation import robustness
+from msabench.params import Params
+from msabench.plan import Run, equal_runs, runs_of
+from msabench.utterances import MODALITIES
+
+SECONDS = 60.0  # of steps that are measured, over all runs
+ENCODER_SECONDS = 5.0
+PROGRAM = (sys.executable, "-m", "msabench.estimation.measure")
+TRAININGS = ("train", "sweep", "ablation", "robustness")
+
+Config = Mapping[str, Any]
+# The config of a run, the lengths that it reads by split and modality, and the widths.
+Task = tuple[Config, Mapping[str, Mapping[str, Any]], Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a stage will take, or a run of a stage that trains.
+
+    times: how often it runs, once for each seed; 0 for a run that trains nothing. seconds: each
+    time, at most; None where that is not known. memory: the peak of one. disk: of all seeds; both
+    in bytes. note: why a run trains nothing.
+    """
+
+    stage: str
+    run: str = ""
+    times: int = 1
+    seconds: float | None = None
+    memory: float = 0.0
+    disk: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Total:
+    """What all stages will take with so many runs side by side.
+
+    seconds: from the first stage to the last; of those whose time is known. work: the same one
+    after the other. memory: of the runs with the highest peaks. disk: of all; both in bytes.
+    """
+
+    seconds: float
+    work: float
+    memory: float
+    disk: float
+
+
+def estimate(
+    params: Params, configs: Config, sizes: Sizes, jobs: int, gpus: list[str]
+) -> list[Row]:
+    """Measure each kind of run once and return a row for every stage and run.
+
+    configs: of stages and runs, as `plan.resolve` returns them. jobs: so many are measured at once
+    as will run side by side. gpus: see execution.jobs. Raises ProcessError where a measurement
+    fails.
+    """
+    runs, features = runs_of(params), configs["stages/features"]
+    tokens = {split: {"text": own["text"]} for split, own in sizes.lengths.items()}
+    encoder = measured(features, tokens, {}, seconds=ENCODER_SECONDS)
+    rows = [
+        Row("download", seconds=sizes.download, disk=sizes.raw),
+        Row("prepare", seconds=sizes.prepare, disk=sizes.prepared),
+        Row(
+            "features",
+            seconds=encoder.build + encoder.predict,
+            memory=encoder.memory,
+            disk=bytes_of_features(features, sizes, encoder.width),
+        ),
+    ]
+    arrays = {name: reads["array"] for name, reads in features["runs"].items()}
+    kinds = kinds_of(runs, arrays, sizes)
+    first = {kind: name for name, kind in reversed(kinds.items())}
+    tasks = {
+        kind: (runs[name].config, *inputs(runs[name], arrays[name], sizes, encoder.width))
+        for kind, name in first.items()
+    }
+    costs = measure_all(tasks, jobs, gpus)
+    by_run = {name: costs[kind] for name, kind in kinds.items()}
+    return rows + rows_of(runs, by_run) + robustness_rows(params, by_run, encoder, sizes)
+
+
+def kinds_of(runs: Mapping[str, Run], arrays: Mapping[str, str], sizes: Sizes) -> dict[str, str]:
+    """Return by name what decides the cost of each run that trains: runs that share it cost alike.
+
+    arrays: what each reads as its text. A run trains nothing if it equals another, or needs a
+    modality that the data lack.
+    """
+    same, available = equal_runs(runs), next(iter(sizes.lengths.values()))
+    kinds = {}
+    for name, run in runs.items():
+        present = [modality for modality in run.config["modalities"] if modality in available]
+        required = run.config.get("modalities_required", False)
+        if name in same or not present or (required and present != run.config["modalities"]):
+            continue
+        config = {key: value for key, value in run.config.items() if key in ("model", "network")}
+        schedule = run.config.get("schedule", {})
+        size = [schedule.get(key) for key in ("batch_size", "accumulate")]
+        encoder = run.config["encoder"]
+        kinds[name] = json.dumps([config, encoder, size, arrays[name], present])
+    return kinds
+
+
+def inputs(
+    run: Run, array: str, sizes: Sizes, width: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """Return the lengths that a run reads, by split and modality, and the widths: 0 of token ids.
+
+    array: what it reads as its text. width: of the encoder's states.
+    """
+    lengths = {
+        split: {name: own[name] for name in run.config["modalities"] if name in own}
+        for split, own in sizes.lengths.items()
+    }
+    if array.startswith("pooled"):  # one vector for each text
+        lengths = {
+            split: {name: values**0 if name == "text" else values for name, values in own.items()}
+            for split, own in lengths.items()
+        }
+    widths = {"text": 0 if array == "tokens" else width, **sizes.widths}
+    present = next(iter(lengths.values()))
+    return lengths, {name: widths[name] for name in MODALITIES if name in present}
+
+
+def measure_all(tasks: Mapping[str, Task], jobs: int, gpus: list[str]) -> dict[str, Cost]:
+    """Measure every task, `jobs` at a time, each on a GPU of its own if there are any."""
+    places: SimpleQueue[dict[str, str]] = SimpleQueue()
+    for worker in range(jobs):
+        places.put({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
+    seconds = SECONDS * jobs / max(len(tasks), 1)
+
+    def measure(task: Task) -> Cost:
+        place = places.get()
+        try:
+            return measured(*task, seconds=seconds, place=place)
+        finally:
+            places.put(place)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return dict(zip(tasks, pool.map(measure, tasks.values()), strict=True))
+
+
+def measured(
+    config: Config,
+    lengths: Mapping[str, Mapping[str, Any]],
+    widths: Mapping[str, int],
+    *,
+    seconds: float,
+    place: Mapping[str, str] | None = None,
+) -> Cost:
+    """Return the cost of a run, or of the stage `features`, with the start of its process.
+
+    Raises ProcessError with the last line of a measurement that fails.
+    """
+    listed = {
+        split: {name: v.tolist() for name, v in own.items()} for split, own in lengths.items()
+    }
+    task = {"config": config, "lengths": listed, "widths": widths, "seconds": seconds}
+    start = time.perf_counter()
+    ended = subprocess.run(
+        PROGRAM,
+        input=json.dumps(task),
+        env=os.environ | (place or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    taken = time.perf_counter() - start
+    if ended.returncode < 0:
+        raise ProcessError(
+            f"{config.get('model', 'features')}: its measurement was killed by signal "
+            f"{-ended.returncode}: probably for want of memory; try a smaller batch_size"
+        )
+    if ended.returncode:
+        last = (ended.stderr.splitlines() or [""])[-1].removeprefix("error: ")
+        raise ProcessError(f"{config.get('model', 'features')}: {last}")
+    result = json.loads(ended.stdout)
+    start_up = taken - result.pop("elapsed")
+    cost = Cost(**result)
+    return replace(cost, build=cost.build + start_up)
+
+
+def rows_of(runs: Mapping[str, Run], costs: Mapping[str, Cost]) -> list[Row]:
+    """Return the row of each run, in the order of the plan.
+
+    costs: of those that train. The others equal one of them, or lack a modality.
+    """
+    same, rows = equal_runs(runs), []
+    for name, run in runs.items():
+        if name not in costs:
+            note = f"equals {same[name]}" if name in same else "the data lack a modality"
+            rows.append(Row(run.stage, name, 0, 0.0, note=note))
+            continue
+        cost = costs[name]
+        rows.append(
+            Row(
+                run.stage,
+                name,
+                len(run.seeds),
+                training_seconds(cost, run.config),
+                cost.memory,
+                cost.weights * len(run.seeds),
+            )
+        )
+    return rows
+
+
+def robustness_rows(
+    params: Params, costs: Mapping[str, Cost], encoder: Cost, sizes: Sizes
+) -> list[Row]:
+    """Return the row of each model that predicts corrupted test data: see evaluation.robustness."""
+    utterances = sizes.utterances
+    of_test = utterances["test"] / (utterances["valid"] + utterances["test"])
+    encoded = encoder.predict * utterances["test"] / sum(utterances.values())
+    rows = []
+    for name in params.models if params.robustness_seeds else ():
+        if name not in costs:
+            continue
+        levels = {
+            kind: sum(level > 0 for level in own)
+            for kind, own in robustness.LEVELS.items()
+            if kind.partition("_")[0] in next(iter(sizes.lengths.values()))
+        }
+        texts = sum(count for kind, count in levels.items() if kind.startswith("text"))
+        predicted = costs[name].predict * of_test * (1 + sum(levels.values()))
+        seconds = costs[name].build + encoder.build + predicted + encoded * (1 + texts)
+        times = len(params.robustness_seeds)
+        rows.append(Row("robustness", name, times, seconds, costs[name].memory))
+    return rows
+
+
+def training_seconds(cost: Cost, config: Config) -> float:
+    """Return the seconds of a training that no early stopping ends."""
+    epochs = config.get("schedule", {}).get("epochs", 1)
+    return cost.build + epochs * cost.epoch + cost.predict
+
+
+def bytes_of_features(features: Config, sizes: Sizes, width: int) -> float:
+    """Return the bytes of the arrays of data/features: token ids, and states of that width."""
+    utterances = sum(sizes.utterances.values())
+    tokens = sum(int(own["text"].sum()) for own in sizes.lengths.values())
+    arrays = {reads["array"] for reads in (features["probe"], *features["runs"].values())}
+    states = sum(
+        width * (utterances if array.startswith("pooled") else tokens)
+        for array in arrays - {"tokens"}
+    )
+    return 4.0 * (tokens + states)
+
+
+def total(rows: Iterable[Row], jobs: int) -> Total:
+    """Add up the rows, `jobs` trainings side by side, in their order."""
+    rows = list(rows)
+    free = [0.0] * jobs  # when each of those that run side by side is free
+    before = sum(row.seconds or 0.0 for row in rows if row.stage not in TRAININGS)
+    peaks = []
+    for row in rows:
+        if row.stage in TRAININGS:
+            peaks += [row.memory] * row.times
+            for _ in range(row.times):
+                heapq.heappush(free, heapq.heappop(free) + (row.seconds or 0.0))
+    return Total(
+        seconds=before + max(free),
+        work=before + sum(free),
+        memory=max([sum(sorted(peaks)[-jobs:]), *(row.memory for row in rows)]),
+        disk=sum(row.disk for row in rows),
+    )

@@ -1,0 +1,42 @@
+"""How many runs of this machine go side by side, and on which GPUs."""
+
+import os
+import re
+import subprocess
+
+import joblib
+
+from msabench import program
+from msabench.params import Params
+
+
+def by_default(settings: Params, gpus: list[str]) -> int:
+    """Return how many runs go side by side where nobody says: the GPUs, or the cores / threads."""
+    return len(gpus) or max(1, joblib.cpu_count() // settings.threads)
+
+
+def gpus_for(settings: Params) -> list[str]:
+    """Return the GPUs that runs with these settings use, one each; none on another device."""
+    return visible_gpus() if settings.device in ("auto", "cuda") else []
+
+
+def visible_gpus() -> list[str]:
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Raises ParamsError where it names something else.
+    """
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        permitted = "numbers or UUIDs of GPUs, as 0,1; for none -1 or nothing"
+        return program.variable("CUDA_VISIBLE_DEVICES", [], _listed, permitted)
+    try:
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        return []
+
+
+def _listed(text: str) -> list[str]:
+    gpus = [gpu.strip() for gpu in text.split(",")]
+    if not all(re.fullmatch(r"\d+|(GPU|MIG)-\S+|-1|NoDevFiles|", gpu) for gpu in gpus):
+        raise ValueError(text)
+    return [gpu for gpu in gpus if gpu not in ("", "-1", "NoDevFiles")]
