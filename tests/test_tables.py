@@ -558,6 +558,23 @@ def test_where_a_constant_is_right_about_every_sign_the_text_says_so(tree, lowes
     assert tree.markdown.count("not neutral are all on one side**") == times
 
 
+def test_metrics_that_the_scale_does_not_have_are_dashes_with_a_reason_and_are_not_compared(tree):
+    """Labels without a neutral point, as those of POM."""
+    tree.lowest = 0
+    tree.plan |= {"label_range": [0.0, 3.0], "neutral": None, "corpus": None, "simulated": False}
+    tree.write()
+    tables_stage.main()
+    headline, _, rest = tree.markdown.partition("### Differences between the models")
+    differences, _, rest = rest.partition("\n## ")
+    line = next(line for line in headline.splitlines() if line.startswith("| ours"))
+    assert line.count(" - ") == 7
+    assert "Acc and F1 are not defined" in headline
+    assert "acc_2, f1: positive against negative" not in headline
+    assert "| corr | self_mm - svm" in differences
+    assert "acc_2" not in differences
+    assert "| - |" not in differences.replace("  ", " ")
+
+
 def test_the_text_names_the_data_in_every_title(tree):
     tree.write()
     tables_stage.main()

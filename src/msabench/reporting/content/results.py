@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from msabench.evaluation import cautions, clusters, literature, statistics
-from msabench.evaluation.metrics import HEADLINE, METRICS, why_undefined
+from msabench.evaluation.metrics import HEADLINE, METRICS, undefined, why_undefined
 from msabench.evaluation.results import Results
 from msabench.evaluation.robustness import LEVELS
 from msabench.evaluation.tables import (
@@ -67,7 +67,10 @@ def headline(results: Results) -> Section:
     """Return what papers print of each model."""
     metrics = [metric for metric in PRINTED if metric in METRICS[results.plan["metrics"]]]
     blocks: list[Block] = [_metrics_table(results.tables["6"], metrics, missing="missing")]
-    if "acc_2_has0" in metrics:
+    never = undefined(results.plan["metrics"], scale_of(results.plan))
+    if never:
+        blocks += why_dashes([*results.tables["6"].values()], results.plan)
+    if "acc_2_has0" in {*metrics} - never:
         blocks.append(
             "acc_2, f1: positive against negative, without the labels of 0. acc_2_has0, f1_has0: "
             "not negative against negative, with them. Papers print either pair, or both."
@@ -293,22 +296,23 @@ def _one_sided(constant: Row) -> list[str]:
 
 
 def comparison(results: Results) -> Section:
-    """Return the confidence interval of each model, and the difference of each pair."""
+    """Return the confidence interval of each model, and the difference of each pair.
+
+    A metric that labels on this scale do not have is left out.
+    """
     bounds = ("value", "low", "high")
+    never = undefined(results.plan["metrics"], scale_of(results.plan))
+    compared = {metric: part for metric, part in results.comparison.items() if metric not in never}
     models = [
         row(
             name,
-            *(
-                part["models"][name][bound]
-                for part in results.comparison.values()
-                for bound in bounds
-            ),
+            *(part["models"][name][bound] for part in compared.values() for bound in bounds),
         )
         for name in results.comparison["mae"]["models"]
     ]
     pairs = [
         row(metric, name, *(values[column] for column in TESTED))
-        for metric, part in results.comparison.items()
+        for metric, part in compared.items()
         for name, values in part["pairs"].items()
     ]
     constants = [
@@ -316,7 +320,7 @@ def comparison(results: Results) -> Section:
         for constant, part in results.constants.items()
         for name, values in part.items()
     ]
-    columns = [Column(bound, group=metric) for metric in results.comparison for bound in bounds]
+    columns = [Column(bound, group=metric) for metric in compared for bound in bounds]
     blocks: list[Block] = [
         f"Means over seeds on test; low and high bound the {statistics.LEVEL:.0%} confidence "
         "interval. It accounts for the chance of videos, by a jackknife that leaves out one video "
