@@ -12,10 +12,10 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread for each run; runs side by side would otherwise wait for each other's threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help repro test test-all review check soak audit real tune hash bench clean
+.PHONY: help repro test test-all review check soak audit real tune estimate hash bench clean
 
 #: JOBS=2              so many runs, or files of tests, at once; by default the GPUs, or the cores
-#: SET='-S lr=1e-4'    changes of params.yaml, for repro and real
+#: SET='-S lr=1e-4'    changes of params.yaml, for repro, real and estimate
 #: CLUSTER=local:3     run on a cluster: tcp://host:8786 of a Dask scheduler, or processes here
 #: SHARED=/path        where its workers find this tree; or REMOTE=name, the DVC remote with the data
 #: DATASET=mosei_text  one of datasets in params.yaml, for real and tune
@@ -110,6 +110,9 @@ tune: $(VENV)/installed ## choose a model's settings on validation: make tune DA
 	cd $(TUNE) && $(DVC) repro plan && $(DVC) repro features && $(BIN)/python -m $(RUNS) --only tune
 	$(BIN)/python -m msabench tune --dataset "$(DATASET)" --model "$(MODEL)" --choose $(TUNE)
 
+estimate: $(VENV)/installed ## what a run will take on this machine: time, memory, disk (two minutes)
+	@PYTHONPATH=src $(BIN)/python -m msabench estimate $(if $(JOBS),--jobs "$(JOBS)") $(SET)
+
 hash: $(VENV)/installed ## the sha256 of a file or folder, for params.yaml: make hash DATA=/path
 	@PYTHONPATH=src $(BIN)/python -m msabench.hashes "$(DATA)"
 
@@ -154,6 +157,7 @@ bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an ho
 	$(BIN)/python -m bench checkpoints --folder $(BENCH)/work/checkpoints
 	$(BIN)/python -m bench cluster --folder $(BENCH)/work/cluster
 	$(BIN)/python -m bench verdicts --folder $(BENCH)/work/verdicts
+	$(BIN)/python -m bench rehearse --folder $(BENCH)/work/rehearse
 	$(BIN)/python -m bench.draw
 	rm -rf $(BENCH)/work
 

@@ -208,3 +208,8 @@ def test_clean_keeps_what_took_hours_and_names_it(tree):
 
 def test_an_interruption_has_another_status_than_a_failed_run():
     assert errors.INTERRUPTED_STATUS != 1
+
+
+def test_an_estimate_takes_the_changes_and_the_number_of_jobs(tree):
+    make(tree, "estimate", "JOBS=3", "SET=-S lr=1e-4")
+    assert calls(tree) == [["python", "-m", "msabench", "estimate", "--jobs", "3", "-S", "lr=1e-4"]]
