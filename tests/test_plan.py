@@ -158,6 +158,9 @@ def test_candidates_are_runs_of_their_model():
     assert (runs["a"].stage, runs["a"].seeds) == ("tune", (1, 2))
     assert runs["a"].config["network"]["C"] == 7.0
     assert runs["a"].config["modalities"] == ["text"]
+    unchanged = tune.model_copy(update={"candidates": {"a": {}}, "seeds": list(BASE.seeds)})
+    runs = plan.runs_of(BASE.model_copy(update={"tune": unchanged}))
+    assert "a" not in plan.equal_runs(runs)  # `make tune` trains candidates alone
     assert not [name for name, run in plan.runs_of(BASE).items() if run.stage == "tune"]
 
 

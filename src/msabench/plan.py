@@ -98,6 +98,7 @@ def equal_runs(runs: Mapping[str, Run]) -> dict[str, str]:
             if first == name:
                 break
             covered = first not in same and set(run.seeds) <= set(other.seeds)
+            covered &= "tune" not in {run.stage, other.stage}  # trained without all others
             if covered and _decides(run.config) == _decides(other.config):
                 same[name] = first
                 break
