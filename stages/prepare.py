@@ -14,6 +14,7 @@ from stages import run
 PAGE = "docs/data.md"
 RAW = Path("data/raw")
 OUT = Path("data/prepared")
+FEW = 5000  # training utterances: with fewer, the presets for few are better
 
 
 def main() -> None:
@@ -38,6 +39,13 @@ def main() -> None:
     }
     for sentence in clusters.notes(counts):
         print(f"note: {sentence}", file=sys.stderr)
+    train = len(splits["train"])
+    if train < FEW and config["size"] is None and not sources.makes_data(config["source"]):
+        print(
+            f"note: train has {train} utterances; `size: few` in datasets.{config['dataset']} of "
+            f"params.yaml takes settings for fewer than {FEW} (docs/small-data.md)",
+            file=sys.stderr,
+        )
     content = json.dumps(hashes.of_folder(OUT), indent=2)
     (OUT / "sha256.json").write_text(content + "\n")
     # After the hashes, on which trainings depend: neither is an input of a model.

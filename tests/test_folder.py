@@ -278,7 +278,9 @@ def prepared(path: Path, id: Callable[[str, int], str], column: str | None) -> N
     (path / "data/raw/mine/utterances.csv").write_text("\n".join(map(",".join, rows)) + "\n")
     config = {"source": "folder", "file": "mine", "settings": {}, "label_range": [-3.0, 3.0]}
     (path / "runs/plan/stages").mkdir(parents=True)
-    (path / "runs/plan/stages/prepare.json").write_text(json.dumps(config | {"corpus": None}))
+    (path / "runs/plan/stages/prepare.json").write_text(
+        json.dumps(config | {"corpus": None, "size": None})
+    )
     prepare.main()
 
 

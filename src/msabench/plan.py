@@ -291,7 +291,12 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
     probe = _array(0, "mean")  # the text that the probe reads
     return {
         "download": source,
-        "prepare": {**source, "label_range": dataset.label_range, "corpus": dataset.corpus},
+        "prepare": {
+            **source,
+            "label_range": dataset.label_range,
+            "corpus": dataset.corpus,
+            "size": dataset.size,
+        },
         "cards": {
             **source,
             "url": dataset.url,
