@@ -108,7 +108,7 @@ def test_prepared_data_tell_the_names_but_their_hashes_do_not(tmp_path, monkeypa
     config = {"source": "folder", "file": "mine", "settings": {}, "label_range": [-3.0, 3.0]}
     Path("runs/plan/stages").mkdir(parents=True)
     stage = Path("runs/plan/stages/prepare.json")
-    stage.write_text(json.dumps(config | {"corpus": "mosi"}))
+    stage.write_text(json.dumps(config | {"corpus": "mosi", "size": "few"}))
     known = {"audio": {"names": {0: "VUV"}, "tool": "COVAREP", "certainty": "likely"}}
     monkeypatch.setattr(columns, "published", lambda *_: known)
     prepare.main()

@@ -268,7 +268,9 @@ def test_a_column_names_the_videos_whatever_the_ids_say(tmp_path):
     assert all(split.video_names is None for split in folder.read(tmp_path).values())
 
 
-def prepared(path: Path, id: Callable[[str, int], str], column: str | None) -> None:
+def prepared(
+    path: Path, id: Callable[[str, int], str], column: str | None, size: str | None = "few"
+) -> None:
     """Run stage `prepare` on texts alone; column: of a video for every two of them."""
     rows = [["id", "split", "text", "label", *([column] if column else [])]]
     for split, n in {"train": 24, "valid": 12, "test": 80}.items():
@@ -277,10 +279,9 @@ def prepared(path: Path, id: Callable[[str, int], str], column: str | None) -> N
     (path / "data/raw/mine").mkdir(parents=True)
     (path / "data/raw/mine/utterances.csv").write_text("\n".join(map(",".join, rows)) + "\n")
     config = {"source": "folder", "file": "mine", "settings": {}, "label_range": [-3.0, 3.0]}
+    config |= {"corpus": None, "size": size, "dataset": "mine"}
     (path / "runs/plan/stages").mkdir(parents=True)
-    (path / "runs/plan/stages/prepare.json").write_text(
-        json.dumps(config | {"corpus": None, "size": None})
-    )
+    (path / "runs/plan/stages/prepare.json").write_text(json.dumps(config))
     prepare.main()
 
 
@@ -317,6 +318,12 @@ def test_preparing_notes_what_videos_there_are(tmp_path, monkeypatch, capsys, na
     printed = capsys.readouterr().err
     assert words in printed
     assert printed.count("note: ") == printed.count("\n") == bool(words)
+
+
+def test_preparing_notes_that_settings_for_few_suit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    prepared(tmp_path, marked, None, size=None)
+    assert "note: train has 24 utterances; `size: few` in datasets.mine" in capsys.readouterr().err
 
 
 def test_links(each, tmp_path_factory):
