@@ -2,6 +2,7 @@
 imports, and the stages are the runs of params.yaml."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +108,7 @@ UNDECISIVE = {
     "cards": NEVER | {"params.py", "networks"},
 }
 # What a stage imports by its configuration: import statements do not show it.
-TRAINED = ("train", "sweep", "ablation", "robustness")
+TRAINED = ("train", "sweep", "ablation", "tune", "robustness")
 BY_NAME = {
     "plan": ["src/msabench/models/ours.py", "src/msabench/data/sources/folder.py"],
     "download": ["src/msabench/data/sources/simulated.py"],
@@ -124,7 +125,7 @@ def _program(stage):
 
 def _code(stage):
     """Return the code among the deps of a stage, of a stage of each model that of ours."""
-    deps = [dep.replace("${item.run}", "ours") for dep in STAGES[stage]["deps"]]
+    deps = [re.sub(r"\$\{\w+\.\w+\}", "ours", dep) for dep in STAGES[stage]["deps"]]
     return [ROOT / dep for dep in deps if dep.startswith(("src/", "stages/"))]
 
 
