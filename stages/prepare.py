@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from msabench import hashes
@@ -37,7 +38,9 @@ def main() -> None:
         name: {"utterances": len(split), "videos": len(set(split.videos))}
         for name, split in splits.items()
     }
-    for sentence in clusters.notes(counts):
+    drawn = sources.drawn(config["source"], raw, config["settings"])
+    said = [f"{drawn} ({_listed(counts)})."] if drawn else []
+    for sentence in [*said, *clusters.notes(counts)]:
         print(f"note: {sentence}", file=sys.stderr)
     train = len(splits["train"])
     if train < FEW and config["size"] is None and not sources.makes_data(config["source"]):
@@ -50,8 +53,16 @@ def main() -> None:
     (OUT / "sha256.json").write_text(content + "\n")
     # After the hashes, on which trainings depend: neither is an input of a model.
     (OUT / "config.json").write_text(json.dumps(config) + "\n")
+    (OUT / "split.json").write_text(json.dumps({"drawn": drawn}) + "\n")
     (OUT / "columns.json").write_text(
         json.dumps(named, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+
+
+def _listed(counts: Mapping[str, Mapping[str, int]]) -> str:
+    return "; ".join(
+        f"{name}: {row['utterances']} utterances of {row['videos']} videos"
+        for name, row in counts.items()
     )
 
 

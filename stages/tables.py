@@ -30,6 +30,7 @@ def main() -> None:
     classes = tables.label_classes(plan, data)
     probed = probe.measure(plan, data, FEATURES)
     named = json.loads((PREPARED / "columns.json").read_text(encoding="utf-8"))
+    split = json.loads((PREPARED / "split.json").read_text(encoding="utf-8"))
     runs = tables.measure_runs(plan, rows | subsets, data, PREDICTIONS)
     measured = {"1": data_report.describe(data, FEATURES, classes)}
     measured |= tables.measure_tables(plan, rows, runs, data, probed[probe.ALL])
@@ -37,6 +38,7 @@ def main() -> None:
         plan=plan,
         rows=rows,
         tables=measured,
+        split=split,
         columns=data_report.columns(data, named),
         probe=probed,
         seeds=tables.by_seed(runs),

@@ -417,3 +417,12 @@ def test_a_card_says_where_its_numbers_come_out_again(tree, arithmetic, threads,
     write(path, json.loads(path.read_text()) | changes)
     stage.main()
     assert where in (tree / "runs/cards/ours-1.md").read_text()
+
+
+@pytest.mark.usefixtures("tree")
+def test_cards_say_that_the_split_was_drawn():
+    sentence = "The split was drawn: whole videos, seed 1, 70/10/20"
+    assert sentence not in written("data")
+    write(Path("metrics/split.json"), {"drawn": sentence})
+    assert f"\n{sentence}.\n" in written("data").partition("## Splits")[2]
+    assert f"\n{sentence}.\n" in written("svm-1").partition("## Trained on")[2]

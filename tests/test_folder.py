@@ -161,6 +161,109 @@ def test_both_forms_give_the_frames_of_each_utterance(each, joined):
     assert not any(split.unimodal_labels for split in splits.values())
 
 
+@pytest.fixture
+def unsplit(tmp_path: Path) -> Path:
+    """20 videos of two clips, without a column split: audio by clip, vision of all in one file.
+
+    The frames of clip i are i + 1 times the number i + 1.
+    """
+    ids = [f"v{i // 2}$_${i % 2}" for i in range(40)]
+    rows = [f"{id},x,{i % 7 - 3}\n" for i, id in enumerate(ids)]
+    (tmp_path / "utterances.csv").write_text("id,text,label\n" + "".join(rows))
+    frames = [np.full((i + 1, 2), i + 1) for i in range(40)]
+    (tmp_path / "audio").mkdir()
+    for id, own in zip(ids, frames, strict=True):
+        np.save(tmp_path / "audio" / f"{id}.npy", own)
+    np.save(tmp_path / "vision.npy", np.concatenate(frames))
+    np.save(tmp_path / "vision.lengths.npy", np.arange(1, 41))
+    return tmp_path
+
+
+def test_a_split_is_drawn_where_the_csv_has_none(unsplit):
+    splits = sources.read("folder", unsplit, {})
+    check_splits(splits, (-3.0, 3.0))
+    assert [len(split) for split in splits.values()] == [28, 4, 8]
+    assert [len(set(split.videos)) for split in splits.values()] == [14, 2, 4]
+    for split in splits.values():
+        numbers = [2 * int(id[1:-4]) + int(id[-1]) for id in split.ids]
+        assert numbers == sorted(numbers)
+        assert [split.labels[row] for row in range(len(split))] == [i % 7 - 3 for i in numbers]
+        for row, i in enumerate(numbers):
+            for modality in ("audio", "vision"):
+                frames = split.sequences[modality][row]
+                np.testing.assert_array_equal(frames, np.full((i + 1, 2), i + 1))
+    drawn = "The split was drawn: whole videos, seed 1, 70/10/20"
+    assert sources.drawn("folder", unsplit, {}) == drawn
+    other = sources.read("folder", unsplit, {"split_seed": 2})
+    assert other["test"].ids != splits["test"].ids
+
+
+def test_frames_of_all_utterances_in_one_file(joined):
+    """In the order of the csv, which mixes the splits."""
+    expected = folder.read(joined)
+    order = [("train", 0), ("valid", 0), ("train", 1), ("test", 0)]
+    frames = [expected[split].sequences["vision"][i] for split, i in order]
+    for file in joined.glob("vision.*"):
+        file.unlink()
+    np.save(joined / "vision.npy", np.concatenate(frames))
+    np.save(joined / "vision.lengths.npy", [len(own) for own in frames])
+    for split, utterances in folder.read(joined).items():
+        assert_same(utterances, expected[split])
+    assert sources.drawn("folder", joined, {}) == ""
+
+
+UNSPLIT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "too few videos": (
+        lambda path: (path / "utterances.csv").write_text("id,text,label\na,x,0\nb,x,1\n"),
+        "utterances.csv: no column split, and 2 videos; permitted: 10 or more, to draw a split",
+    ),
+    "frames of a split": (
+        lambda path: shutil.copy(path / "vision.npy", path / "vision.train.npy"),
+        r"/vision\.npy and vision\.train\.npy: vision in both forms; one is enough",
+    ),
+    "frames by split": (
+        lambda path: [
+            (path / f"vision{end}.npy").rename(path / f"vision.test{end}.npy")
+            for end in ("", ".lengths")
+        ],
+        "vision.test.lengths.npy: frames of a split, but utterances.csv has no column split; perm",
+    ),
+    "a column by another name": (
+        lambda path: (path / "utterances.csv").write_text("id,Split,text,label\na,train,x,0\n"),
+        "utterances.csv: no column split, but 'Split': rename it to split, or remove it to have",
+    ),
+    "no file": (
+        lambda path: [file.rename(f"{file}.bak") for file in path.glob("audio/*.npy")],
+        r"audio/.*\.npy\.bak: not an \.npy file",
+    ),
+    "no frame": (
+        lambda path: [file.write_bytes(saved(np.zeros((0, 2)))) for file in path.glob("audio/*")],
+        r"audio: no frame of any utterance of utterances\.csv; remove all files",
+    ),
+    "lengths alone": (lambda path: (path / "vision.npy").unlink(), r"vision\.npy: missing"),
+    "a length too few": (
+        lambda path: np.save(path / "vision.lengths.npy", np.arange(1, 40)),
+        r"vision\.lengths\.npy: int64 of shape \(39,\); expected integers, \(40,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSPLIT)
+def test_what_is_wrong_without_a_split_is_named(unsplit, name):
+    change, words = UNSPLIT[name]
+    change(unsplit)
+    with pytest.raises(DataError, match=words) as caught:
+        folder.read(unsplit)
+    assert "\n" not in str(caught.value)
+
+
+def test_clips_without_a_file_need_not_be_in_every_drawn_split(unsplit):
+    for file in sorted((unsplit / "audio").iterdir())[1:]:
+        file.unlink()
+    splits = folder.read(unsplit)
+    assert sum(split.repairs["audio_missing"] for split in splits.values()) == 39
+
+
 def test_text_alone(tmp_path):
     (tmp_path / "utterances.csv").write_text(ROWS)
     assert all(
@@ -278,8 +381,13 @@ def prepared(
             rows.append([id(split, i), split, "x", "0", *([f"{split}{i // 2}"] if column else [])])
     (path / "data/raw/mine").mkdir(parents=True)
     (path / "data/raw/mine/utterances.csv").write_text("\n".join(map(",".join, rows)) + "\n")
-    config = {"source": "folder", "file": "mine", "settings": {}, "label_range": [-3.0, 3.0]}
-    config |= {"corpus": None, "size": size, "dataset": "mine"}
+    run_prepare(path, {}, size)
+
+
+def run_prepare(path: Path, settings: dict, size: str | None = "few") -> None:
+    """Run stage `prepare` in a folder with data/raw/mine."""
+    config = {"source": "folder", "file": "mine", "settings": settings, "corpus": None}
+    config |= {"label_range": [-3.0, 3.0], "size": size, "dataset": "mine"}
     (path / "runs/plan/stages").mkdir(parents=True)
     (path / "runs/plan/stages/prepare.json").write_text(json.dumps(config))
     prepare.main()
@@ -324,6 +432,21 @@ def test_preparing_notes_that_settings_for_few_suit(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     prepared(tmp_path, marked, None, size=None)
     assert "note: train has 24 utterances; `size: few` in datasets.mine" in capsys.readouterr().err
+
+
+def test_preparing_says_how_a_split_was_drawn(unsplit, tmp_path_factory, monkeypatch, capsys):
+    tree = tmp_path_factory.mktemp("tree")
+    monkeypatch.chdir(tree)
+    shutil.copytree(unsplit, tree / "data/raw/mine")
+    run_prepare(tree, {"split_seed": 3})
+    drawn = "The split was drawn: whole videos, seed 3, 70/10/20"
+    counts = (
+        "train: 28 utterances of 14 videos; valid: 4 utterances of 2 videos; test: 8 utterances"
+    )
+    assert f"note: {drawn} ({counts} of 4 videos).\n" in capsys.readouterr().err
+    prepared = tree / "data/prepared"
+    assert json.loads((prepared / "split.json").read_text()) == {"drawn": drawn}
+    assert "split.json" not in json.loads((prepared / "sha256.json").read_text())
 
 
 def test_links(each, tmp_path_factory):

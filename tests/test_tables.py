@@ -63,6 +63,7 @@ class Tree:
         self.sha256: str | None = None
         self.epochs, self.decay = 5, "none"  # of a training, which takes 4 epochs and improves
         self.columns: dict = {}  # names
+        self.drawn = ""  # how the split was
 
     def write(self, modalities: tuple[str, ...] = ("audio", "vision"), scale: float = 1) -> None:
         for split, n in SIZES.items():
@@ -84,6 +85,7 @@ class Tree:
         save_prepared(self.data, prepared)
         (prepared / "sha256.json").write_text(json.dumps(hashes.of_folder(prepared)))
         (prepared / "columns.json").write_text(json.dumps(self.columns))
+        (prepared / "split.json").write_text(json.dumps({"drawn": self.drawn}))
         for model in self.plan["models"]:
             for seed in self.plan["seeds"]:
                 self.predict(f"{model}-{seed}", MODELS.get(model, 1.0), model != "svm")
@@ -200,6 +202,13 @@ def test_rows_and_columns_are_those_of_the_report(tree):
     }
     assert list(tree.read("summary")) == list(MODELS)
     assert tree.read("summary")["ours"] == {name: row[name] for name in metrics.HEADLINE}
+
+
+def test_the_data_report_says_that_the_split_was_drawn(tree):
+    tree.drawn = "The split was drawn: whole videos, seed 1, 70/10/20"
+    tree.write()
+    tables_stage.main()
+    assert f"\n{tree.drawn}.\n" in tree.markdown.partition("# Data report")[2]
 
 
 def test_values_are_means_over_seeds_with_the_sample_std(tree):

@@ -73,6 +73,7 @@ def _prepare(folder: Path, labels: Callable[[np.ndarray], np.ndarray] | None) ->
     save_prepared(splits, folder)
     (folder / "sha256.json").write_text(json.dumps(hashes.of_folder(folder)))
     (folder / "columns.json").write_text("{}")
+    (folder / "split.json").write_text('{"drawn": ""}')
 
 
 def _some_without(sequences: Mapping[str, Ragged]) -> dict[str, Ragged]:

@@ -11,7 +11,7 @@ from msabench.evaluation.tables import Row, Rows, summary, write_json
 
 TABLES = "123456"
 OTHERS = (
-    *("columns", "probe", "seeds", "fits", "comparison", "constants"),
+    *("split", "columns", "probe", "seeds", "fits", "comparison", "constants"),
     *("ablation", "generated_labels", "robustness"),
 )
 
@@ -21,7 +21,8 @@ class Results:
     """What was measured, by the names of its files, and the plan of the tables.
 
     rows: the folders of predictions behind each row, see tables.rows_of. tables: by number.
-    columns: by modality, see data_report.columns. probe: the row of each modality and of all, see
+    split: `drawn` says how the split was drawn, "" where it is that of the data. columns: by
+    modality, see data_report.columns. probe: the row of each modality and of all, see
     probe.measure. seeds: each run by its name and seed, see tables.by_seed. fits: so too, see
     fits.measure. comparison: by metric, see statistics.compare. constants: see
     tables.compare_with_constants.
@@ -30,6 +31,7 @@ class Results:
     plan: Mapping[str, Any]
     rows: Mapping[str, Mapping[str, list[str]]]
     tables: Mapping[str, Rows]
+    split: Mapping[str, str]
     columns: Mapping[str, Row]
     probe: Mapping[str, Row]
     seeds: Mapping[str, Rows]

@@ -64,6 +64,7 @@ class Data(NamedTuple):
             "corpus": self.facts["corpus"],
             "scale": f"{scale.low:g} to {scale.high:g}, {neutral}",
             "splits": Table([NAME, *map(Column, shown)], rows),
+            "drawn": " ".join(content.drawn_split(self.results)),
             "unknown": (
                 "Where these data come from, who labelled them and on what terms is not known "
                 f"here: `datasets.{self.facts['dataset']}.corpus` in params.yaml names no entry of "

@@ -4,7 +4,8 @@ A source has `read(path, **settings)`, which returns the splits train, valid and
 generates its data also has `simulate(**settings)` and `write(path, **settings)`. A data set's
 settings in params.yaml are the keyword-only arguments of `simulate`, or else of `read`.
 A source of data that is a folder binds `FOLDER = True`. One of data that may bring the names of
-their features along has `names(path, widths)`, which returns them by modality and column.
+their features along has `names(path, widths)`, which returns them by modality and column. One that
+draws a split where the data have none has `drawn(path, **settings)`, which says how.
 """
 
 from collections.abc import Mapping
@@ -69,6 +70,12 @@ def names(source: str, path: Path, widths: Mapping[str, int]) -> dict[str, dict[
     """
     module = load(source)
     return module.names(path, widths) if hasattr(module, "names") else {}
+
+
+def drawn(source: str, path: Path, settings: Mapping[str, Any]) -> str:
+    """Say how the split was drawn; nothing where it is that of the data."""
+    module = load(source)
+    return module.drawn(path, **settings) if hasattr(module, "drawn") else ""
 
 
 @errors.see("docs/data.md")

@@ -5,7 +5,9 @@ import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +21,19 @@ MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+# What a column of splits may be called; one of these is no sign that there are none.
+COLUMNS_OF_SPLITS = ("split", "splits", "set", "subset", "partition", "mode", "fold")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def read(
+def read(path: Path, *, split: str, **columns: Any) -> dict[str, Utterances]:
+    """Read the three splits. split: the column with the name of the split. Others: see `table`."""
+    utterances, names = table(path, split=split, split_required=True, **columns)
+    assert names is not None
+    return {name: utterances.take(rows) for name, rows in rows_by_split(names).items()}
+
+
+def table(
     path: Path,
     *,
     id: Sequence[str],
@@ -30,49 +41,71 @@ def read(
     unimodal: Mapping[str, str],
     video: str | None = None,
     text_required: bool = True,
-) -> dict[str, Utterances]:
-    """Read the three splits; columns label and text are required besides those named here.
+    split_required: bool = False,
+) -> tuple[Utterances, list[str] | None]:
+    """Read all rows, and the name of each one's split, None without that column.
 
+    Columns label and text are required besides those named here.
     id: the columns of the id, joined by $_$. split: the column with the name of the split.
     unimodal: the column of each modality's own labels, kept if every row of the file has a value.
     video: the optional column of each utterance's video, where the ids do not name it; if present,
         no row may be empty. text_required: whether the column text is; without it all texts are "".
     Raises DataError naming the line of a value that is missing, unknown or not a number.
     """
-    rows: dict[str, list[dict[str, str]]] = {name: [] for name in SPLITS}
-    labels: dict[str, list[list[float]]] = {name: [] for name in SPLITS}
-    videos: dict[str, list[str]] = {name: [] for name in SPLITS}
-    required = [*id, *(["text"] if text_required else []), "label", split]
-    for line, row in rows_of(path, required):
-        name = row[split]
-        if name not in SPLITS:
-            raise DataError(
-                f"{path}: line {line}: {split} {name!r}; permitted: {', '.join(SPLITS)}"
-                + suggest_splits([name])
-            )
-        rows[name].append(row)
+    rows: list[dict[str, str]] = []
+    labels: list[list[float]] = []
+    required = [*id, *(["text"] if text_required else []), "label"]
+    for line, row in rows_of(path, [*required, *([split] if split_required else [])]):
+        _check_split(path, line, split, row)
+        rows.append(row)
         single = [_number(path, line, column, row, optional=True) for column in unimodal.values()]
-        labels[name].append([_number(path, line, "label", row), *single])
-        if video is not None and video in row:
-            if not row[video].strip():
-                raise DataError(f"{path}: line {line}: {video} is empty; every row needs a name")
-            videos[name].append(row[video].strip())
+        labels.append([_number(path, line, "label", row), *single])
+        if video is not None and not row.get(video, "-").strip():
+            raise DataError(f"{path}: line {line}: {video} is empty; every row needs a name")
     with np.errstate(over="ignore"):  # overflow gives infinity, which is out of every range
-        shape = (-1, 1 + len(unimodal))
-        tables = {name: np.array(labels[name], np.float32).reshape(shape) for name in SPLITS}
-    filled = ~np.isnan(np.concatenate(list(tables.values()))).any(axis=0)
-    return {
-        name: Utterances(
-            ids=["$_$".join(row[column] for column in id) for row in rows[name]],
-            texts=[row.get("text", "") for row in rows[name]],
-            labels=table[:, 0],
-            unimodal_labels={
-                modality: table[:, i] for i, modality in enumerate(unimodal, start=1) if filled[i]
-            },
-            video_names=videos[name] or None,
+        columns = np.array(labels, np.float32).reshape(-1, 1 + len(unimodal)).T
+    first = rows[0] if rows else {split: ""}
+    utterances = Utterances(
+        ids=["$_$".join(row[column] for column in id) for row in rows],
+        texts=[row.get("text", "") for row in rows],
+        labels=columns[0],
+        unimodal_labels={
+            modality: own
+            for modality, own in zip(unimodal, columns[1:], strict=True)
+            if not np.isnan(own).any()
+        },
+        video_names=[row[video].strip() for row in rows] if video in first else None,
+    )
+    return utterances, [row[split] for row in rows] if split in first else None
+
+
+def rows_by_split(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return which rows each split has. names: the split of each row."""
+    rows: dict[str, list[int]] = {split: [] for split in SPLITS}
+    for row, name in enumerate(names):
+        rows[name].append(row)
+    return rows
+
+
+def _check_split(path: Path, line: int, split: str, row: Mapping[str, str]) -> None:
+    """Raise DataError for an unknown split, and for its column under another name."""
+    if split not in row:
+        others = [name for name in row if name.strip().lower() in COLUMNS_OF_SPLITS]
+        if others:
+            raise DataError(
+                f"{path}: no column {split}, but {others[0]!r}: rename it to {split}, or remove it "
+                "to have the split drawn"
+            )
+    elif row[split] not in SPLITS:
+        raise DataError(
+            f"{path}: line {line}: {split} {row[split]!r}; permitted: {', '.join(SPLITS)}"
+            + suggest_splits([row[split]])
         )
-        for name, table in tables.items()
-    }
+
+
+def has_column(path: Path, name: str) -> bool:
+    """Return whether the file has rows, and this column."""
+    return any(name in row for _, row in islice(rows_of(path, []), 1))
 
 
 def rows_of(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

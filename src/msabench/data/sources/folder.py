@@ -1,10 +1,10 @@
-"""A plain folder of own recordings: one csv, and one array of frames per clip or per split.
+"""A plain folder of own recordings: one csv, and arrays of frames, per clip or concatenated.
 
 utterances.csv, UTF-8, has one row per utterance and the columns
 
     id       video$_$clip; intervals are over videos, and an id without $_$ is a video of its own,
              where no column names it
-    split    train, valid or test
+    split    optional: train, valid or test. Without it the split is drawn: see read
     label    a finite number
     text     optional: the transcript. Where all are blank, the data have no text; one that is blank
              among others is read as the empty text
@@ -16,12 +16,14 @@ The frames of audio, and likewise of vision, are either one file per utterance
 
     audio/<id>.npy               (frames, features); ids of letters, digits and _ $ . + - alone
 
-or a pair of files per split, with the frames of its utterances concatenated in the csv's order
+or a pair of files with the frames of all utterances, concatenated in the csv's order; or such a
+pair per split, where the csv has that column
 
-    audio.<split>.npy            (all frames, features)
-    audio.<split>.lengths.npy    (utterances,) whole numbers, 1 or more
+    audio.npy, audio.<split>.npy                    (all frames, features)
+    audio.lengths.npy, audio.<split>.lengths.npy    (utterances,) whole numbers, 1 or more
 
-A modality with neither folder nor files is absent; a present one needs frames in every split.
+A modality with neither folder nor files is absent; a present one needs frames in every split that
+the csv names.
 
 features.csv, optional, names the features: columns modality, column (from 0) and name; others are
 not read.
@@ -29,17 +31,18 @@ not read.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
 from msabench import hashes
+from msabench.data import splitting
 from msabench.data.sources import _csv
 from msabench.data.sources._frames import Frames, NotFinite, map_array, map_frames
 from msabench.errors import DataError
+from msabench.params import Seed
 from msabench.utterances import SPLITS, Utterances, suggest_splits
 
 FOLDER = True
@@ -51,11 +54,13 @@ LONGEST_NAME = 100  # characters
 UNIMODAL = {"text": "label_text", "audio": "label_audio", "vision": "label_vision"}
 FILE_NAME = re.compile(r"[A-Za-z0-9_$+-][A-Za-z0-9_$.+-]*")  # no separator, no dot in front
 
-Ids = Mapping[str, list[str]]
-Arrays = Iterator[Shaped[np.ndarray, "_ d"]]
+Ids = Mapping[str, list[str]]  # by the split that the csv names; by TABLE where it names none
+FramesOf = Callable[[str], Shaped[np.ndarray, "_ d"]]  # by id
 
 
-def read(path: Path, *, not_finite: NotFinite = "zero") -> dict[str, Utterances]:
+def read(
+    path: Path, *, not_finite: NotFinite = "zero", split_seed: Seed = 1
+) -> dict[str, Utterances]:
     """Read the three splits.
 
     not_finite: see Frames, which also counts as missing an utterance without a file of its own,
@@ -63,25 +68,45 @@ def read(path: Path, *, not_finite: NotFinite = "zero") -> dict[str, Utterances]
     name does not pass for such a clip; so is a folder without files and a split without any frame,
     the signs of a failed extraction.
 
+    split_seed: where the csv has no column split, whole videos are drawn from it into train, valid
+    and test, 70, 10 and 20 % of the utterances about, with the labels balanced (data/splitting.py).
+
     A file may be a symbolic link. The folders audio and vision may not: the hash of the data does
     not follow them, so that changed frames would go unnoticed.
     Raises DataError naming file, and line or utterance.
     """
-    splits = _csv.read(
-        path / TABLE,
+    table = path / TABLE
+    utterances, named = _csv.table(
+        table,
         id=["id"],
         split="split",
         unimodal=UNIMODAL,
         video="video",
         text_required=False,
     )
-    ids = {split: utterances.ids for split, utterances in splits.items()}
-    _check_ids(path / TABLE, ids)
+    ids = utterances.ids
+    rows = {TABLE: [*range(len(ids))]} if named is None else _csv.rows_by_split(named)
+    given = {split: [ids[row] for row in own] for split, own in rows.items()}
+    _check_ids(table, given)
     _check_names(path)
+    if named is None:
+        rows = _draw(table, utterances, split_seed)
+    splits = {split: utterances.take(own) for split, own in rows.items()}
     for modality in FRAMES:
-        for split, arrays in _arrays(path, modality, ids).items():
-            splits[split] = _add(splits[split], modality, arrays, path.parent, not_finite)
+        frames_of = _frames_of(path, modality, given, ids)
+        if frames_of is None:
+            continue
+        for split, own in splits.items():
+            splits[split] = _add(own, modality, frames_of, path.parent, not_finite)
     return splits
+
+
+def drawn(path: Path, *, split_seed: Seed = 1, **_: object) -> str:
+    """Say how the split was drawn; nothing where the csv has it. settings: of read."""
+    if _csv.has_column(path / TABLE, "split"):
+        return ""
+    shares = "/".join(f"{tenths}0" for tenths in splitting.TENTHS.values())
+    return f"The split was drawn: whole videos, seed {split_seed}, {shares}"
 
 
 def names(path: Path, widths: Mapping[str, int]) -> dict[str, dict[int, str]]:
@@ -112,6 +137,14 @@ def names(path: Path, widths: Mapping[str, int]) -> dict[str, dict[int, str]]:
     return named
 
 
+def _draw(table: Path, utterances: Utterances, seed: int) -> dict[str, list[int]]:
+    try:
+        rows = splitting.draw(utterances.videos, utterances.labels, seed)
+    except DataError as error:
+        raise DataError(f"{table}: no column split, and {error}") from None
+    return {split: own.tolist() for split, own in rows.items()}
+
+
 def _check_ids(table: Path, ids: Ids) -> None:
     for split, own in ids.items():
         if not own:
@@ -129,40 +162,59 @@ def _check_names(path: Path) -> None:
                 "with a file <id>.npy for each utterance"
             )
     known = {
-        f"{modality}.{split}{end}.npy"
+        f"{modality}{split}{end}.npy"
         for modality in FRAMES
-        for split in SPLITS
+        for split in ("", *(f".{split}" for split in SPLITS))
         for end in ("", ".lengths")
     }
     unknown = sorted({file.name for file in path.glob("[!.]*.npy")} - known)
     if unknown:
         raise DataError(
-            f"{path / unknown[0]}: no file of this name is read; permitted: {{audio,vision}}."
-            f"{{train,valid,test}}.npy and .lengths.npy{suggest_splits(unknown[0].split('.'))}"
+            f"{path / unknown[0]}: no file of this name is read; permitted: {{audio,vision}}.npy "
+            f"or .{{train,valid,test}}.npy, and .lengths.npy{suggest_splits(unknown[0].split('.'))}"
         )
 
 
-def _arrays(path: Path, modality: str, ids: Ids) -> dict[str, Arrays]:
-    """Return the frames of each utterance, by split; nothing where the modality is absent."""
-    folder, ragged = path / modality, sorted(path.glob(f"{modality}.*.npy"))
+def _frames_of(path: Path, modality: str, given: Ids, ids: list[str]) -> FramesOf | None:
+    """Return what reads the frames of an utterance; None where the modality is absent."""
+    folder, joined = path / modality, path / f"{modality}.npy"
     if folder.is_symlink():
         raise DataError(f"{folder}: a link; it must be a folder (the files in it may be links)")
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: a file; it must be a folder, with {modality}/<id>.npy")
     files = _data_in(folder.iterdir()) if folder.is_dir() else []
-    if files and ragged:
-        raise DataError(f"{folder}/ and {ragged[0].name}: {modality} in both forms; one is enough")
-    if ragged:
-        return _one_pair_per_split(path, modality, ids)
+    whole = [file for file in (joined, joined.with_suffix(".lengths.npy")) if file.exists()]
+    by_split = sorted({*path.glob(f"{modality}.*.npy")} - {*whole})
+    forms = [f"{modality}/"] if files else []
+    forms += [own[0].name for own in (whole, by_split) if own]
+    if len(forms) > 1:
+        raise DataError(
+            f"{path}/{forms[0]} and {forms[1]}: {modality} in both forms; one is enough"
+        )
+    if whole:
+        return _from_pairs({joined: ids}, modality)
+    if by_split:
+        if TABLE in given:
+            raise DataError(
+                f"{by_split[0]}: frames of a split, but {TABLE} has no column split; permitted: "
+                f"{modality}/<id>.npy, or {modality}.npy of all utterances"
+            )
+        pairs = {path / f"{modality}.{split}.npy": own for split, own in given.items()}
+        return _from_pairs(pairs, modality)
     if folder.is_dir():
-        return _one_file_each(folder, ids, files)
+        return _one_file_each(folder, given, files)
+    _check_absent(path, modality)
+    return None
+
+
+def _check_absent(path: Path, modality: str) -> None:
+    """Raise DataError for a file whose name says that it has the frames of an absent modality."""
     others = _data_in(path.glob(f"{modality}.*"))
     if others:
         raise DataError(
-            f"{others[0]}: not read; the frames belong in {modality}/<id>.npy or "
+            f"{others[0]}: not read; the frames belong in {modality}/<id>.npy, {modality}.npy or "
             f"{modality}.<split>.npy: move it away where the data have no {modality}"
         )
-    return {}
 
 
 def _data_in(files: Iterable[Path]) -> list[Path]:
@@ -187,7 +239,7 @@ def _missing(what: str, modality: str) -> str:
     return f"no {what}; remove all files and folders of {modality} if the data have none"
 
 
-def _one_file_each(folder: Path, ids: Ids, files: list[Path]) -> dict[str, Arrays]:
+def _one_file_each(folder: Path, ids: Ids, files: list[Path]) -> FramesOf:
     _check_files(folder, files)
     names = {file.name for file in files}
     every = [id for own in ids.values() for id in own]
@@ -209,28 +261,27 @@ def _one_file_each(folder: Path, ids: Ids, files: list[Path]) -> dict[str, Array
             raise DataError(f"{folder}: {_missing(what, folder.name)}")
     width = _frames(folder / min(names)).shape[1]
 
-    def arrays(own: list[str]) -> Arrays:
-        for id in own:
-            name = f"{id}.npy"
-            yield _frames(folder / name, width) if name in names else np.zeros((0, width))
+    def frames_of(id: str) -> Shaped[np.ndarray, "_ d"]:
+        name = f"{id}.npy"
+        return _frames(folder / name, width) if name in names else np.zeros((0, width))
 
-    return {split: arrays(own) for split, own in ids.items()}
+    return frames_of
 
 
-def _one_pair_per_split(path: Path, modality: str, ids: Ids) -> dict[str, Arrays]:
-    width, arrays = None, {}
-    for split, own in ids.items():
-        file = path / f"{modality}.{split}.npy"
+def _from_pairs(pairs: Mapping[Path, list[str]], modality: str) -> FramesOf:
+    """Read pairs of files. pairs: the ids of the utterances in each, in their order."""
+    width, frames = None, dict[str, Shaped[np.ndarray, "_ d"]]()
+    for file, ids in pairs.items():
         values = _frames(file, width)
         width = values.shape[1]
         if not len(values):
             raise DataError(f"{file}: {_missing('frame', modality)}")
         lengths_file = file.with_suffix(".lengths.npy")
-        lengths = _lengths(lengths_file, own)
+        lengths = _lengths(lengths_file, ids)
         if sum(lengths) != len(values):
             raise DataError(f"{lengths_file}: {sum(lengths)} frames; {file.name} has {len(values)}")
-        arrays[split] = iter(np.split(values, np.cumsum(lengths)[:-1]))
-    return arrays
+        frames |= zip(ids, np.split(values, np.cumsum(lengths)[:-1]), strict=True)
+    return frames.__getitem__
 
 
 def _frames(file: Path, width: int | None = None) -> Shaped[np.ndarray, "t d"]:
@@ -255,11 +306,11 @@ def _lengths(file: Path, ids: list[str]) -> list[int]:
 
 
 def _add(
-    utterances: Utterances, modality: str, arrays: Arrays, folder: Path, not_finite: NotFinite
+    utterances: Utterances, modality: str, frames_of: FramesOf, folder: Path, not_finite: NotFinite
 ) -> Utterances:
     """Return the utterances with one more modality. folder: of the temporary file."""
-    first = next(arrays)
-    with Frames(modality, first.shape[1], folder, not_finite=not_finite) as frames:
-        for id, array in zip(utterances.ids, chain([first], arrays), strict=True):
-            frames.add(id, array)
+    width = frames_of(utterances.ids[0]).shape[1]
+    with Frames(modality, width, folder, not_finite=not_finite) as frames:
+        for id in utterances.ids:
+            frames.add(id, frames_of(id))
         return frames.added_to(utterances)

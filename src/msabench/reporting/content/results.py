@@ -104,6 +104,7 @@ def data_report(results: Results) -> Section:
         elif key not in ("utterances", *STATISTICS):
             rows.append(row(key, *(split[key] for split in splits.values())))
     blocks: list[Block] = [
+        *drawn_split(results),
         Table([NAME, *(Column(split, "count") for split in splits)], rows),
         f"label: utterances by class of the label. {about_classes(plan['metrics'])} repeated: "
         "utterances whose text is not theirs alone; shared: between splits. tokens_cut: texts "
@@ -120,6 +121,12 @@ def data_report(results: Results) -> Section:
         *_probed(results.probe),
     ]
     return Section("data", Title("Data report", plan["title"]), blocks)
+
+
+def drawn_split(results: Results) -> list[str]:
+    """Say how the split was drawn; nothing where it is that of the data."""
+    drawn = results.split.get("drawn")
+    return [f"{drawn}."] if drawn else []
 
 
 def _columns(features: Mapping[str, Row]) -> list[Block]:
