@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from msabench import hashes
-from msabench.utterances import SPLITS, Utterances
+from msabench.utterances import Utterances, parts_of
 from stages import run
 
 PAGE = "docs/reliability.md"
@@ -21,8 +21,8 @@ OUT = Path("data/features")
 def main() -> None:
     config = json.loads(Path("runs/plan/stages/features.json").read_text())
     shutil.rmtree(OUT, ignore_errors=True)
-    splits = {split: Utterances.load(PREPARED / split) for split in SPLITS}
-    has_text = "text" in splits["train"].modalities
+    splits = {split: Utterances.load(PREPARED / split) for split in parts_of(PREPARED)}
+    has_text = any("text" in split.modalities for split in splits.values())
     if has_text:
         _encode(config, splits)
     # A run depends on what it reads alone: a small file that names its arrays and their hashes.
@@ -31,7 +31,7 @@ def main() -> None:
         array = f"{reads['array']}.npy"
         reads["max_tokens"] = config["max_tokens"]
         reads["sha256"] = {
-            split: hashes.of_file(OUT / split / array) for split in (SPLITS if has_text else ())
+            split: hashes.of_file(OUT / split / array) for split in (splits if has_text else ())
         }
         (OUT / "runs" / f"{name}.json").write_text(json.dumps(reads, indent=2) + "\n")
 

@@ -23,8 +23,9 @@ def main() -> None:
     raw = RAW / config["file"]
     splits = sources.read(config["source"], raw, config["settings"])
     check_splits(splits, tuple(config["label_range"]))
-    widths = splits["train"].widths
-    if "text" not in splits["train"].modalities:
+    first = next(iter(splits.values()))
+    widths = first.widths
+    if "text" not in first.modalities:
         print("note: the data have no text: no utterance has one", file=sys.stderr)
     named = columns.published(config["corpus"], widths)
     named |= columns.of_data(sources.names(config["source"], raw, widths))
@@ -40,6 +41,9 @@ def main() -> None:
     }
     drawn = sources.drawn(config["source"], raw, config["settings"])
     said = [f"{drawn} ({_listed(counts)})."] if drawn else []
+    if "test" not in counts:  # folds, which have no video in common
+        kinds = ("utterances", "videos")
+        counts = {"all": {kind: sum(row[kind] for row in counts.values()) for kind in kinds}}
     for sentence in [*said, *clusters.notes(counts)]:
         print(f"note: {sentence}", file=sys.stderr)
     train = len(splits["train"])

@@ -23,15 +23,15 @@ def main() -> None:
         json.loads((STAGES / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("tables", "download")
     )
-    data = load_prepared(PREPARED)
-    modalities = data["train"].modalities
+    parts = load_prepared(PREPARED)
+    modalities = next(iter(parts.values())).modalities
     rows = tables.rows_of(plan, modalities)
     results = Results.read(METRICS, plan=plan, rows=rows)
     runs = {
         model: tables.Runs.read([PREDICTIONS / f"{model}-{seed}" for seed in plan["seeds"]])
         for model in plan["models"]
     }
-    classes = tables.label_classes(plan, data)
+    classes = tables.label_classes(plan, parts)
     shutil.rmtree(PLOTS / "data", ignore_errors=True)
     plot_data.write(PLOTS / "data", runs, results.tables["6"], classes)
     drawn = drawings.draw(results, runs, classes)

@@ -24,9 +24,14 @@ def main(name: str, seed: int) -> None:
     from msabench.evaluation import robustness
     from msabench.networks import text, torch_settings
     from msabench.predictions import Predictions
-    from msabench.utterances import load_prepared, mean_and_std
+    from msabench.utterances import SPLITS, load_prepared, mean_and_std, parts_of
 
     weights, out = Path(f"runs/{name}-{seed}"), Path(f"predictions/robustness-{name}-{seed}")
+    shutil.rmtree(out, ignore_errors=True)
+    if parts_of(PREPARED) != SPLITS:
+        print(f"{name}: robustness is not measured over folds", file=sys.stderr)
+        out.mkdir(parents=True)
+        return
     config = runs.config(weights)
     torch_settings.configure(config)
     regressor = runs.restore(weights, config, config["device"])
@@ -48,7 +53,6 @@ def main(name: str, seed: int) -> None:
         corrupt["text_noise"] = lambda share, rng: reader.read(wrong(share, rng))
         test = test.with_text(reader.read(tokens))
 
-    shutil.rmtree(out, ignore_errors=True)
     untouched = regressor.predict(test)
     for kind, levels in robustness.LEVELS.items():
         if kind not in corrupt:

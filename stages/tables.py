@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from msabench import folds
 from msabench.evaluation import cautions, data_report, fits, probe, tables
 from msabench.evaluation.results import Results
 from msabench.reporting import content, latex, markdown
@@ -20,31 +21,32 @@ PREDICTIONS, METRICS = Path("predictions"), Path("metrics")
 
 def main() -> None:
     plan = json.loads(Path("runs/plan/stages/tables.json").read_text(encoding="utf-8"))
-    data = load_prepared(PREPARED)
-    modalities = data["train"].modalities
+    parts = load_prepared(PREPARED)
+    data = folds.held_out(parts)
+    modalities = next(iter(parts.values())).modalities
     rows = tables.rows_of(plan, modalities)
     subsets = tables.ablation_rows(plan, modalities)
     corrupted = tables.robustness_files(plan, modalities, PREDICTIONS)
     missing = tables.missing_files(rows | subsets, corrupted, PREDICTIONS)
 
-    classes = tables.label_classes(plan, data)
-    probed = probe.measure(plan, data, FEATURES)
+    classes = tables.label_classes(plan, parts)
+    probed = probe.measure(plan, parts, FEATURES)
     named = json.loads((PREPARED / "columns.json").read_text(encoding="utf-8"))
     split = json.loads((PREPARED / "split.json").read_text(encoding="utf-8"))
     runs = tables.measure_runs(plan, rows | subsets, data, PREDICTIONS)
-    measured = {"1": data_report.describe(data, FEATURES, classes)}
-    measured |= tables.measure_tables(plan, rows, runs, data, probed[probe.ALL])
+    measured = {"1": data_report.describe(parts, FEATURES, classes)}
+    measured |= tables.measure_tables(plan, rows, runs, parts, probed[probe.ALL])
     results = Results(
         plan=plan,
         rows=rows,
         tables=measured,
         split=split,
-        columns=data_report.columns(data, named),
+        columns=data_report.columns(parts, named),
         probe=probed,
         seeds=tables.by_seed(runs),
         fits=tables.by_seed(fits.measure(runs, PREDICTIONS)),
         comparison=tables.compare(plan, rows["6"], data["test"], PREDICTIONS),
-        constants=tables.compare_with_constants(rows["6"], data, PREDICTIONS),
+        constants=tables.compare_with_constants(rows["6"], parts, PREDICTIONS),
         ablation=tables.measure_ablation(plan, subsets, runs, data["test"], PREDICTIONS),
         generated_labels=tables.measure_generated_labels(plan, PREDICTIONS),
         robustness=tables.measure_robustness(corrupted, data["test"]),

@@ -23,14 +23,16 @@ def main(name: str, seed: int) -> None:
     # Here, because torch takes seconds to import, which an equal run does not need.
     from msabench import hashes, models, runs
     from msabench.execution import interruption, scratch, times
+    from msabench.folds import FIRST, splits_of
     from msabench.networks import parallel, torch_settings
-    from msabench.utterances import MEAN_FRAMES, load_splits
+    from msabench.utterances import MEAN_FRAMES, load_splits, mean_frames
 
     torch_settings.configure(config)
     reads, data = FEATURES / f"runs/{name}.json", PREPARED / "sha256.json"
     text = json.loads(reads.read_text())
-    splits = load_splits(PREPARED, FEATURES, text["array"], config["modalities"])
-    absent = [name for name in config["modalities"] if name not in splits["train"].sequences]
+    parts = load_splits(PREPARED, FEATURES, text["array"], config["modalities"])
+    train = splits_of(parts)["train"]
+    absent = [name for name in config["modalities"] if name not in train.sequences]
     if absent and config.get("modalities_required"):
         print(f"{name}: not trained, the data set has no {', '.join(absent)}", file=sys.stderr)
         _write_all("absent.json", {"absent": absent}, weights, outcome)
@@ -47,14 +49,18 @@ def main(name: str, seed: int) -> None:
     ):
         if parallel.is_rank_zero():
             _empty(weights, outcome)
-        regressor = runs.fit_and_predict(config, splits, seed, scratch=place, outcome=outcome)
+        regressor = runs.fit_and_predict(config, parts, seed, scratch=place, outcome=outcome)
         if not parallel.is_rank_zero():
             return
         regressor.save(weights)
-        shutil.copyfile(PREPARED / MEAN_FRAMES, weights / MEAN_FRAMES)
+        if FIRST in parts:
+            (weights / MEAN_FRAMES).write_text(json.dumps(mean_frames(train)) + "\n")
+        else:
+            shutil.copyfile(PREPARED / MEAN_FRAMES, weights / MEAN_FRAMES)
         time["weights"] = hashes.of_file(weights / "weights.safetensors")
         facts = {"run": name, "seed": seed, **config, "text": text}
-        facts |= {"data": json.loads(data.read_text()), "widths": splits["train"].widths}
+        facts |= {"data": json.loads(data.read_text()), "widths": train.widths}
+        facts |= {"fold": FIRST} if FIRST in parts else {}  # of the weights
         facts |= {"about": models.about(config["model"]), "size": regressor.size()}
         facts |= {"versions": scratch.versions(), "weights": time["weights"]}
         runs.write_facts(facts, weights, outcome)

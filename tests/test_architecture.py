@@ -21,7 +21,7 @@ FLOORS = [
     ["errors", "arithmetic"],
     ["program", "hashes", "labels"],
     ["params", "utterances"],
-    ["predictions"],
+    ["predictions", "folds"],
     ["data", "networks"],
     ["execution"],
     ["training"],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -17,7 +18,7 @@ from ruamel.yaml import YAML
 from msabench import hashes
 from msabench.data import sources
 from msabench.data.sources import folder, mmsa_pickle, simulated
-from msabench.errors import DataError
+from msabench.errors import DataError, ParamsError
 from msabench.utterances import SPLITS, Utterances, check_splits
 from stages import download, plan, prepare
 from tests.conftest import assert_same
@@ -248,6 +249,22 @@ UNSPLIT: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def test_folds_are_drawn_where_they_are_asked_for(unsplit):
+    parts = sources.read("folder", unsplit, {"folds": 4})
+    check_splits(parts, (-3.0, 3.0))
+    assert list(parts) == ["fold1", "fold2", "fold3", "fold4"]
+    assert [len(part) for part in parts.values()] == [10, 10, 10, 10]
+    assert sources.drawn("folder", unsplit, {"folds": 4}) == (
+        "4 folds were drawn: whole videos, seed 1"
+    )
+    (unsplit / "utterances.csv").write_text(ROWS)
+    with pytest.raises(DataError, match="folds: 4, but it has a column split; permitted: one of"):
+        folder.read(unsplit, folds=4)
+    for wrong in (2, 11, 2.5, "many"):
+        with pytest.raises(ParamsError, match=rf"settings: folds: {wrong!r}; "):
+            sources.check_settings("folder", {"folds": wrong}, "settings")
+
+
 @pytest.mark.parametrize("name", UNSPLIT)
 def test_what_is_wrong_without_a_split_is_named(unsplit, name):
     change, words = UNSPLIT[name]
@@ -257,11 +274,14 @@ def test_what_is_wrong_without_a_split_is_named(unsplit, name):
     assert "\n" not in str(caught.value)
 
 
-def test_clips_without_a_file_need_not_be_in_every_drawn_split(unsplit):
+def test_clips_without_a_file_are_counted_in_every_drawn_split(unsplit):
+    """One without any clip with a file is refused, as it is where the csv names the splits."""
     for file in sorted((unsplit / "audio").iterdir())[1:]:
         file.unlink()
     splits = folder.read(unsplit)
     assert sum(split.repairs["audio_missing"] for split in splits.values()) == 39
+    with pytest.raises(DataError, match="audio: no utterance has a frame that is not zero"):
+        check_splits(splits, (-3.0, 3.0))
 
 
 def test_text_alone(tmp_path):
@@ -386,7 +406,12 @@ def prepared(
 
 def run_prepare(path: Path, settings: dict, size: str | None = "few") -> None:
     """Run stage `prepare` in a folder with data/raw/mine."""
-    config = {"source": "folder", "file": "mine", "settings": settings, "corpus": None}
+    config: dict[str, Any] = {
+        "source": "folder",
+        "file": "mine",
+        "settings": settings,
+        "corpus": None,
+    }
     config |= {"label_range": [-3.0, 3.0], "size": size, "dataset": "mine"}
     (path / "runs/plan/stages").mkdir(parents=True)
     (path / "runs/plan/stages/prepare.json").write_text(json.dumps(config))
@@ -414,7 +439,7 @@ PREPARED: dict[str, tuple[Callable[[str, int], str], str | None, str]] = {
     "such ids, and a column": (underscored, "video", ""),
     "such ids, and a column of another name": (underscored, "recording", "a column `video`"),
     "ids that name the recording": (marked, None, ""),
-    "one recording": (of_one_interview, None, "The test split has 1 video: "),
+    "one recording": (of_one_interview, None, "1 test video: "),
 }
 
 

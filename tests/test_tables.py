@@ -395,9 +395,7 @@ def test_of_one_test_video_neither_intervals_nor_p_are_shown(tree):
     lines = [[cell.strip() for cell in line.split("|")] for line in tree.markdown.splitlines()]
     assert [line[4:8] for line in lines if line[1:3] == ["mae", "self_mm - svm"]] == [["-"] * 4]
     assert [line[-7:-1] for line in lines if line[1:3] == ["ours", "t"]] == [["-"] * 6]
-    assert (
-        tree.markdown.count("The test split has 1 video: with fewer than 6, intervals and p") == 3
-    )
+    assert tree.markdown.count("1 test video: with fewer than 6, intervals and p") == 3
     report_stage.main()
 
 

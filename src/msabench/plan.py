@@ -15,7 +15,7 @@ from msabench import errors, models
 from msabench.data import sources
 from msabench.errors import ParamsError
 from msabench.networks.text import cache_name
-from msabench.params import AUTO, SIZES, Params, Pooling, TrainableLayers
+from msabench.params import AUTO, SIZES, Dataset, Params, Pooling, TrainableLayers
 from msabench.utterances import MODALITIES
 
 Config = dict[str, Any]
@@ -313,7 +313,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             "probe": probe,
         },
         "tables": {
-            "title": dataset.title,
+            "title": _title(dataset),
             "corpus": dataset.corpus,
             "simulated": sources.makes_data(dataset.source),
             "label_range": dataset.label_range,
@@ -323,6 +323,12 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             **_rows(params, runs, same),
         },
     }
+
+
+def _title(dataset: Dataset) -> str:
+    """Return the title of tables and figures, which says whether they are over folds."""
+    folds = sources.folds(dataset.source, dataset.settings)
+    return f"{dataset.title} ({folds}-fold cross-validation by video)" if folds else dataset.title
 
 
 def _source(params: Params) -> Config:
@@ -363,7 +369,9 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
         for name, changes in params.sweep.items()
         if name in runs
     ]
-    robustness = params.models if params.robustness_seeds else ()
+    dataset = params.datasets[params.dataset]
+    folds = sources.folds(dataset.source, dataset.settings)  # over which it is not measured
+    robustness = params.models if params.robustness_seeds and not folds else ()
     return {
         "models": list(params.models),
         "modalities": {name: runs[name].config["modalities"] for name in params.models},

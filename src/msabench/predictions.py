@@ -1,6 +1,7 @@
 """predictions.csv: all that evaluation and reporting know of a model."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,15 @@ class Predictions:
     ids: list[str]
     labels: Float[np.ndarray, " n"]
     predictions: Float[np.ndarray, " n"]
+
+    @classmethod
+    def join(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """Join the predictions of the folds of a cross-validation, in their order."""
+        return cls(
+            [id for part in parts for id in part.ids],
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.predictions for part in parts]),
+        )
 
     def by_error(self) -> "Predictions":
         """Return these from the largest error to the smallest."""

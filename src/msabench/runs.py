@@ -1,12 +1,14 @@
 """One run: a model, its settings and a seed, from prepared data to predictions, and back again."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from msabench import __version__, arithmetic, errors, models
 from msabench.errors import DataError
+from msabench.folds import folds_of, splits_of
 from msabench.models import Regressor
 from msabench.networks import parallel
 from msabench.networks.torch_settings import Device
@@ -14,12 +16,13 @@ from msabench.predictions import Predictions
 from msabench.training.loop import write_history
 from msabench.utterances import MEAN_FRAMES, Utterances
 
+PREDICTED = ("valid", "test")
 FILES = ("run.json", "weights.safetensors", MEAN_FRAMES)  # of a saved run
 
 
 def fit_and_predict(
     config: Mapping[str, Any],
-    splits: Mapping[str, Utterances],
+    parts: Mapping[str, Utterances],
     seed: int,
     *,
     scratch: Path,
@@ -27,21 +30,57 @@ def fit_and_predict(
 ) -> Regressor:
     """Fit on train and valid; write predictions of valid and test, and the history, to outcome.
 
-    config: a run of the plan. scratch: where an unfinished training keeps its checkpoint. Of
-    several processes the first writes.
+    Over folds: one model for each, whose predictions are joined; the history and the model that is
+    returned are those of the first, which is the last to be fitted.
+    config: a run of the plan. parts: see msabench.folds. scratch: where an unfinished training
+    keeps its checkpoint, and what the finished folds predicted. Of several processes the first
+    writes.
     """
+    predicted = {fold: scratch / "predicted" / fold for fold in folds_of(parts)}
+    *others, first = reversed(predicted)
+    for fold in others:
+        if not parallel.broadcast(predicted[fold].exists()):
+            splits = splits_of(parts, fold)
+            _fit_and_predict(config, splits, seed, scratch / fold, predicted[fold])
+    splits = splits_of(parts, first)
+    regressor = _fit_and_predict(config, splits, seed, scratch / first, predicted[first])
+    if parallel.is_rank_zero():
+        _join([*predicted.values()], outcome)
+    return regressor
+
+
+def _fit_and_predict(
+    config: Mapping[str, Any],
+    splits: Mapping[str, Utterances],
+    seed: int,
+    scratch: Path,
+    predicted: Path,
+) -> Regressor:
+    """Do so for one fold, and write to `predicted`, which is whole as soon as it has its name."""
     train = splits["train"]
     regressor = models.build(config, train.widths, config["device"])
     with errors.see("docs/experiments.md"):
         history = regressor.fit(train, splits["valid"], seed=seed, scratch=scratch)
-        predicted = {split: regressor.predict(splits[split]) for split in ("valid", "test")}
+        predictions = {split: regressor.predict(splits[split]) for split in PREDICTED}
     if parallel.is_rank_zero():
-        outcome.mkdir(parents=True, exist_ok=True)
-        for split, predictions in predicted.items():
+        unfinished = predicted.with_name(f"{predicted.name}.unfinished")
+        for folder in (predicted, unfinished):
+            shutil.rmtree(folder, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        for split, values in predictions.items():
             data = splits[split]
-            Predictions(data.ids, data.labels, predictions).write(outcome / f"{split}.csv")
-        write_history(outcome / "history.csv", history)
+            Predictions(data.ids, data.labels, values).write(unfinished / f"{split}.csv")
+        write_history(unfinished / "history.csv", history)
+        unfinished.rename(predicted)
     return regressor
+
+
+def _join(folds: Sequence[Path], outcome: Path) -> None:
+    """Write the predictions of all folds as one, and the history of the first."""
+    shutil.copytree(folds[0], outcome, dirs_exist_ok=True)
+    for split in PREDICTED if len(folds) > 1 else ():
+        parts = [Predictions.read(fold / f"{split}.csv") for fold in folds]
+        Predictions.join(parts).write(outcome / f"{split}.csv")
 
 
 def write_facts(facts: Mapping[str, Any], *folders: Path) -> None:

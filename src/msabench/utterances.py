@@ -49,6 +49,13 @@ class Ragged:
         lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
         return cls(np.concatenate(sequences), np.concatenate([[0], np.cumsum(lengths)]))
 
+    @classmethod
+    def join(cls, parts: Sequence["Ragged"]) -> "Ragged":
+        """Join ragged arrays, the sequences of one after those of the other; none is imputed."""
+        lengths = np.concatenate([part.stored_lengths for part in parts])
+        values = np.concatenate([part.values for part in parts])
+        return cls(values, np.concatenate([[0], np.cumsum(lengths)]))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -137,6 +144,31 @@ class Utterances:
     not_finite: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     video_names: list[str] | None = None
 
+    @classmethod
+    def join(cls, parts: Sequence["Utterances"]) -> "Utterances":
+        """Join parts of a data set, the utterances of one after those of the other.
+
+        Of several as a copy, and without what `take` leaves out.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        first = parts[0]
+        named = [part.video_names for part in parts if part.video_names is not None]
+        return cls(
+            ids=[id for part in parts for id in part.ids],
+            texts=[text for part in parts for text in part.texts],
+            labels=np.concatenate([part.labels for part in parts]),
+            sequences={
+                name: Ragged.join([part.sequences[name] for part in parts])
+                for name in first.sequences
+            },
+            unimodal_labels={
+                name: np.concatenate([part.unimodal_labels[name] for part in parts])
+                for name in first.unimodal_labels
+            },
+            video_names=[video for names in named for video in names] or None,
+        )
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -173,6 +205,8 @@ class Utterances:
         """Read an utterance without frames of a modality as its mean frame; means: by modality."""
         sequences = {
             name: replace(ragged, mean_frame=np.array(means[name], np.float32))
+            if name in means
+            else ragged
             for name, ragged in self.sequences.items()
         }
         return replace(self, sequences=sequences)
@@ -301,25 +335,43 @@ def suggest_splits(names: Iterable[object]) -> str:
     return f" (write {', '.join(suggestions)})" if suggestions else ""
 
 
+def fold_names(count: int) -> tuple[str, ...]:
+    """Name the parts of data for cross-validation: see msabench.folds."""
+    return tuple(f"fold{number}" for number in range(1, count + 1))
+
+
+def parts_of(prepared: Path) -> tuple[str, ...]:
+    """Name the parts of prepared data: train, valid and test, or the folds."""
+    return fold_names(len([*prepared.glob("fold*")])) or SPLITS
+
+
 def save_prepared(splits: Mapping[str, Utterances], folder: Path) -> None:
-    """Write prepared data: each split, and the mean frame of each modality."""
+    """Write prepared data: each split, and the mean frame of each modality; or each fold."""
     for name, split in splits.items():
         split.save(folder / name)
-    (folder / MEAN_FRAMES).write_text(json.dumps(mean_frames(splits["train"])) + "\n")
+    if "train" in splits:
+        (folder / MEAN_FRAMES).write_text(json.dumps(mean_frames(splits["train"])) + "\n")
 
 
 def load_prepared(folder: Path) -> dict[str, Utterances]:
-    """Read prepared data as models read them: without frames, an utterance has the mean frame."""
+    """Read prepared data as models read them: without frames, an utterance has the mean frame.
+
+    Folds are read as they are, as each has a mean frame of its own: see msabench.folds.
+    """
+    parts = {name: Utterances.load(folder / name) for name in parts_of(folder)}
+    if "train" not in parts:
+        return parts
     means = json.loads((folder / MEAN_FRAMES).read_text(encoding="utf-8"))
-    return {name: Utterances.load(folder / name).imputed(means) for name in SPLITS}
+    return {name: part.imputed(means) for name, part in parts.items()}
 
 
 def mean_frames(train: Utterances) -> dict[str, list[float]]:
-    """Return the mean over the frames of each modality, by which one that is missing is imputed.
+    """Return the mean over the frames of audio and vision, by which those missing are imputed.
 
     To six digits, which are the same on every processor.
     """
-    means = {name: mean_frame(ragged).tolist() for name, ragged in train.sequences.items()}
+    frames = train.select(name for name in train.sequences if name != "text").sequences
+    means = {name: mean_frame(ragged).tolist() for name, ragged in frames.items()}
     return {name: [float(f"{value:.6g}") for value in mean] for name, mean in means.items()}
 
 
@@ -347,26 +399,31 @@ def load_splits(
 ) -> dict[str, Utterances]:
     """Read a run's input of each split: prepared data, the array `text` as text, its modalities.
 
+    Or of each fold: see msabench.folds.
     Modalities that the data set lacks stay absent; those that an utterance lacks are imputed.
     """
-    splits = load_prepared(prepared)
-    if "text" in splits["train"].modalities:
-        for name, split in splits.items():
-            splits[name] = split.with_text(Ragged.load(features / name, text))
-    return {name: split.select(modalities) for name, split in splits.items()}
+    parts = load_prepared(prepared)
+    if any("text" in part.modalities for part in parts.values()):
+        for name, part in parts.items():
+            parts[name] = part.with_text(Ragged.load(features / name, text))
+    return {name: part.select(modalities) for name, part in parts.items()}
 
 
 def check_splits(splits: Mapping[str, Utterances], label_range: tuple[float, float]) -> None:
-    """Raise DataError where a split violates an invariant, or splits are inconsistent."""
-    if tuple(splits) != SPLITS:
+    """Raise DataError where a split violates an invariant, or splits are inconsistent.
+
+    splits: or the folds of a cross-validation.
+    """
+    if tuple(splits) not in (SPLITS, fold_names(len(splits))):
         raise DataError(f"splits {list(splits)}; needed, in this order: {list(SPLITS)}")
     for name, split in splits.items():
         split.check(name, label_range)
-    train = splits["train"]
+    first, *_ = splits
+    widths = splits[first].widths
     for name, split in splits.items():
-        if split.widths != train.widths:
+        if split.widths != widths:
             raise DataError(
-                f"{name}: frame widths {split.widths} differ from those of train, {train.widths}"
+                f"{name}: frame widths {split.widths} differ from those of {first}, {widths}"
             )
     _check_modalities(splits)
     seen: dict[str, str] = {}
@@ -385,7 +442,7 @@ def _check_modalities(splits: Mapping[str, Utterances]) -> None:
             f"{without[0]}: all texts are blank, those of other splits are not; needed: texts in "
             "every split, or in none"
         )
-    if not splits["train"].modalities:
+    if not next(iter(splits.values())).modalities:
         raise DataError(f"all texts are blank, and there are no frames; needed: {MODALITIES}, any")
 
 

@@ -1,4 +1,4 @@
-"""Draw a split of clips that come without one: whole videos, and labels balanced."""
+"""Draw a split or folds of clips that come without a split: whole videos, and labels balanced."""
 
 from collections.abc import Sequence
 
@@ -6,21 +6,23 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from msabench.errors import DataError
+from msabench.utterances import fold_names
 
 TENTHS = {"train": 7, "valid": 1, "test": 2}  # of the clips
 QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of the labels, between which they are balanced
 
 
 def draw(
-    videos: Sequence[str], labels: Float[np.ndarray, " n"], seed: int
+    videos: Sequence[str], labels: Float[np.ndarray, " n"], seed: int, folds: int | None = None
 ) -> dict[str, Integer[np.ndarray, " _"]]:
-    """Return the rows of train, valid and test, about TENTHS of the n clips each.
+    """Return the rows of train, valid and test, about TENTHS of the n clips each; or of the folds.
 
-    Raises DataError for fewer than ten videos.
+    Raises DataError for fewer videos than folds, or than ten.
     """
-    names = [split for split, tenths in TENTHS.items() for _ in range(tenths)]
-    split = np.array(names)[video_folds(videos, labels, len(names), seed)]
-    return {name: np.flatnonzero(split == name) for name in TENTHS}
+    names: Sequence[str] = fold_names(folds or 0)
+    names = names or [split for split, tenths in TENTHS.items() for _ in range(tenths)]
+    part = np.array(names)[video_folds(videos, labels, len(names), seed)]
+    return {name: np.flatnonzero(part == name) for name in dict.fromkeys(names)}
 
 
 def video_folds(

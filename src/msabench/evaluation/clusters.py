@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+Row = Mapping[str, Any]
+
 FEWEST = 6  # with fewer videos no p can fall below .05 (least_p)
 FEW = 30  # with fewer, intervals may be too narrow
 SINGLE = 0.9  # videos per utterance; at or above, hardly any utterances share a video
@@ -13,15 +15,21 @@ def least_p(videos: int) -> float:
     return 2.0 ** (1 - videos)
 
 
-def notes(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def notes(splits: Mapping[str, Row]) -> list[str]:
     """Return one sentence for each limit of intervals and p.
 
-    splits: by name, test among them, the number of `utterances` and of `videos`, as in Table 1.
+    splits: by name, what is tested on among them, the number of `utterances` and of `videos`, as in
+    Table 1.
     """
-    return _single(splits) + _few(splits["test"]["videos"])
+    return _single(splits) + _few(tested(splits)["videos"])
 
 
-def _single(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def tested(splits: Mapping[str, Row]) -> dict[str, Any]:
+    """Return the row of what is tested on: all utterances where folds stand in place of splits."""
+    return dict(splits.get("test") or splits["all"])
+
+
+def _single(splits: Mapping[str, Row]) -> list[str]:
     """Name the splits in which (nearly) every utterance is a video of its own.
 
     A split of one utterance is no evidence of it.
@@ -42,7 +50,7 @@ def _single(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _few(videos: int) -> list[str]:
-    count = f"The test split has {videos} {'video' if videos == 1 else 'videos'}"
+    count = f"{videos} test {'video' if videos == 1 else 'videos'}"
     if videos < FEWEST:
         return [
             f"{count}: with fewer than {FEWEST}, intervals and p are undefined, as not even an "

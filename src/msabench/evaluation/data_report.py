@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from msabench.labels import Classes
-from msabench.utterances import SPLITS, Ragged, Utterances
+from msabench.utterances import Ragged, Utterances
 
 LENGTHS = ("tokens", "audio_frames", "vision_frames")
 CHUNK = 4_000_000  # values that are looked through at once
@@ -19,7 +19,7 @@ CHUNK = 4_000_000  # values that are looked through at once
 def describe(
     data: Mapping[str, Utterances], features: Path, classes: Classes
 ) -> dict[str, dict[str, Any]]:
-    """Describe each split and the whole (`all`).
+    """Describe each split, or fold, and the whole (`all`).
 
     tokens, <modality>_frames: the mean per utterance that has any, and <length>_median and
     <length>_max of it; tokens include the special ones that the tokenizer adds. label_std divides
@@ -28,14 +28,14 @@ def describe(
     one split. All other counts come from the source (sources/_frames.py and its `read`) and
     `text.count_differences`.
     """
-    lengths = {split: _lengths(data[split], features / split) for split in SPLITS}
-    counted = {split: _counted(data[split], features / split) for split in SPLITS}
-    kinds = list(dict.fromkeys(kind for split in SPLITS for kind in counted[split]))
-    said = {split: [text for text in data[split].texts if text.strip()] for split in SPLITS}
+    lengths = {split: _lengths(data[split], features / split) for split in data}
+    counted = {split: _counted(data[split], features / split) for split in data}
+    kinds = list(dict.fromkeys(kind for split in data for kind in counted[split]))
+    said = {split: [text for text in data[split].texts if text.strip()] for split in data}
     shared_texts = _in_several(said.values())
-    shared_videos = _in_several(data[split].videos for split in SPLITS)
+    shared_videos = _in_several(data[split].videos for split in data)
     rows = {}
-    for name, splits in {**{split: [split] for split in SPLITS}, "all": SPLITS}.items():
+    for name, splits in {**{split: [split] for split in data}, "all": [*data]}.items():
         labels = np.concatenate([data[split].labels for split in splits]).astype(np.float64)
         texts = Counter(text for split in splits for text in said[split])
         videos = {video for split in splits for video in data[split].videos}
@@ -69,12 +69,12 @@ def columns(
     names: of these columns, where they are known. named: data/prepared/columns.json.
     """
     report = {}
-    for modality, width in data["train"].widths.items():
-        splits = [data[split].sequences[modality] for split in SPLITS]
+    for modality, width in next(iter(data.values())).widths.items():
+        splits = [data[split].sequences[modality] for split in data]
         low, high = _extremes(splits, width)
         frames = sum(len(split.values) for split in splits)
         repaired = np.zeros(width, np.int64)
-        for split in SPLITS:
+        for split in data:
             for column, count in data[split].not_finite.get(modality, {}).items():
                 repaired[column] += count
         zero, constant = (low == 0) & (high == 0), low == high

@@ -15,7 +15,8 @@ from jaxtyping import Float, Integer
 
 from msabench.evaluation import metrics, tables
 from msabench.evaluation.tables import Row, Rows
-from msabench.utterances import SPLITS, Ragged, Utterances
+from msabench.folds import folds_of, held_out, splits_of
+from msabench.utterances import Ragged, Utterances
 
 ALL = "all"  # the row of all modalities
 FOLDS = 5
@@ -77,38 +78,76 @@ class Moments:
         return Moments(self.n - other.n, self.sums - other.sums, self.products - other.products)
 
 
-def measure(plan: Mapping[str, Any], data: Mapping[str, Utterances], features: Path) -> Rows:
+def measure(plan: Mapping[str, Any], parts: Mapping[str, Utterances], features: Path) -> Rows:
     """Return the row of each modality that the data have, text first, and of all of these.
 
-    A row is that of a table (`tables.row_of`) and train_mae and train_corr, out of fold, and alpha.
-    plan: of the tables. features: the output of the stage of that name.
+    A row is that of a table (`tables.row_of`) and train_mae and train_corr, out of fold, and alpha:
+    None over the folds of a cross-validation, which have a fit each.
+    plan: of the tables. parts: see msabench.folds. features: the output of the stage of that name.
     """
-    vectors = {
-        split: _mean_vectors(data[split], features / split, plan["probe"]["array"])
-        for split in SPLITS
+    read = {
+        name: part.with_text(Ragged.load(features / name, plan["probe"]["array"]))
+        if "text" in part.modalities
+        else part
+        for name, part in parts.items()
     }
-    columns = {split: np.concatenate([*parts.values()], axis=1) for split, parts in vectors.items()}
-    labels = data["train"].labels.astype(np.float64)
-    blocks = _blocks({name: part.shape[1] for name, part in vectors["train"].items()})
+    guesses: dict[str, dict[str, list[np.ndarray]]] = {}
+    others: dict[str, dict[str, float | None]] = {}
+    for fold in folds_of(parts):
+        splits = splits_of(read, fold)
+        for name, (ridge, predicted) in _fitted(splits).items():
+            own = guesses.setdefault(name, {"valid": [], "test": []})
+            for split, values in predicted.items():
+                own[split].append(values)
+            others[name] = {} if fold else _on_train(ridge, splits["train"])
+    unknown = dict.fromkeys(("train_mae", "train_corr", "alpha"))
     rows = {}
-    for name, ridge in fit(columns["train"], labels, data["train"].videos, blocks).items():
-        guesses = {split: ridge.predict(columns[split]) for split in ("valid", "test")}
-        train: dict[str, float | None] = {"train_mae": None, "train_corr": None}
-        if ridge.out_of_fold is not None:
-            train["train_mae"] = metrics.mae(labels, ridge.out_of_fold)
-            train["train_corr"] = metrics.corr(labels, ridge.out_of_fold)
-        rows[name] = tables.row_of(plan, data, guesses, **train, alpha=ridge.alpha)
+    for name, own in guesses.items():
+        joined = {split: np.concatenate(values) for split, values in own.items()}
+        rows[name] = tables.row_of(plan, held_out(parts), joined, **unknown | others[name])
     return rows
+
+
+def _fitted(
+    splits: Mapping[str, Utterances],
+) -> dict[str, tuple[Ridge, dict[str, Float[np.ndarray, " _"]]]]:
+    """Return the regression on each modality and on all, and its predictions of valid and test."""
+    vectors = {
+        split: {name: ragged.over_frames(np.mean) for name, ragged in data.sequences.items()}
+        for split, data in splits.items()
+    }
+    columns = {split: np.concatenate([*own.values()], axis=1) for split, own in vectors.items()}
+    blocks = _blocks({name: own.shape[1] for name, own in vectors["train"].items()})
+    train = splits["train"]
+    ridges = fit(columns["train"], train.labels.astype(np.float64), train.videos, blocks)
+    return {
+        name: (ridge, {split: ridge.predict(columns[split]) for split in ("valid", "test")})
+        for name, ridge in ridges.items()
+    }
+
+
+def _on_train(ridge: Ridge, train: Utterances) -> dict[str, float | None]:
+    """Return how well a regression predicts train out of fold, and its penalty."""
+    if ridge.out_of_fold is None:
+        return {"alpha": ridge.alpha}
+    labels = train.labels.astype(np.float64)
+    return {
+        "train_mae": metrics.mae(labels, ridge.out_of_fold),
+        "train_corr": metrics.corr(labels, ridge.out_of_fold),
+        "alpha": ridge.alpha,
+    }
 
 
 def leaks(rows: Mapping[str, Row], splits: Mapping[str, Row], *, simulated: bool) -> list[str]:
     """Return one sentence for each modality whose features seem to be made with the labels.
 
-    rows: of `measure`. splits: Table 1; one of fewer than ENOUGH utterances is no evidence.
+    rows: of `measure`. splits: Table 1; one of fewer than ENOUGH utterances is no evidence. Over
+    folds valid and test are all utterances, and nothing is known of train.
     simulated: whether the simulator decides how much of the label a modality holds.
     """
     columns = {"train": "train_corr", "valid": "valid_corr", "test": "corr"}
-    enough = [split for split in columns if splits[split]["utterances"] >= ENOUGH]
+    sizes = {split: splits[split if split in splits else "all"]["utterances"] for split in columns}
+    enough = [split for split in columns if sizes[split] >= ENOUGH]
     sentences = []
     for modality, most in MOST.items():
         row = rows.get(modality, {})
@@ -220,20 +259,6 @@ def _out_of_fold(
         mean, weights = solve(total - part, block, ALPHAS)
         guesses[folds == fold] = (columns[folds == fold, block] - mean) @ weights
     return guesses
-
-
-def _mean_vectors(
-    split: Utterances, features: Path, array: str
-) -> dict[str, Float[np.ndarray, "n _"]]:
-    """Return the mean over tokens or frames of each modality, (n, d) in float64.
-
-    array: the name of the text's pooled hidden states among the features of the split.
-    """
-    frames = {name: ragged.over_frames(np.mean) for name, ragged in split.sequences.items()}
-    if "text" not in split.modalities:
-        return frames
-    text = np.asarray(Ragged.load(features, array).values, dtype=np.float64)
-    return {"text": text, **frames}
 
 
 def _blocks(widths: Mapping[str, int]) -> dict[str, slice]:

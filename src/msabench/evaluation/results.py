@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msabench.evaluation import probe
+from msabench.evaluation import clusters, probe
 from msabench.evaluation.tables import Row, Rows, summary, write_json
 
 TABLES = "123456"
@@ -41,6 +41,11 @@ class Results:
     ablation: Mapping[str, Mapping[str, Rows]]
     generated_labels: Mapping[str, Rows]
     robustness: Mapping[str, Mapping[str, Rows]]
+
+    @property
+    def tested(self) -> Row:
+        """What Table 1 says of what is tested on."""
+        return clusters.tested(self.tables["1"])
 
     @property
     def leaks(self) -> list[str]:

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from msabench.evaluation import metrics, statistics
 from msabench.evaluation.metrics import HEADLINE, METRICS
 from msabench.evaluation.robustness import LEVELS
+from msabench.folds import folds_of, held_out
 from msabench.labels import Classes, LabelScale, classes_of
 from msabench.predictions import Predictions
 from msabench.utterances import Utterances
@@ -176,7 +177,7 @@ def measure_runs(
 ) -> dict[str, Row]:
     """Measure each run behind the rows, by its folder; one whose files are not there is left out.
 
-    Columns: the metrics on test, and as valid_<metric> those on valid.
+    data: see held_out. Columns: the metrics on test, and as valid_<metric> those on valid.
     """
     return {
         name: _measure_run(predictions / name, plan, data)
@@ -189,19 +190,20 @@ def measure_tables(
     plan: Mapping[str, Any],
     rows: Mapping[str, Mapping[str, list[str]]],
     runs: Mapping[str, Row],
-    data: Mapping[str, Utterances],
+    parts: Mapping[str, Utterances],
     probed: Row,
 ) -> dict[str, Rows]:
     """Return Tables 2-6; a row whose runs are not all measured is None throughout.
 
-    Tables 3-5 mark the row of the lowest validation MAE as `chosen`. probed: the probe's row.
+    Tables 3-5 mark the row of the lowest validation MAE as `chosen`. parts: see
+    msabench.folds. probed: the probe's row.
     """
     tables = {
         number: {row: _mean_row(plan, _all_of(names, runs)) for row, names in table.items()}
         for number, table in rows.items()
     }
-    for name, value in _constants(data).items():
-        guesses = {split: np.full(len(data[split]), value) for split in ("valid", "test")}
+    data = held_out(parts)
+    for name, guesses in _constants(parts).items():
         tables["6"][name] = row_of(plan, data, guesses)
     tables["6"]["probe"] = {column: probed[column] for column in tables["6"]["train_mean"]}
     for number in SWEEPS:
@@ -308,24 +310,23 @@ def compare(
 
 
 def compare_with_constants(
-    rows: Mapping[str, list[str]], data: Mapping[str, Utterances], predictions: Path
+    rows: Mapping[str, list[str]], parts: Mapping[str, Utterances], predictions: Path
 ) -> dict[str, Rows]:
     """Compare the MAE of each row on test with that of each constant, which has no seeds.
 
     Returns by constant the pairs of `statistics.compare` under the names of the rows: a difference
     below 0 is one in the row's favour. p_holm is adjusted for the number of rows.
     """
-    test = data["test"]
-
+    test = held_out(parts)["test"]
     models = {
         name: statistics.replicates(metrics.mae, *seeds, test.videos)
         for name, seeds in _on_test(rows, test, predictions).items()
     }
     compared = {}
-    for constant, value in _constants(data).items():
-        guesses = np.full((1, len(test)), value)
+    for constant, guesses in _constants(parts).items():
+        one = guesses["test"][None]
         both = models | {
-            constant: statistics.replicates(metrics.mae, test.labels, guesses, test.videos)
+            constant: statistics.replicates(metrics.mae, test.labels, one, test.videos)
         }
         pairs = _compared(both, test, against=constant)["pairs"]
         compared[constant] = {name: pairs[f"{name} - {constant}"] for name in models}
@@ -394,9 +395,21 @@ def _measure(plan: Mapping[str, Any], splits: Mapping[str, tuple[np.ndarray, np.
     return test | {f"valid_{metric}": value for metric, value in valid.items()}
 
 
-def _constants(data: Mapping[str, Utterances]) -> dict[str, float]:
-    labels = data["train"].labels.astype(np.float64)
-    return {name: float(statistic(labels)) for name, statistic in CONSTANTS.items()}
+def _constants(
+    parts: Mapping[str, Utterances],
+) -> dict[str, dict[str, Float[np.ndarray, " _"]]]:
+    """Return what each constant predicts on valid and test, over folds that of each one's train."""
+    guesses: dict[str, dict[str, list[np.ndarray]]]
+    guesses = {name: {"valid": [], "test": []} for name in CONSTANTS}
+    for fold in folds_of(parts).values():
+        labels = np.concatenate([parts[part].labels for part in fold["train"]]).astype(np.float64)
+        for name, statistic in CONSTANTS.items():
+            for split, own in guesses[name].items():
+                own += [np.full(len(parts[part]), statistic(labels)) for part in fold[split]]
+    return {
+        name: {split: np.concatenate(own) for split, own in of_splits.items()}
+        for name, of_splits in guesses.items()
+    }
 
 
 def _on_test(

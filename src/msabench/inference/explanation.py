@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from msabench import runs
 from msabench.errors import DataError
+from msabench.folds import splits_of
 from msabench.inference.predictor import Losses, Predictor
 from msabench.networks.layers import varies
 from msabench.networks.text import load_bert
@@ -123,11 +125,14 @@ def read_splits(folder: Path, config: Mapping[str, Any]) -> dict[str, Utterances
             raise DataError(
                 f"{path}: not the data that {folder} was trained on; `dvc repro` updates both"
             )
-    return load_splits(prepared, features, config["text"]["array"], config["widths"])
+    return splits_of(load_splits(prepared, features, config["text"]["array"], config["widths"]))
 
 
 def read_predictions(folders: list[Path]) -> Predictions:
-    """Read the mean of the seeds' predictions for the test split. folders: those of the seeds."""
+    """Read the mean of the seeds' predictions for the test split. folders: those of the seeds.
+
+    Over folds: the split of the fold whose model is saved. It was trained on what others tested.
+    """
     seeds = [
         Predictions.read(_tree(folder) / "predictions" / folder.name / "test.csv")
         for folder in folders
@@ -137,7 +142,12 @@ def read_predictions(folders: list[Path]) -> Predictions:
         if seed.ids != first.ids:
             raise DataError(f"{folder}: its predictions are of other utterances than {folders[0]}")
     mean = np.mean([seed.predictions for seed in seeds], axis=0)
-    return Predictions(first.ids, first.labels, mean)
+    kept, fold = np.ones(len(mean), bool), runs.config(folders[0]).get("fold")
+    if fold:
+        test = Utterances.load(_tree(folders[0]) / "data/prepared" / fold)
+        kept = np.isin(first.ids, test.ids)
+    ids = [id for id, keep in zip(first.ids, kept, strict=True) if keep]
+    return Predictions(ids, first.labels[kept], mean[kept])
 
 
 def _tree(folder: Path) -> Path:

@@ -98,7 +98,7 @@ def model_card(
         row(name, value if isinstance(value, str) else json.dumps(value))
         for name, value in params.flat(run).items()
     ]
-    name, test = f"{run['run']}-{run['seed']}", data.splits["test"]
+    name, test = f"{run['run']}-{run['seed']}", data.results.tested
     return _template("model_card.md.jinja").render(
         **data.shared,
         metadata=_model_metadata(run, _on_test(measured), data).to_yaml(),
@@ -110,6 +110,7 @@ def model_card(
         # Of data/prepared/sha256.json, whose content it is.
         data_digest=hashlib.sha256((json.dumps(run["data"], indent=2) + "\n").encode()).hexdigest(),
         results=Table([NAME, *map(Column, ("valid", "test", "test, all seeds"))], metrics),
+        folds=[name for name in data.splits if name != "all"] if "fold" in run else [],
         utterances=test["utterances"],
         interval=interval,
         level=f"{statistics.LEVEL:.0%}",

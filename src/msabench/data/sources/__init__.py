@@ -1,6 +1,7 @@
 """Sources: one file for each format of raw data, discovered by name.
 
-A source has `read(path, **settings)`, which returns the splits train, valid and test; one that
+A source has `read(path, **settings)`, which returns the splits train, valid and test (or folds, see
+msabench.folds, where it is asked for them); one that
 generates its data also has `simulate(**settings)` and `write(path, **settings)`. A data set's
 settings in params.yaml are the keyword-only arguments of `simulate`, or else of `read`.
 A source of data that is a folder binds `FOLDER = True`. One of data that may bring the names of
@@ -60,6 +61,11 @@ def not_finite(source: str, settings: Mapping[str, Any]) -> str:
     """Return how the source treats values that are not finite: see `_frames.repair`."""
     parameter = signature(load(source).read).parameters.get("not_finite")
     return settings.get("not_finite", parameter.default if parameter else "zero")
+
+
+def folds(source: str, settings: Mapping[str, Any]) -> int | None:
+    """Return the number of folds that the source is to draw; None for a split."""
+    return settings.get("folds") if hasattr(load(source), "drawn") else None
 
 
 @errors.see("docs/features.md")

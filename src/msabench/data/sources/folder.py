@@ -33,9 +33,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Shaped
+from pydantic import Field
 
 from msabench import hashes
 from msabench.data import splitting
@@ -54,14 +56,19 @@ LONGEST_NAME = 100  # characters
 UNIMODAL = {"text": "label_text", "audio": "label_audio", "vision": "label_vision"}
 FILE_NAME = re.compile(r"[A-Za-z0-9_$+-][A-Za-z0-9_$.+-]*")  # no separator, no dot in front
 
+Folds = Annotated[int, Field(ge=3, le=10)]
 Ids = Mapping[str, list[str]]  # by the split that the csv names; by TABLE where it names none
 FramesOf = Callable[[str], Shaped[np.ndarray, "_ d"]]  # by id
 
 
 def read(
-    path: Path, *, not_finite: NotFinite = "zero", split_seed: Seed = 1
+    path: Path,
+    *,
+    not_finite: NotFinite = "zero",
+    split_seed: Seed = 1,
+    folds: Folds | None = None,
 ) -> dict[str, Utterances]:
-    """Read the three splits.
+    """Read the three splits, or the folds of a cross-validation.
 
     not_finite: see Frames, which also counts as missing an utterance without a file of its own,
     such as a clip without a visible face. A file of no utterance is an error, so that a misspelt
@@ -70,6 +77,7 @@ def read(
 
     split_seed: where the csv has no column split, whole videos are drawn from it into train, valid
     and test, 70, 10 and 20 % of the utterances about, with the labels balanced (data/splitting.py).
+    folds: draw so many folds of equal size instead, 3 to 10; see msabench.folds.
 
     A file may be a symbolic link. The folders audio and vision may not: the hash of the data does
     not follow them, so that changed frames would go unnoticed.
@@ -90,7 +98,11 @@ def read(
     _check_ids(table, given)
     _check_names(path)
     if named is None:
-        rows = _draw(table, utterances, split_seed)
+        rows = _draw(table, utterances, split_seed, folds)
+    elif folds is not None:
+        raise DataError(
+            f"{table}: folds: {folds}, but it has a column split; permitted: one of the two"
+        )
     splits = {split: utterances.take(own) for split, own in rows.items()}
     for modality in FRAMES:
         frames_of = _frames_of(path, modality, given, ids)
@@ -101,8 +113,10 @@ def read(
     return splits
 
 
-def drawn(path: Path, *, split_seed: Seed = 1, **_: object) -> str:
+def drawn(path: Path, *, split_seed: Seed = 1, folds: int | None = None, **_: object) -> str:
     """Say how the split was drawn; nothing where the csv has it. settings: of read."""
+    if folds:
+        return f"{folds} folds were drawn: whole videos, seed {split_seed}"
     if _csv.has_column(path / TABLE, "split"):
         return ""
     shares = "/".join(f"{tenths}0" for tenths in splitting.TENTHS.values())
@@ -137,9 +151,11 @@ def names(path: Path, widths: Mapping[str, int]) -> dict[str, dict[int, str]]:
     return named
 
 
-def _draw(table: Path, utterances: Utterances, seed: int) -> dict[str, list[int]]:
+def _draw(
+    table: Path, utterances: Utterances, seed: int, folds: int | None
+) -> dict[str, list[int]]:
     try:
-        rows = splitting.draw(utterances.videos, utterances.labels, seed)
+        rows = splitting.draw(utterances.videos, utterances.labels, seed, folds)
     except DataError as error:
         raise DataError(f"{table}: no column split, and {error}") from None
     return {split: own.tolist() for split, own in rows.items()}

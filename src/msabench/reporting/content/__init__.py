@@ -61,7 +61,7 @@ def document(
         [
             *caveats,
             *sections.one_seed(results.plan["seeds"]),
-            *clusters.notes({"test": results.tables["1"]["test"]}),
+            *clusters.notes({"test": results.tested}),
         ],
         f"{MEASURED} {BESIDE}" if beside else MEASURED,
         {part: below for part, below in shown.items() if below},

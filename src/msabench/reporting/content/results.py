@@ -67,6 +67,7 @@ def headline(results: Results) -> Section:
     """Return what papers print of each model."""
     metrics = [metric for metric in PRINTED if metric in METRICS[results.plan["metrics"]]]
     blocks: list[Block] = [_metrics_table(results.tables["6"], metrics, missing="missing")]
+    blocks += about_folds(results)
     never = undefined(results.plan["metrics"], scale_of(results.plan))
     if never:
         blocks += why_dashes([*results.tables["6"].values()], results.plan)
@@ -85,8 +86,9 @@ def data_statistics(results: Results) -> Section:
     columns = [NAME, *_columns_of("utterances", beside), *map(Column, STATISTICS)]
     rows = []
     for name, values in results.tables["1"].items():
-        count, report = values["utterances"], facts["rows"][name]["utterances"]
-        cells = row(name, count, *((report, count - report) if beside else ()))
+        count, report = values["utterances"], facts["rows"].get(name, {}).get("utterances")
+        difference = None if report is None else count - report
+        cells = row(name, count, *((report, difference) if beside else ()))
         rows.append([*cells, *row(*(values[c] for c in STATISTICS))])
     title = Title("Table 1", results.plan["title"], facts["title"])
     return Section("table1", title, [Table(columns, rows), *facts["notes"]])
@@ -115,12 +117,23 @@ def data_report(results: Results) -> Section:
         "as the mean frame of train; lengths: utterances whose length contradicted the padding; "
         "front: utterances padded at the front. Other counts are the source's own: see "
         "`src/msabench/data/sources`.",
-        *clusters.notes({split: splits[split] for split in SPLITS}),
+        *clusters.notes({split: splits[split] for split in SPLITS if split in splits} or splits),
         *_columns(results.columns),
         *(f"**{sentence}**" for sentence in cautions.of_data(results)),
         *_probed(results.probe),
     ]
     return Section("data", Title("Data report", plan["title"]), blocks)
+
+
+def about_folds(results: Results) -> list[str]:
+    """Say what results over the folds of a cross-validation are; nothing where there are none."""
+    if "test" in results.tables["1"]:
+        return []
+    return [
+        "Every utterance is predicted once as test and once as valid, by models that were not "
+        "trained on its video, one model for each fold; metrics are over all utterances. Learning "
+        "curves and generated labels are those of the first fold."
+    ]
 
 
 def drawn_split(results: Results) -> list[str]:
@@ -335,7 +348,7 @@ def comparison(results: Results) -> Section:
         "Differences are paired by video. p is two-sided, of a t distribution; p_holm is adjusted "
         "for the number of pairs.",
         *one_seed(results.plan["seeds"]),
-        *clusters.notes({"test": results.tables["1"]["test"]}),
+        *clusters.notes({"test": results.tested}),
         Table([NAME, *columns], models),
         Table([NAME, NAME, *TESTED_COLUMNS], pairs, caption="Paired differences", keys=2),
         "Against each constant the differences in MAE, p_holm adjusted for the number of models:",
