@@ -7,7 +7,7 @@ from msabench.evaluation import statistics
 from msabench.evaluation.fits import LEAST_SPREAD, at_limit
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import Row, largest_subset, printed_name
-from msabench.utterances import MODALITIES, SPLITS
+from msabench.utterances import MODALITIES
 
 CONSTANT_NAMES = {
     "train_mean": "the mean of the training labels",
@@ -25,7 +25,7 @@ MISSING = 0.1  # of the utterances of a split: with more, the results are of a p
 
 def of_data(results: Results) -> list[str]:
     """Return what limits every result on these data."""
-    splits = {name: results.tables["1"][name] for name in SPLITS}
+    splits = {name: row for name, row in results.tables["1"].items() if name != "all"}
     sentences = [*results.leaks]
     for modality in MODALITIES:
         missing = {name: row.get(f"{modality}_missing", 0) for name, row in splits.items()}
@@ -196,7 +196,7 @@ def _of_validation(results: Results) -> list[str]:
 
 def _falls(valid: float | None, test: float | None, splits: Mapping[str, Row]) -> bool:
     """Return whether Corr falls from validation to test as it does where labels leaked."""
-    sizes = [splits[name]["utterances"] for name in ("valid", "test")]
+    sizes = [splits.get(name, splits["all"])["utterances"] for name in ("valid", "test")]
     if valid is None or test is None or min(sizes) <= 3 or max(abs(valid), abs(test)) == 1:
         return False
     error = math.sqrt(sum(1 / (size - 3) for size in sizes))
