@@ -15,7 +15,7 @@ from stages import run
 PAGE = "docs/data.md"
 RAW = Path("data/raw")
 OUT = Path("data/prepared")
-FEW = 5000  # training utterances: with fewer, the presets for few are better
+FEW = 5000  # utterances: with fewer, the presets for few are better
 
 
 def main() -> None:
@@ -46,11 +46,12 @@ def main() -> None:
         counts = {"all": {kind: sum(row[kind] for row in counts.values()) for kind in kinds}}
     for sentence in [*said, *clusters.notes(counts)]:
         print(f"note: {sentence}", file=sys.stderr)
-    train = len(splits["train"])
-    if train < FEW and config["size"] is None and not sources.makes_data(config["source"]):
+    utterances = sum(map(len, splits.values()))
+    if utterances < FEW and config["size"] is None and not sources.makes_data(config["source"]):
         print(
-            f"note: train has {train} utterances; `size: few` in datasets.{config['dataset']} of "
-            f"params.yaml takes settings for fewer than {FEW} (docs/small-data.md)",
+            f"note: the data have {utterances} utterances; `size: few` in datasets."
+            f"{config['dataset']} of params.yaml takes settings for fewer than {FEW} "
+            "(docs/small-data.md)",
             file=sys.stderr,
         )
     content = json.dumps(hashes.of_folder(OUT), indent=2)

@@ -456,7 +456,10 @@ def test_preparing_notes_what_videos_there_are(tmp_path, monkeypatch, capsys, na
 def test_preparing_notes_that_settings_for_few_suit(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     prepared(tmp_path, marked, None, size=None)
-    assert "note: train has 24 utterances; `size: few` in datasets.mine" in capsys.readouterr().err
+    assert (
+        "note: the data have 116 utterances; `size: few` in datasets.mine"
+        in capsys.readouterr().err
+    )
 
 
 def test_preparing_says_how_a_split_was_drawn(unsplit, tmp_path_factory, monkeypatch, capsys):

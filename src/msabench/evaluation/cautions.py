@@ -196,7 +196,7 @@ def _of_validation(results: Results) -> list[str]:
 
 def _falls(valid: float | None, test: float | None, splits: Mapping[str, Row]) -> bool:
     """Return whether Corr falls from validation to test as it does where labels leaked."""
-    sizes = [splits.get(name, splits["all"])["utterances"] for name in ("valid", "test")]
+    sizes = [(splits.get(name) or splits["all"])["utterances"] for name in ("valid", "test")]
     if valid is None or test is None or min(sizes) <= 3 or max(abs(valid), abs(test)) == 1:
         return False
     error = math.sqrt(sum(1 / (size - 3) for size in sizes))

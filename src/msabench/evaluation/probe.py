@@ -126,7 +126,7 @@ def _fitted(
     }
 
 
-def _on_train(ridge: Ridge, train: Utterances) -> dict[str, float | None]:
+def _on_train(ridge: Ridge, train: Utterances) -> dict[str, float | int | None]:
     """Return how well a regression predicts train out of fold, and its penalty."""
     if ridge.out_of_fold is None:
         return {"alpha": ridge.alpha}
