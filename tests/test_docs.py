@@ -84,7 +84,7 @@ def test_a_changed_digit_is_noticed():
 
 def test_every_row_of_a_results_table_stands_in_the_metrics():
     """Of a table whose header is one of tables.md: its rows are copied from there."""
-    paths = [*ROOT.glob("metrics/tables.md"), *ROOT.glob("docs/results/*/tables.md")]
+    paths = [*ROOT.glob("metrics/**/tables.md"), *ROOT.glob("docs/results/*/tables.md")]
     lines = {line for path in paths for text in versions(path) for line in text.splitlines()}
     copied = [table for page in PAGES for table in tables(prose(page)) if cells(table[0])[0] == ""]
     assert len(copied) == 3
