@@ -101,6 +101,7 @@ def test_a_training_takes_its_limit_of_epochs(runs):
     epochs = config["schedule"]["epochs"]
     assert epochs > 1
     assert estimate.training_seconds(COST, config) == 5.0 + 10.0 * epochs + 2.0
+    assert estimate.training_seconds(COST, config, folds=5) == 5.0 + 5 * (10.0 * epochs + 2.0)
     assert estimate.training_seconds(COST, runs["svm"].config) == 5.0 + 10.0 + 2.0
 
 
@@ -146,6 +147,16 @@ def test_a_run_without_its_modality_trains_nothing(settings, configs, measured):
     assert "lack" in rows["svm-a"].note
     assert rows["svm-t"].times == 1
     assert all(set(widths) <= {"text"} for _, widths in measured)
+
+
+def test_data_without_text_need_no_encoder(settings, configs, measured):
+    rows = estimate.estimate(settings, configs, some_sizes(audio=20, vision=10), 1, [])
+    assert all("text_encoder" not in config for config, _ in measured)
+    assert (rows[2].stage, rows[2].seconds, rows[2].disk) == ("features", 0.0, 0.0)
+    assert {row.run for row in rows if row.note == "the data lack a modality"} >= {
+        "svm-t",
+        "svm-t+a",
+    }
 
 
 def test_what_a_run_reads_of_the_text_decides_its_lengths_and_widths(runs):

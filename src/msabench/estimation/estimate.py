@@ -22,8 +22,9 @@ from msabench.utterances import MODALITIES
 
 SECONDS = 60.0  # of steps that are measured, over all runs
 ENCODER_SECONDS = 5.0
+NO_ENCODER = Cost(0.0, 0.0, 0.0, 0.0, 0.0)  # of data without text
 PROGRAM = (sys.executable, "-m", "msabench.estimation.measure")
-TRAININGS = ("train", "sweep", "ablation", "robustness")
+TRAININGS = ("train", "sweep", "ablation", "tune", "robustness")
 
 Config = Mapping[str, Any]
 # The config of a run, the lengths that it reads by split and modality, and the widths.
@@ -72,8 +73,10 @@ def estimate(
     fails.
     """
     runs, features = runs_of(params), configs["stages/features"]
-    tokens = {split: {"text": own["text"]} for split, own in sizes.lengths.items()}
-    encoder = measured(features, tokens, {}, seconds=ENCODER_SECONDS)
+    encoder = NO_ENCODER
+    if "text" in sizes.lengths["train"]:
+        tokens = {split: {"text": own["text"]} for split, own in sizes.lengths.items()}
+        encoder = measured(features, tokens, {}, seconds=ENCODER_SECONDS)
     rows = [
         Row("download", seconds=sizes.download, disk=sizes.raw),
         Row("prepare", seconds=sizes.prepare, disk=sizes.prepared),
@@ -93,7 +96,9 @@ def estimate(
     }
     costs = measure_all(tasks, jobs, gpus)
     by_run = {name: costs[kind] for name, kind in kinds.items()}
-    return rows + rows_of(runs, by_run) + robustness_rows(params, by_run, encoder, sizes)
+    return (
+        rows + rows_of(runs, by_run, sizes.folds) + robustness_rows(params, by_run, encoder, sizes)
+    )
 
 
 def kinds_of(runs: Mapping[str, Run], arrays: Mapping[str, str], sizes: Sizes) -> dict[str, str]:
@@ -102,7 +107,7 @@ def kinds_of(runs: Mapping[str, Run], arrays: Mapping[str, str], sizes: Sizes) -
     arrays: what each reads as its text. A run trains nothing if it equals another, or needs a
     modality that the data lack.
     """
-    same, available = equal_runs(runs), next(iter(sizes.lengths.values()))
+    same, available = equal_runs(runs), sizes.lengths["train"]
     kinds = {}
     for name, run in runs.items():
         present = [modality for modality in run.config["modalities"] if modality in available]
@@ -196,7 +201,7 @@ def measured(
     return replace(cost, build=cost.build + start_up)
 
 
-def rows_of(runs: Mapping[str, Run], costs: Mapping[str, Cost]) -> list[Row]:
+def rows_of(runs: Mapping[str, Run], costs: Mapping[str, Cost], folds: int) -> list[Row]:
     """Return the row of each run, in the order of the plan.
 
     costs: of those that train. The others equal one of them, or lack a modality.
@@ -213,7 +218,7 @@ def rows_of(runs: Mapping[str, Run], costs: Mapping[str, Cost]) -> list[Row]:
                 run.stage,
                 name,
                 len(run.seeds),
-                training_seconds(cost, run.config),
+                training_seconds(cost, run.config, folds),
                 cost.memory,
                 cost.weights * len(run.seeds),
             )
@@ -229,13 +234,13 @@ def robustness_rows(
     of_test = utterances["test"] / (utterances["valid"] + utterances["test"])
     encoded = encoder.predict * utterances["test"] / sum(utterances.values())
     rows = []
-    for name in params.models if params.robustness_seeds else ():
+    for name in params.models if params.robustness_seeds and sizes.folds == 1 else ():
         if name not in costs:
             continue
         levels = {
             kind: sum(level > 0 for level in own)
             for kind, own in robustness.LEVELS.items()
-            if kind.partition("_")[0] in next(iter(sizes.lengths.values()))
+            if kind.partition("_")[0] in sizes.lengths["train"]
         }
         texts = sum(count for kind, count in levels.items() if kind.startswith("text"))
         predicted = costs[name].predict * of_test * (1 + sum(levels.values()))
@@ -245,16 +250,16 @@ def robustness_rows(
     return rows
 
 
-def training_seconds(cost: Cost, config: Config) -> float:
-    """Return the seconds of a training that no early stopping ends."""
+def training_seconds(cost: Cost, config: Config, folds: int = 1) -> float:
+    """Return the seconds of a training on each fold that no early stopping ends."""
     epochs = config.get("schedule", {}).get("epochs", 1)
-    return cost.build + epochs * cost.epoch + cost.predict
+    return cost.build + folds * (epochs * cost.epoch + cost.predict)
 
 
 def bytes_of_features(features: Config, sizes: Sizes, width: int) -> float:
     """Return the bytes of the arrays of data/features: token ids, and states of that width."""
-    utterances = sum(sizes.utterances.values())
-    tokens = sum(int(own["text"].sum()) for own in sizes.lengths.values())
+    texts = [own["text"] for own in sizes.lengths.values() if "text" in own]
+    utterances, tokens = sum(map(len, texts)), sum(int(own.sum()) for own in texts)
     arrays = {reads["array"] for reads in (features["probe"], *features["runs"].values())}
     states = sum(
         width * (utterances if array.startswith("pooled") else tokens)

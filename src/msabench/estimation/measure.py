@@ -10,8 +10,10 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -31,7 +33,7 @@ T = TypeVar("T")
 
 PAGE = "docs/experiments.md"
 MOST = 12  # batches of a run that are measured, of equal distance from the longest to the shortest
-SAMPLE = 1500  # training utterances, at most, of a model that is fitted in one go
+SAMPLE = 3000  # training utterances, at most, of a model that is fitted in one go
 PREDICTED = 500  # utterances that such a model predicts
 ENCODED = 64  # texts in a batch of the text encoder, as `text.encode` has it
 
@@ -152,10 +154,7 @@ def _network(config: Mapping[str, Any], shapes: Shapes, seconds: float, folder: 
     schedule = {**config["schedule"], "epochs": 2, "patience": 2, "drop_incomplete": False}
     train, size = shapes.splits["train"], schedule["batch_size"]
     regressor: Any = models.build({**config, "schedule": schedule}, train.widths, config["device"])
-    start = time.perf_counter()
-    regressor.build()
-    build = time.perf_counter() - start
-
+    build = _seconds(regressor.build)
     pool = shapes.rng.permutation(len(train))[: POOL * size]
     batches = [pool[rows] for rows in sorted_by_length(cost(train)[pool], size)]
     longest = _second_epoch(regressor, shapes.sample("train", batches[0]), folder / "longest")
@@ -163,10 +162,7 @@ def _network(config: Mapping[str, Any], shapes: Shapes, seconds: float, folder: 
     count = batches_in(seconds, 2 * longest, len(batches), schedule["accumulate"])
     sample = shapes.sample("train", np.concatenate(spread(batches, count)))
     epoch = _second_epoch(regressor, sample, folder / "spread") / len(sample)
-    start = time.perf_counter()
-    regressor.predict(sample)
-    predict = (time.perf_counter() - start) / len(sample)
-
+    predict = _seconds(partial(regressor.predict, sample)) / len(sample)
     regressor.save(folder)
     valid, test = (len(shapes.splits[split]) for split in ("valid", "test"))
     return Cost(
@@ -191,33 +187,38 @@ def _second_epoch(regressor: Any, train: Utterances, folder: Path) -> float:
 
 
 def _one_go(config: Mapping[str, Any], shapes: Shapes, folder: Path) -> Cost:
-    """Measure fits of two sizes: their time has a linear and a quadratic part in utterances."""
-    train = shapes.splits["train"]
-    most = min(len(train), SAMPLE)
-    regressor = models.build(config, train.widths, config["device"])
+    """Measure fits of two sizes: time and memory have a linear and a quadratic part in them."""
+    count, start = len(shapes.splits["train"]), _peak(torch.device("cpu"))
+    regressor = models.build(config, shapes.splits["train"].widths, config["device"])
     valid = shapes.sample("valid", np.arange(1))
-    before, fits = 0.0, []
-    for size in (most // 2, most // 2, most):  # the first warms up
+    most = min(count, SAMPLE)
+    fits, peaks = [], []
+    for size in (most // 2, most):
         sample = shapes.sample("train", np.arange(size))
-        before = before or _peak(torch.device("cpu"))
-        start = time.perf_counter()
-        regressor.fit(sample, valid, seed=0, scratch=folder)
-        fits.append((size, time.perf_counter() - start))
-    memory = _peak(torch.device("cpu")) - before
+        fit = partial(regressor.fit, sample, valid, seed=0, scratch=folder)
+        tracemalloc.start()  # as the peak of the process is that of its imports
+        fit()  # it warms up, too
+        peaks.append((size, float(tracemalloc.get_traced_memory()[1])))
+        tracemalloc.stop()
+        fits.append((size, _seconds(fit)))
     asked = shapes.sample("test", np.arange(min(len(shapes.splits["test"]), PREDICTED)))
-    start = time.perf_counter()
-    regressor.predict(asked)
-    predict = (time.perf_counter() - start) / len(asked)
+    predict = _seconds(partial(regressor.predict, asked)) / len(asked)
     regressor.save(folder)
-    scale = len(train) / most
+    scale = count / most  # of what is kept of each training utterance
     predicted = len(shapes.splits["valid"]) + len(shapes.splits["test"])
     return Cost(
         build=0.0,
-        epoch=extrapolated(fits[1:], len(train)),
+        epoch=extrapolated(fits, count),
         predict=predict * scale * predicted,
-        memory=before + memory * scale**2,
+        memory=start + extrapolated(peaks, count),
         weights=(folder / "weights.safetensors").stat().st_size * scale,
     )
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
 
 
 def extrapolated(measured: Sequence[tuple[int, float]], size: int) -> float:

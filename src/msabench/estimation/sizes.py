@@ -13,9 +13,10 @@ from jaxtyping import Integer
 
 from msabench.data import download, sources
 from msabench.errors import DataError
+from msabench.folds import folds_of, splits_of
 from msabench.networks import text
 from msabench.params import Dataset, settings_of
-from msabench.utterances import MODALITIES, SPLITS, Utterances
+from msabench.utterances import MODALITIES, SPLITS, Utterances, load_prepared
 
 PREPARED = Path("data/prepared")
 SAMPLE = 200  # simulated utterances, whose lengths stand for those of data that are not here
@@ -53,12 +54,14 @@ class Sizes:
 
     lengths: by split and modality, (n,) tokens or frames. widths: features per frame of audio and
     vision. origin: where the lengths come from, in words. raw: bytes of data/raw, of which a link
-    has none. download, prepare: seconds of these stages; None where that depends on the network.
+    has none. folds: for each of which a run trains a model; their lengths are those of the first.
+    download, prepare: seconds of these stages; None where that depends on the network.
     """
 
     lengths: Mapping[str, Lengths]
     widths: Mapping[str, int]
     origin: str
+    folds: int = 1
     raw: float = 0.0
     download: float | None = 0.0
     prepare: float = 0.0
@@ -87,8 +90,7 @@ def measure(dataset: Dataset, config: Mapping[str, Any], encoder: str, max_token
     Raises DataError where there is none of these, and for invalid raw data.
     """
     if _is_prepared(config):
-        splits = {split: Utterances.load(PREPARED / split) for split in SPLITS}
-        return _of_splits(splits, encoder, max_tokens, "of data/prepared")
+        return _of_parts(load_prepared(PREPARED), encoder, max_tokens, "of data/prepared")
     if sources.makes_data(dataset.source):
         return _simulated(config["source"], config["settings"], encoder, max_tokens)
     if dataset.corpus in PUBLISHED and dataset.source in ("mmsa_pickle", "label_csv"):
@@ -100,8 +102,8 @@ def measure(dataset: Dataset, config: Mapping[str, Any], encoder: str, max_token
             f"datasets.{config['dataset']}: no size is known of data that are not here; "
             "`dvc repro prepare` fetches them, or give their absolute path"
         )
-    splits = sources.read(config["source"], path, config["settings"])
-    measured = _of_splits(splits, encoder, max_tokens, f"of {path}")
+    parts = sources.read(config["source"], path, config["settings"])
+    measured = _of_parts(parts, encoder, max_tokens, f"of {path}")
     return replace(measured, prepare=time.perf_counter() - start)
 
 
@@ -113,18 +115,19 @@ def _is_prepared(config: Mapping[str, Any]) -> bool:
         return False
 
 
-def _of_splits(
-    splits: Mapping[str, Utterances], encoder: str, max_tokens: int, origin: str
-) -> Sizes:
-    tokenizer = text.load_tokenizer(encoder)
-    lengths = {
-        name: {
-            "text": text.tokenize(tokenizer, split.texts).lengths.clip(max=max_tokens),
-            **{modality: ragged.lengths for modality, ragged in split.sequences.items()},
-        }
-        for name, split in splits.items()
-    }
-    return Sizes(lengths, splits["train"].widths, origin)
+def _of_parts(parts: Mapping[str, Utterances], encoder: str, max_tokens: int, origin: str) -> Sizes:
+    """Return the sizes of data; parts: the splits, or folds."""
+    splits = splits_of(parts)
+    lengths: dict[str, dict[str, Any]] = {name: {} for name in splits}
+    if "text" in splits["train"].modalities:
+        tokenizer = text.load_tokenizer(encoder)
+        for name, split in splits.items():
+            tokens = text.tokenize(tokenizer, split.texts).lengths
+            lengths[name]["text"] = tokens.clip(max=max_tokens)
+    for name, split in splits.items():  # one without frames is read as the mean frame
+        frames = {modality: ragged.lengths for modality, ragged in split.sequences.items()}
+        lengths[name] |= {modality: own.clip(min=1) for modality, own in frames.items()}
+    return Sizes(lengths, splits["train"].widths, origin, len(folds_of(parts)))
 
 
 def _simulated(source: str, settings: Mapping[str, Any], encoder: str, max_tokens: int) -> Sizes:
@@ -137,11 +140,16 @@ def _simulated(source: str, settings: Mapping[str, Any], encoder: str, max_token
         raw, start = Path(folder) / "raw", time.perf_counter()
         simulate.write(raw, **{**settings, **few})
         written = time.perf_counter()
+        sources.read(source, raw, settings)  # the first imports what it needs
+        warm = time.perf_counter()
         splits = sources.read(source, raw, settings)
-        sample = _of_splits(splits, encoder, max_tokens, "of a simulated sample")
+        read = time.perf_counter()
+        sample = _of_parts(splits, encoder, max_tokens, "of a simulated sample")
+        encoded = time.perf_counter()
         for name, split in splits.items():
             split.save(Path(folder) / name)
-        saved, size = time.perf_counter(), raw.stat().st_size
+        prepare = read - warm + time.perf_counter() - encoded
+        size = raw.stat().st_size
     scale = sum(counts.values()) / sum(few.values())
     rng = np.random.default_rng(0)
     return Sizes(
@@ -150,7 +158,7 @@ def _simulated(source: str, settings: Mapping[str, Any], encoder: str, max_token
         origin=sample.origin,
         raw=scale * size,
         download=scale * (written - start),
-        prepare=scale * (saved - written),
+        prepare=scale * prepare,
     )
 
 
@@ -177,7 +185,7 @@ def _published(dataset: Dataset, encoder: str, max_tokens: int) -> Sizes:
     raw = float(total * (padded + (0 if of_text else TEXT_DUMP)))
     prepare = sample.prepare * raw / sample.raw
     known = "those known of the published file, with simulated lengths"
-    return Sizes(lengths, widths, known, raw, None, prepare)
+    return Sizes(lengths, widths, known, raw=raw, download=None, prepare=prepare)
 
 
 def _drawn(sample: Lengths, count: int, rng: np.random.Generator) -> Lengths:
