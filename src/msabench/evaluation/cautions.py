@@ -33,7 +33,7 @@ def of_data(results: Results) -> list[str]:
             counts = (f"{missing[n]} of {row['utterances']} of {n}" for n, row in splits.items())
             sentences.append(
                 f"{modality.capitalize()} is missing in many utterances ({', '.join(counts)}): "
-                "there models have none to read."
+                "there models read the mean frame of train in its place."
             )
     return sentences
 

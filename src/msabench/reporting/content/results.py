@@ -73,7 +73,7 @@ def headline(results: Results) -> Section:
         blocks += why_dashes([*results.tables["6"].values()], results.plan)
     if "acc_2_has0" in {*metrics} - never:
         blocks.append(
-            "acc_2, f1: positive against negative, without the labels of 0. acc_2_has0, f1_has0: "
+            "acc_2, f1: positive against negative, without neutral labels. acc_2_has0, f1_has0: "
             "not negative against negative, with them. Papers print either pair, or both."
         )
     return Section("headline", Title("Results on test", results.plan["title"]), blocks)
