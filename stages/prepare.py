@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from msabench import hashes
 from msabench.data import columns, sources
@@ -15,6 +16,7 @@ from stages import run
 PAGE = "docs/data.md"
 RAW = Path("data/raw")
 OUT = Path("data/prepared")
+Counts = Mapping[str, Mapping[str, int]]  # utterances and videos, by split or fold
 FEW = 5000  # utterances: with fewer, the presets for few are better
 
 
@@ -40,23 +42,11 @@ def main() -> None:
         for name, split in splits.items()
     }
     drawn = sources.drawn(config["source"], raw, config["settings"])
-    said = [f"{drawn} ({_listed(counts)})."] if drawn else []
-    if "test" not in counts:  # folds, which have no video in common
-        kinds = ("utterances", "videos")
-        counts = {"all": {kind: sum(row[kind] for row in counts.values()) for kind in kinds}}
-    for sentence in [*said, *clusters.notes(counts)]:
+    for sentence in _notes(config, counts, drawn):
         print(f"note: {sentence}", file=sys.stderr)
-    utterances = sum(map(len, splits.values()))
-    if utterances < FEW and config["size"] is None and not sources.makes_data(config["source"]):
-        print(
-            f"note: the data have {utterances} utterances; `size: few` in datasets."
-            f"{config['dataset']} of params.yaml takes settings for fewer than {FEW} "
-            "(docs/small-data.md)",
-            file=sys.stderr,
-        )
     content = json.dumps(hashes.of_folder(OUT), indent=2)
     (OUT / "sha256.json").write_text(content + "\n")
-    # After the hashes, on which trainings depend: neither is an input of a model.
+    # After the hashes, on which trainings depend: none is an input of a model.
     (OUT / "config.json").write_text(json.dumps(config) + "\n")
     (OUT / "split.json").write_text(json.dumps({"drawn": drawn}) + "\n")
     (OUT / "columns.json").write_text(
@@ -64,11 +54,25 @@ def main() -> None:
     )
 
 
-def _listed(counts: Mapping[str, Mapping[str, int]]) -> str:
-    return "; ".join(
+def _notes(config: Mapping[str, Any], counts: Counts, drawn: str) -> list[str]:
+    """Return one sentence for how the split was drawn, and for each limit of so few data."""
+    listed = "; ".join(
         f"{name}: {row['utterances']} utterances of {row['videos']} videos"
         for name, row in counts.items()
     )
+    notes = [f"{drawn} ({listed})."] if drawn else []
+    kinds = ("utterances", "videos")
+    every = {kind: sum(row[kind] for row in counts.values()) for kind in kinds}
+    # Folds are tested on all of them, and have no video in common.
+    notes += clusters.notes(counts if "test" in counts else {"all": every})
+    few, made = every["utterances"] < FEW, sources.makes_data(config["source"])
+    if few and config["size"] is None and not made:
+        notes.append(
+            f"the data have {every['utterances']} utterances; `size: few` in datasets."
+            f"{config['dataset']} of params.yaml takes settings for fewer than {FEW} "
+            "(docs/small-data.md)"
+        )
+    return notes
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from msabench.commands import explain
 from msabench.evaluation import probe
 from msabench.models import svm
 from msabench.predictions import Predictions
-from msabench.utterances import Utterances, video_of
+from msabench.utterances import Ragged, Utterances, video_of
 from stages import cards, download, features, plan, prepare, report, robustness, tables, train
 from tests.trained_tree import ROOT, SMALL, WORDS
 
@@ -224,6 +224,25 @@ def test_the_page_says_that_results_are_over_folds():
     assert "Learning curves and generated labels are those of the first fold" in page
     drawn = Path("plots/data/predictions/ours.csv").read_text().count("\n") - 1
     assert drawn == 40
+
+
+def test_what_a_clip_lacks_is_imputed_by_the_train_of_its_fold():
+    """Not by other clips, whose frames the model must not know."""
+    frames = {name: np.full((1, 2), value, np.float32) for value, name in enumerate(NAMES, 1)}
+    none = np.zeros((0, 2), np.float32)
+    data = {
+        name: Utterances(
+            [f"{name}$_$0", f"{name}$_$1"],
+            ["x", "x"],
+            np.zeros(2, np.float32),
+            {"audio": Ragged.of([own, none])},
+        )
+        for name, own in frames.items()
+    }
+    for test, value in {"fold1": 3.0, "fold2": 1.0, "fold3": 2.0}.items():
+        for split in folds.splits_of(data, test).values():
+            assert split.sequences["audio"][1].tolist() == [[value, value]]
+        assert folds.splits_of(data, test)["test"].ids == data[test].ids
 
 
 def test_splits_are_the_only_fold_of_data_with_a_split():

@@ -92,7 +92,7 @@ def measure(plan: Mapping[str, Any], parts: Mapping[str, Utterances], features: 
         for name, part in parts.items()
     }
     guesses: dict[str, dict[str, list[np.ndarray]]] = {}
-    others: dict[str, dict[str, float | None]] = {}
+    others: dict[str, dict[str, float | int | None]] = {}
     for fold in folds_of(parts):
         splits = splits_of(read, fold)
         for name, (ridge, predicted) in _fitted(splits).items():
