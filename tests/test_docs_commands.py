@@ -20,7 +20,14 @@ pytestmark = pytest.mark.slow
 # In the order in which a reader meets them; others have no commands.
 PAGES = [
     *("README", "docs/use", "docs/experiments", "docs/review", "docs/models", "docs/data"),
-    *("docs/results", "docs/speed", "docs/clusters", "docs/systems", "docs/cards"),
+    *(
+        "docs/small-data",
+        "docs/results",
+        "docs/speed",
+        "docs/clusters",
+        "docs/systems",
+        "docs/cards",
+    ),
 ]
 # Lines that are not run here, by how they begin, and why.
 NOT_HERE = {
@@ -30,7 +37,9 @@ NOT_HERE = {
     "make repro CLUSTER=": "tests/test_cluster.py",
     "accelerate launch": "tests/test_two_processes.py",
     "dvc commit --force train@ours-1": "what the line before has made",
-    "make real MOSEI_LABELS=/absolute/path/label.csv": "an hour, and a file that is not ours",
+    "make real DATASET=mosei_text MOSEI_LABELS=": "an hour, and a file that is not ours",
+    "make tune DATASET=mine": "a folder of the reader; tests/test_tune.py",
+    "make real DATASET=mosi_utterances": "a folder that is not ours",
     "dvc exp run -S dataset=mosei -S text_encoder=bert-base-uncased": "a file of 13.65 GB",
     "dvc exp run -S models.self_mm.preset=repository_mosei": "bert-base from the hub",
     "git push origin ours@v0.2.0": "no other repository is there",
