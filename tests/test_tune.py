@@ -68,10 +68,15 @@ def test_the_lowest_mean_error_on_validation_becomes_a_preset(tree, capsys):
     assert printed.index("0.4500  ") < printed.index("0.5000  ")
     record = json.loads((tree / "metrics/mosi_utterances/tune_svm.json").read_text())
     assert [row["valid_mae"] for row in record["candidates"]] == [0.45, 0.5]
-    comments = [line for line in before if line.startswith("#")]
-    assert [
-        line for line in (tree / "params.yaml").read_text().splitlines() if line[:1] == "#"
-    ] == comments
+    actual = (tree / "params.yaml").read_text().splitlines()
+    added = [line for line in actual if line not in before]
+    changed = "    preset: {default: svm, few: svm_few}"  # a mapping in one line
+    kept = [line for line in before if line != changed]
+    assert [line for line in actual if line not in added] == kept  # comments and all
+    assert {line.strip().partition(":")[0] for line in added} <= {
+        *("svm_mosi_utterances", "mosi_utterances", "C", "epsilon", "modalities"),
+        "preset",
+    }
 
 
 def test_nothing_trained_is_an_error(tree):

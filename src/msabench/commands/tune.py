@@ -99,7 +99,9 @@ def choose(dataset: str, model: str, tree: Path) -> None:
 
 def _write_preset(dataset: str, model: str, settings: dict[str, Any]) -> None:
     content, name = _read(PARAMS), f"{model}_{dataset}"
-    content["presets"][name] = settings
+    content["presets"].pop(name, None)
+    # At the front: the comment above the next part of the file is one of the last preset.
+    content["presets"].insert(0, name, settings)
     preset = content["models"][model].get("preset") or {}
     if not isinstance(preset, dict):
         preset = {"default": preset}
@@ -128,4 +130,7 @@ def _yaml() -> Any:
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 200
     yaml.representer.ignore_aliases = lambda _: True  # a value that occurs twice stands twice
+    yaml.representer.add_representer(
+        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "")
+    )
     return yaml
