@@ -28,12 +28,12 @@ def row(utterances: int, videos: int) -> dict[str, int]:
 def test_fewer_than_thirty_test_videos_are_called_few():
     noted = {videos: clusters.notes({"test": row(100, videos)}) for videos in (1, 5, 6, 29, 30)}
     assert noted[30] == []
-    assert "has 1 video: " in noted[1][0]
-    assert "has 5 videos: with fewer than 6, intervals and p are undefined" in noted[5][0]
+    assert noted[1][0].startswith("1 test video: ")
+    assert "5 test videos: with fewer than 6, intervals and p are undefined" in noted[5][0]
     assert "(here 0.0625 at least)" in noted[5][0]
     for videos in (6, 29):
         (sentence,) = noted[videos]
-        assert f"has {videos} videos, fewer than about 30: " in sentence
+        assert f"{videos} test videos, fewer than about 30: " in sentence
         assert "too narrow" in sentence
         assert "Cameron, Gelbach and Miller 2008" in sentence
 

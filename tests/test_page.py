@@ -472,7 +472,7 @@ def test_what_limits_the_verdict_stands_below_it(full):
     tree, read, _ = full
     *_, note = [text for _, a, text in read.all("div") if a.get("class") == "note"]
     assert [note] == clusters.notes({"test": tree.read("table1")["test"]})
-    assert "12 videos" in note
+    assert "12 test videos" in note
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -268,7 +268,7 @@ def test_a_preset_is_as_published(preset, values):
 
 @pytest.mark.parametrize("preset", ["best", 1])
 def test_an_unknown_preset_is_named(preset):
-    expected = re.escape(f"models.cnn.preset: {preset!r}; permitted: ours, ours_few, ")
+    expected = re.escape(f"models.cnn.preset: {preset!r}; permitted: ") + ".*, ours, ours_few, "
     for given in (preset, ["cnn", preset], {"default": "cnn", "mosei": preset}):
         with pytest.raises(ParamsError, match=expected):
             planned(models=with_model("cnn", preset=given))

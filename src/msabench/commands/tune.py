@@ -5,10 +5,12 @@ With --grid, writes the candidates of the model's grid in params.yaml into anoth
 best to the worst, and writes the best as a preset of the data set into params.yaml.
 
 examples:
-  make tune DATASET=mosi_utterances MODEL=svm
+  msabench tune --dataset mosi_utterances --model svm --grid runs/tune/params.yaml
+  msabench tune --dataset mosi_utterances --model svm --choose runs/tune
 """
 
 import argparse
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,12 +53,13 @@ def write_candidates(dataset: str, model: str, file: Path) -> None:
             raise ParamsError(f"{PARAMS}: {key}: no {value!r}; permitted: {known}")
     grid = dict(content["grids"][model])
     seeds = grid.pop("seeds")
-    candidates = dict(enumerate(ParameterGrid(grid), start=1))
+    # Copies: an object that occurs twice would be written as an alias.
+    candidates = dict(enumerate(map(deepcopy, ParameterGrid(grid)), start=1))
     content["dataset"] = dataset
     content["sweep_seeds"], content["ablation"]["models"] = [], []
     content["tune"] = {
         "model": model,
-        "seeds": seeds,
+        "seeds": deepcopy(seeds),
         "candidates": {f"tune{number}": changes for number, changes in candidates.items()},
     }
     _write(file, content)
@@ -124,13 +127,7 @@ def _write(path: Path, content: Any) -> None:
 
 
 def _yaml() -> Any:
-    """Return a reader and writer that keeps comments and the style of each value."""
+    """Return a reader and writer that keeps comments and the style of each value, as DVC does."""
     from ruamel.yaml import YAML
 
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 200
-    yaml.representer.ignore_aliases = lambda _: True  # a value that occurs twice stands twice
-    yaml.representer.add_representer(
-        type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", "")
-    )
-    return yaml
+    return YAML(typ="rt")
