@@ -69,7 +69,7 @@ def test_every_table_and_figure_is_made(whole):
         3: ["128", "64", "32", "16"],
         4: ["1e-4/2e-5", "2e-4/2e-5", "2e-4/5e-5"],
         5: ["256", "128", "64"],
-        6: ["self_mm", "svm", "cnn", "ours", "train_mean", "probe"],
+        6: ["self_mm", "svm", "cnn", "ours", "train_mean", "train_median", "probe"],
     }
     for number, names in rows.items():
         table = json.loads((whole / f"metrics/table{number}.json").read_text())
