@@ -81,7 +81,7 @@ def test_labels_0_and_1_are_the_classes_of_histogram_and_confusion(binary):
 
 def test_labels_1_to_7_about_4_have_every_metric(likert):
     for name, row in read(likert, "metrics/table6.json").items():
-        constant = {"corr", "valid_corr"} if name == "train_mean" else set()
+        constant = {"corr", "valid_corr"} if name.startswith("train_") else set()
         defined = {*metrics.METRICS["mosei"], "valid_acc_2", "valid_f1"} - constant - {"f1_pos"}
         assert None not in {row[metric] for metric in defined}
         assert {row[metric] for metric in constant} <= {None}
@@ -114,10 +114,10 @@ def test_predict_and_explain_name_no_class_without_a_neutral_point(binary, monke
         command([*arguments, "--json"])
         shown = capsys.readouterr()
         assert json.loads(shown.out)["class"] is None
-        assert shown.err == (
+        assert (
             "note: no class: labels of 0 to 1 have no neutral point (`neutral` of the data set in "
             "params.yaml)\n"
-        )
+        ) in shown.err
         command(arguments)
         shown = capsys.readouterr()
         assert not {"positive", "negative"} & {*shown.out.replace("(", " ").split()}
