@@ -58,7 +58,7 @@ def measure(folder: Path, *, share: float = 1.0, sample: int = 512) -> dict[str,
     for name in ("tables", "report", "cards"):
         step(name)
     estimate = ("-m", "msabench", "estimate", "--json", "-S", "dataset=mosei")
-    whole = run(sys.executable, *estimate, cwd=tree_of_params(folder / "whole"))
+    estimated = run(sys.executable, *estimate, cwd=tree_of_params(folder / "params"))
     return {
         "data": "simulated, MOSEI's form",
         "share_of_mosei": share,
@@ -67,7 +67,7 @@ def measure(folder: Path, *, share: float = 1.0, sample: int = 512) -> dict[str,
         "sample": sample,
         "load_before": load,
         "stages": stages,
-        "estimate_of_mosei": rounded(whole),
+        "estimate_of_mosei": rounded(estimated),
     }
 
 
@@ -97,10 +97,10 @@ def served(file: Path, sha256: str) -> Iterator[str]:
 def keep(prepared: Path, most: int) -> None:
     """Keep the first so many utterances of each split of prepared data."""
     for split in SPLITS:
-        whole = Utterances.load(prepared / split)
-        part = whole.take(range(min(most, len(whole))))
+        data = Utterances.load(prepared / split)
+        sample = data.take(range(min(most, len(data))))
         shutil.rmtree(prepared / split)
-        part.save(prepared / split)
+        sample.save(prepared / split)
 
 
 def tree_of_params(folder: Path) -> Path:

@@ -10,10 +10,9 @@ import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 
 from msabench import params, program
-from msabench.execution.jobs import by_default, gpus_for
+from msabench.execution.jobs import by_default, gpus_for, places
 from stages import run
 
 PAGE = "docs/experiments.md"
@@ -27,7 +26,7 @@ def main(*arguments: str) -> None:
     parser.add_argument(
         "--jobs", type=int, help="so many at once; default: the GPUs, or the cores / threads"
     )
-    parser.add_argument("--only", metavar="STAGE", help="of these: " + ", ".join(sum(ROUNDS, ())))
+    parser.add_argument("--only", choices=sum(ROUNDS, ()), help="the runs of this stage alone")
     options = parser.parse_args(arguments)
     jobs = options.jobs
     settings = params.load(Path("params.yaml"))
@@ -37,27 +36,23 @@ def main(*arguments: str) -> None:
     if jobs < 1:
         parser.error(f"--jobs: {jobs}; it should be at least 1")
 
-    places: SimpleQueue[dict[str, str]] = SimpleQueue()
-    for worker in range(jobs):
-        places.put({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
+    free = places(jobs, gpus)
 
     def reproduce(stage: str) -> int:
-        place = places.get()
+        place = free.get()
         try:
             result = _dvc("--wait-for-lock", "repro", "--single-item", stage, place=place)
             return result.returncode
         finally:
-            places.put(place)
+            free.put(place)
 
     listed = _dvc("stage", "list", "--name-only", stdout=subprocess.PIPE)
     if listed.returncode:
         sys.exit("error: `dvc stage list` failed: no run is known")
     named = listed.stdout.split()
-    wanted = {options.only} if options.only else set(sum(ROUNDS, ()))
-    rounds = [
-        [stage for stage in named if stage.partition("@")[0] in wanted.intersection(programs)]
-        for programs in ROUNDS
-    ]
+    if options.only:
+        named = [stage for stage in named if stage.partition("@")[0] == options.only]
+    rounds = [[s for s in named if s.partition("@")[0] in programs] for programs in ROUNDS]
     pool = ThreadPoolExecutor(jobs)
     try:
         statuses = [status for stages in rounds for status in list(pool.map(reproduce, stages))]

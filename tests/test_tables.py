@@ -272,10 +272,10 @@ def test_a_model_that_beats_no_constant_is_named_and_so_is_one_that_hardly_varie
         f"(MAE on test {table[better]['mae']:.3f}): {shown}."
     )
     steady = "is below 0.1 of that of the labels): CNN (2 of 2 seeds)."
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     for sentence in (beaten, steady):
         assert tree.markdown.count(sentence) == 2  # above all, and below Table 6
-        assert sentence in told
+        assert sentence in printed
     report_stage.main()
 
 
@@ -306,12 +306,12 @@ def test_a_limit_of_epochs_that_binds_is_named(tree, capsys, epochs, decay, name
     begins = "Best in the last epoch that was permitted, so that more epochs may be better: "
     listed = "Self-MM (`epochs: 4`, 2 of 2 seeds), CNN (`epochs: 4`, 1 of 2 seeds), Ours ("
     rows = "256 (`epochs: 4`, 1 of 1 seeds), 128 (`epochs: 4`, 1 of 1 seeds), 64 ("
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     for number, first in (("6", listed), ("5", rows)):
-        assert (f"note: Table {number}: {begins}{first}" in told) == named
+        assert (f"note: Table {number}: {begins}{first}" in printed) == named
         below = tree.markdown.partition(f"### Table {number}")[2]
         assert below.partition("\n### ")[0].count(begins + first) == named
-    assert told.count(begins) == 4 * named  # Table 2 is the SVM's
+    assert printed.count(begins) == 4 * named  # Table 2 is the SVM's
 
 
 def test_columns_that_say_little_are_named(tree):

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -30,11 +30,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # A run's settings, by who reads them. No key is in two groups; a regressor that is no network has
 # the first two alone.
 GROUPS = ("encoder", "network", "optimizer", "schedule")
-SIZES = ("few",)  # of data sets, by which presets are chosen
 AUTO = "auto"  # a setting's value: that of the preset
 
 TrainableLayers = NonNegativeInt | Literal["all"]
 Pooling = Literal["cls", "mean"]
+Size = Literal["few"]  # of data sets, by which presets are chosen
+SIZES = get_args(Size)
 
 
 class Strict(BaseModel):
@@ -56,8 +57,7 @@ class Dataset(Strict):
     corpora.json says what the data are, who labelled them and on what terms they are given. size:
     few, for the presets of few utterances. label_range: the lowest and the highest label. neutral:
     the label that is neither positive nor negative; by default 0 where it lies inside the range,
-    else there is none. settings: of the
-    source.
+    else there is none. settings: of the source.
     """
 
     source: str
@@ -73,7 +73,7 @@ class Dataset(Strict):
     by_hand: str | None = None
     text_encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
     corpus: str | None = None
-    size: Literal["few"] | None = None
+    size: Size | None = None
     settings: dict[str, Any] = {}
 
     @model_validator(mode="after")

@@ -54,13 +54,14 @@ def write_candidates(dataset: str, model: str, file: Path) -> None:
     grid = dict(content["grids"][model])
     seeds = grid.pop("seeds")
     # Copies: an object that occurs twice would be written as an alias.
-    candidates = dict(enumerate(map(deepcopy, ParameterGrid(grid)), start=1))
+    every = map(deepcopy, ParameterGrid(grid))
+    candidates = {f"tune{number}": changes for number, changes in enumerate(every, start=1)}
     content["dataset"] = dataset
     content["sweep_seeds"], content["ablation"]["models"] = [], []
     content["tune"] = {
         "model": model,
         "seeds": deepcopy(seeds),
-        "candidates": {f"tune{number}": changes for number, changes in candidates.items()},
+        "candidates": candidates,
     }
     _write(file, content)
     print(f"{model} on {dataset}: {len(candidates)} candidates")

@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
 from typing import Any
 
 from msabench.errors import ProcessError
 from msabench.estimation.measure import Cost
 from msabench.estimation.sizes import Sizes
 from msabench.evaluation import robustness
+from msabench.execution.jobs import places
 from msabench.params import Params
 from msabench.plan import Run, equal_runs, runs_of
 from msabench.utterances import MODALITIES
@@ -145,17 +145,15 @@ def inputs(
 
 def measure_all(tasks: Mapping[str, Task], jobs: int, gpus: list[str]) -> dict[str, Cost]:
     """Measure every task, `jobs` at a time, each on a GPU of its own if there are any."""
-    places: SimpleQueue[dict[str, str]] = SimpleQueue()
-    for worker in range(jobs):
-        places.put({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
+    free = places(jobs, gpus)
     seconds = SECONDS * jobs / max(len(tasks), 1)
 
     def measure(task: Task) -> Cost:
-        place = places.get()
+        place = free.get()
         try:
             return measured(*task, seconds=seconds, place=place)
         finally:
-            places.put(place)
+            free.put(place)
 
     with ThreadPoolExecutor(jobs) as pool:
         return dict(zip(tasks, pool.map(measure, tasks.values()), strict=True))

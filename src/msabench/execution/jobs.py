@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from queue import SimpleQueue
 
 import joblib
 
@@ -18,6 +19,14 @@ def by_default(settings: Params, gpus: list[str]) -> int:
 def gpus_for(settings: Params) -> list[str]:
     """Return the GPUs that runs with these settings use, one each; none on another device."""
     return visible_gpus() if settings.device in ("auto", "cuda") else []
+
+
+def places(jobs: int, gpus: list[str]) -> "SimpleQueue[dict[str, str]]":
+    """Return the environment of each of so many runs side by side: a GPU, where there are any."""
+    queue: SimpleQueue[dict[str, str]] = SimpleQueue()
+    for worker in range(jobs):
+        queue.put({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
+    return queue
 
 
 def visible_gpus() -> list[str]:
