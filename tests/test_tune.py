@@ -20,7 +20,7 @@ def tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clone = tmp_path / "clone"
     clone.mkdir()
-    text = PARAMS.read_text().replace("svm:\n    seeds: [1]", "svm:\n    seeds: [1, 2]")
+    text = PARAMS.read_text().replace("svm: {seeds: [1],", "svm: {seeds: [1, 2],")
     (tmp_path / "params.yaml").write_text(text)
     tune.write_candidates("pom", "svm", clone / "params.yaml")
     return tmp_path
