@@ -102,10 +102,14 @@ def choose(dataset: str, model: str, tree: Path) -> None:
 
 
 def _write_preset(dataset: str, model: str, settings: dict[str, Any]) -> None:
+    from ruamel.yaml.comments import CommentedMap
+
     content, name = _read(PARAMS), f"{model}_{dataset}"
+    block = CommentedMap(settings)
+    block.fa.set_flow_style()  # DVC keeps lists in one line only within a mapping in one line
     content["presets"].pop(name, None)
     # At the front: the comment above the next part of the file is one of the last preset.
-    content["presets"].insert(0, name, settings)
+    content["presets"].insert(0, name, block)
     preset = content["models"][model].get("preset") or {}
     if not isinstance(preset, dict):
         preset = {"default": preset}
