@@ -124,10 +124,10 @@ check: $(VENV)/installed ## format, lint and types
 # One worker for each core, one file after the other, in the order that tests/conftest.py gives.
 PYTEST := $(BIN)/python -m pytest -n "$(or $(JOBS),auto)" --dist loadfile --no-loadscope-reorder
 
-test: check $(VENV)/installed-cluster ## the checks, then the first tier of tests (four minutes)
+test: check $(VENV)/installed-cluster ## the checks, then the first tier of tests (five minutes)
 	$(PYTEST) -m "not slow"
 
-test-all: test ## the same, then the second tier, which takes minutes (twenty minutes in all)
+test-all: test ## the same, then the second tier, which takes longer (25 minutes in all)
 	$(PYTEST) -m slow
 
 BASE ?= main
