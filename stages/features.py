@@ -42,8 +42,9 @@ def _encode(config: dict[str, Any], splits: dict[str, Utterances]) -> None:
     from msabench.networks import text, torch_settings
 
     torch_settings.configure(config)
-    tokenizer = text.load_tokenizer(config["text_encoder"])
-    bert = text.load_bert(config["text_encoder"])
+    tokenizer = text.load_tokenizer(**config["encoder"])
+    model = text.load_model(**config["encoder"])
+    text.check_length(model, config["max_tokens"])
     wanted = {
         reads["array"]: (reads["trainable_layers"], reads["pooling"])
         for reads in (config["probe"], *config["runs"].values())
@@ -66,7 +67,7 @@ def _encode(config: dict[str, Any], splits: dict[str, Utterances]) -> None:
                 f"{split}: {differ} of {len(data)} texts came with other token ids: tokenized again"
             )
         device = torch_settings.choose_device(config["device"])
-        text.encode(bert, tokens, wanted, folder, device=device)
+        text.encode(model, tokens, wanted, folder, device=device)
 
 
 def _losses(counts: dict[str, int], most: int, total: int) -> str:

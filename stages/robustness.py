@@ -44,7 +44,7 @@ def main(name: str, seed: int) -> None:
         corrupt[f"{modality}_noise"] = partial(robustness.add_noise, frames, std)
     if "text" in config["widths"]:
         device = torch_settings.choose_device(config["device"])
-        reader = text.Reader(config["encoder"]["name"], config["text"], device)
+        reader = text.Reader(config["encoder"], config["text"], device)
         tokens = reader.tokens(test.texts)
         unknown = reader.tokenizer.unk_token_id
         lose = partial(robustness.drop_tokens, tokens, unknown=unknown)

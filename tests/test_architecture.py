@@ -5,6 +5,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def _yaml(name):
 STAGES = _yaml("dvc.yaml")["stages"]
 
 
+@cache
 def _imported(file: Path) -> set[Path]:
     """Return the files of the package that a file imports itself."""
     names = set()

@@ -12,7 +12,7 @@ import pytest
 from msabench import errors, params
 from msabench.data import sources
 from msabench.networks import torch_settings
-from msabench.networks.text import load_bert
+from msabench.networks.text import load_model
 from msabench.utterances import save_array
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -184,7 +184,7 @@ def test_errors_know_their_own_page(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text("lr: abc", encoding="utf-8")
     (tmp_path / "mine").mkdir()
     for raises, page in (
-        (lambda: load_bert("bert-huge"), "docs/models.md"),
+        (lambda: load_model("bert-huge"), "docs/models.md"),
         (lambda: params.load(tmp_path / "params.yaml"), "docs/experiments.md"),
         (lambda: torch_settings.choose_device("mps"), "docs/systems.md"),
         (lambda: sources.read("folder", tmp_path / "mine", {}), "docs/data.md"),

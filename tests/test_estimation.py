@@ -151,7 +151,7 @@ def test_a_run_without_its_modality_trains_nothing(settings, configs, measured):
 
 def test_data_without_text_need_no_encoder(settings, configs, measured):
     rows = estimate.estimate(settings, configs, some_sizes(audio=20, vision=10), 1, [])
-    assert all("text_encoder" not in config for config, _ in measured)
+    assert all("runs" not in config for config, _ in measured)
     assert (rows[2].stage, rows[2].seconds, rows[2].disk) == ("features", 0.0, 0.0)
     assert {row.run for row in rows if row.note == "the data lack a modality"} >= {
         "svm-t",
@@ -190,7 +190,7 @@ def test_a_measurement_runs_the_model_itself(model, runs):
 
 
 def test_the_frozen_layers_of_the_encoder_are_measured(tiny_bert, configs):
-    config = {**configs["stages/features"], "text_encoder": tiny_bert}
+    config = {**configs["stages/features"], "encoder": {"name": tiny_bert}}
     config["runs"] = {"a": {"array": "below-1", "trainable_layers": 1, "pooling": "mean"}}
     cost = measure.encoder(config, {"train": {"text": np.arange(3, 90) % 6 + 2}}, seconds=0.1)
     assert cost.predict > 0
@@ -214,7 +214,7 @@ def sizes_of(changes, monkeypatch):
     settings = command.changed_params(changes)
     configs = plan.resolve(settings, plan.runs_of(settings))
     dataset = settings.datasets[settings.dataset]
-    return sizes.measure(dataset, configs["stages/prepare"], encoders.MINILM, 50)
+    return sizes.measure(dataset, configs["stages/prepare"], {"name": encoders.MINILM}, 50)
 
 
 def test_a_file_that_is_not_here_has_its_published_size(monkeypatch):
@@ -237,7 +237,7 @@ def test_prepared_data_count_only_for_the_data_set_that_they_are_of(trained_with
     monkeypatch.chdir(tree)
     settings = params.load(Path("params.yaml"))
     config = plan.resolve(settings, plan.runs_of(settings))["stages/prepare"]
-    dataset, encoder = settings.datasets["simulated"], plan.text_encoder(settings)
+    dataset, encoder = settings.datasets["simulated"], plan.encoder(settings)
     monkeypatch.setattr(sizes, "SAMPLE", 20)
     assert "sample" in sizes.measure(dataset, config, encoder, 6).origin
     Path("data/prepared/config.json").write_text(json.dumps(config))
@@ -254,7 +254,7 @@ def test_data_of_unknown_size_that_are_not_here_are_named(settings, configs, mon
     own = settings.datasets["mosei"].model_copy(update={"corpus": None})
     config = {**configs["stages/prepare"], "dataset": "own", "folder": False}
     with pytest.raises(DataError, match=r"datasets\.own: no size is known"):
-        sizes.measure(own, config, encoders.MINILM, 50)
+        sizes.measure(own, config, {"name": encoders.MINILM}, 50)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_contributions_are_what_is_lost_without_a_modality(predictor, splits, tr
 def test_the_nearest_are_the_most_similar_of_train(predictor, splits):
     actual = explanation.explain(predictor, splits, splits["test"].ids[2], neighbours=3)
     one = splits["test"].take([2])
-    alike = explanation.similarities(splits["train"], one, predictor.config["encoder"]["name"])
+    alike = explanation.similarities(splits["train"], one, predictor.config["encoder"])
     rows = [splits["train"].ids.index(near.id) for near in actual.nearest]
     assert rows == np.argsort(-alike).tolist()[:3]
     for near, row in zip(actual.nearest, rows, strict=True):
@@ -62,7 +62,7 @@ def test_the_nearest_are_the_most_similar_of_train(predictor, splits):
 
 
 def test_an_utterance_is_most_similar_to_itself(predictor, splits):
-    encoder = predictor.config["encoder"]["name"]
+    encoder = predictor.config["encoder"]
     for i in (0, 7):
         alike = explanation.similarities(splits["train"], splits["train"].take([i]), encoder)
         assert alike.argmax() == i
@@ -88,7 +88,7 @@ def test_similarity_by_hand():
         [[[1]], [[3]], [[1]], [[3]]],
     )
     one = data([[[3, 0, 5], [1, 0, 5], [2, 0, 5]]], [[[9], [1]]])  # (2, 0, 5) and 5
-    actual = explanation.similarities(train, one, "none")
+    actual = explanation.similarities(train, one, {})
     np.testing.assert_allclose(actual, [0, 0, -0.5, 0.5], atol=1e-12)
 
 
@@ -106,8 +106,8 @@ def test_similarity_has_no_unit():
         return replace(split, sequences=sequences)
 
     np.testing.assert_allclose(
-        explanation.similarities(scaled(data), scaled(one), "none"),
-        explanation.similarities(data, one, "none"),
+        explanation.similarities(scaled(data), scaled(one), {}),
+        explanation.similarities(data, one, {}),
         atol=1e-4,
     )
 

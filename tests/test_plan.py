@@ -5,10 +5,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import yaml
 from dvc.utils.hydra import apply_overrides
 
 from msabench import models, params, plan
 from msabench.errors import ParamsError
+from msabench.networks.encoders import MPNET
 from msabench.params import Dataset
 from msabench.training.loop import Network
 
@@ -129,25 +131,70 @@ def test_a_block_beats_the_data_set_which_beats_the_default():
         assert schedule["decay"] == "linear"
 
 
-def test_presets_go_by_corpus_size_and_data_set():
-    """The later beats the earlier, whatever the data set is called; its own name beats all."""
-    presets = {name: {"epochs": i} for i, name in enumerate(("all", "corpus", "size", "own"), 1)}
+def test_presets_go_by_corpus_size_data_set_and_size_of_the_encoder():
+    """The later beats the earlier, whatever the data set is called; its own name beats the rest."""
+    names = ("all", "corpus", "size", "own", "base", "both")
+    presets = {name: {"epochs": i} for i, name in enumerate(names, 1)}
     block = {key: value for key, value in BASE.models["cnn"].items() if key != "epochs"}
     by = {"default": ["cnn", "all"], "mosi": "corpus", "few": "size", "mine": "own"}
+    by |= {"base": "base", "base_few": "both"}
     changes = {"models": BASE.models | {"cnn": block | {"preset": by}}}
     changes["presets"] = BASE.presets | presets
     mosi = BASE.datasets["mosi"]
-    for name, corpus, size, epochs in (
-        ("other", None, None, 1),
-        ("other", "mosi", None, 2),
-        ("other", "mosi", "few", 3),
-        ("mine", "mosi", "few", 4),
-        ("mosi", "mosi", "few", 2),  # both its corpus and its name
+    for name, corpus, size, encoder, epochs in (
+        ("other", None, None, "auto", 1),
+        ("other", "mosi", None, "auto", 2),
+        ("other", "mosi", "few", "auto", 3),
+        ("mine", "mosi", "few", "auto", 4),
+        ("mosi", "mosi", "few", "auto", 2),  # both its corpus and its name
+        ("mine", "mosi", None, MPNET, 5),
+        ("mine", "mosi", "few", MPNET, 6),
+        ("mine", "mosi", "few", "bert-base-uncased", 4),  # whose block names no size
     ):
         own = mosi.model_copy(update={"corpus": corpus, "size": size})
         datasets = BASE.datasets | {"mine": mosi, name: own}
-        config = planned(**changes, datasets=datasets, dataset=name)["cnn"]
+        config = planned(**changes, datasets=datasets, dataset=name, text_encoder=encoder)["cnn"]
         assert config["schedule"]["epochs"] == epochs
+
+
+HASHES = {"config.json": "1" * 64, "model.safetensors": "2" * 64}
+
+
+def test_what_params_say_of_an_encoder_s_files_is_part_of_its_runs():
+    """Where they say nothing, the configs are what they were."""
+    known = BASE.text_encoders["default"].model_copy(update={"commit": "0" * 40, "sha256": HASHES})
+    encoders = BASE.text_encoders | {"someone/encoder": known}
+    config = planned(text_encoders=encoders, text_encoder="someone/encoder")["ours"]
+    assert config["encoder"]["published"] == {"commit": "0" * 40, "sha256": HASHES}
+    assert config["encoder"]["trainable_layers"] == "all"
+    assert "published" not in planned(text_encoders=encoders)["ours"]["encoder"]
+    assert params.flat(config)["pooling"] == "cls"
+    assert not {"name", "published"} & set(params.flat(config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"commit": "0" * 40}, "commit and sha256 belong together"),
+        ({"sha256": HASHES}, "commit and sha256 belong together"),
+        ({"commit": "main", "sha256": HASHES}, r"commit: .*\[0-9a-f\]\{40\}"),
+        ({"commit": "0" * 40, "sha256": {"config.json": "0"}}, r"config\.json: .*\{64\}"),
+        (
+            {"commit": "0" * 40, "sha256": {"pytorch_model.bin": "0" * 64}},
+            "no file of weights, .*safetensors; a pickle is not read",
+        ),
+        ({"size": "large"}, "size: .*'base'"),
+    ],
+)
+def test_an_encoder_s_block_is_checked(changes, message, tmp_path):
+    content = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    block = {"trainable_layers": 1, "pooling": "mean", **changes}
+    content["text_encoders"]["someone/encoder"] = block
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ParamsError, match=message) as refused:
+        params.load(tmp_path / "params.yaml")
+    assert "text_encoders.someone/encoder" in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_candidates_are_runs_of_their_model():
@@ -421,13 +468,15 @@ def test_data_set_and_encoder_are_the_report_s_setting():
 def test_a_data_set_may_have_its_own_encoder_range_and_metrics():
     configs = planned(dataset="sims")
     encoders = {configs[run]["encoder"]["name"] for run in trained(configs)}
-    assert encoders == {configs["stages/features"]["text_encoder"]} == {"bert-base-chinese"}
+    assert encoders == {configs["stages/features"]["encoder"]["name"]} == {"bert-base-chinese"}
     tables = configs["stages/tables"]
     assert (tables["metrics"], tables["label_range"]) == ("sims", [-1.0, 1.0])
+    assert tables["text_encoder"] == "bert-base-chinese"
     requested = planned(dataset="sims", text_encoder="other")
     assert (
         requested["ours"]["encoder"]["name"]
-        == requested["stages/features"]["text_encoder"]
+        == requested["stages/features"]["encoder"]["name"]
+        == requested["stages/tables"]["text_encoder"]
         == "other"
     )
 

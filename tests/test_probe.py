@@ -275,7 +275,7 @@ def test_few_utterances_are_no_evidence(split):
 
 @pytest.fixture(scope="module")
 def minilm():
-    return text.load_tokenizer(encoders.MINILM), text.load_bert(encoders.MINILM)
+    return text.load_tokenizer(encoders.MINILM), text.load_model(encoders.MINILM)
 
 
 REAL: dict[str, tuple[str, list[str], dict[str, float]]] = {

@@ -181,7 +181,7 @@ def trained(model, encoder, modalities):
         "pooling": "mean",
         "max_tokens": 6,
     }
-    reader = text.Reader(encoder, reads, torch.device("cpu"))
+    reader = text.Reader({"name": encoder}, reads, torch.device("cpu"))
     splits = {}
     for seed, split in enumerate(SPLITS):
         data = random_utterances(seed=seed, n=20).select(modalities)

@@ -1,4 +1,4 @@
-"""The text encoder: cached equals uncached, padding is not seen, errors name the cause."""
+"""The text encoder: memory, truncation and counts of tokens, errors that name the cause."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertModel
 
 from msabench.errors import DataError
 from msabench.networks import encoders, text
@@ -31,29 +30,6 @@ def tokens(tiny_bert):
     return text.tokenize(text.load_tokenizer(tiny_bert), TEXTS)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
-@pytest.mark.parametrize("trainable_layers", [0, 1, 2, 3, "all"])
-def test_cached_equals_the_whole_encoder(tiny_bert, tokens, tmp_path, trainable_layers, pooling):
-    """Frozen layers from the cache and the rest on top give the whole BERT's vectors."""
-    name = text.cache_name(trainable_layers, pooling)
-    bert = text.load_bert(tiny_bert)
-    if trainable_layers == "all":
-        cached = tokens
-    else:
-        text.encode(
-            bert, tokens, {name: (trainable_layers, pooling)}, tmp_path, batch_size=2, device=CPU
-        )
-        cached = Ragged.load(tmp_path, name)
-    encoder = text.build_encoder(tiny_bert, trainable_layers, pooling, cached.width).eval()
-    reference = BertModel.from_pretrained(tiny_bert, add_pooling_layer=False).eval()
-    with torch.no_grad():
-        actual = encoder(padded(cached, longer=3 if trainable_layers else 0))
-        for i, vector in enumerate(actual):
-            states = reference(torch.from_numpy(tokens[i])[None].long()).last_hidden_state[0]
-            expected = states[0] if pooling == "cls" else states.mean(0)
-            torch.testing.assert_close(vector, expected, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("trainable_layers", [2, "all"])
 @pytest.mark.parametrize("layers_kept", [0, 1])
 def test_layers_run_again_give_the_same_gradients(
@@ -61,7 +37,7 @@ def test_layers_run_again_give_the_same_gradients(
 ):
     """Bit for bit, dropout included; and a layer that is run again keeps less."""
     name = text.cache_name(trainable_layers, "mean")
-    bert, batch = text.load_bert(tiny_bert), padded(tokens)
+    bert, batch = text.load_model(tiny_bert), padded(tokens)
     if trainable_layers != "all":
         text.encode(bert, tokens, {name: (trainable_layers, "mean")}, tmp_path, device=CPU)
         batch = padded(Ragged.load(tmp_path, name))
@@ -133,7 +109,7 @@ def test_unknown_tokens_are_counted_among_those_that_are_read(tiny_bert):
 )
 def test_what_minilm_does_not_read_of_a_text_is_counted(said, expected):
     reads = {"array": "tokens", "max_tokens": 50}
-    reader = text.Reader(encoders.MINILM, reads, torch.device("cpu"))
+    reader = text.Reader({"name": encoders.MINILM}, reads, torch.device("cpu"))
     tokens, losses = reader.tokens_and_losses([said, "fine"])
     kinds = ("tokens_cut", "tokens_unknown", "text_missing")
     none = dict.fromkeys(kinds, 0)
@@ -143,7 +119,7 @@ def test_what_minilm_does_not_read_of_a_text_is_counted(said, expected):
 
 def test_minilm_is_the_model_of_the_package():
     """The embedded default loads without a network and its files have the published hashes."""
-    bert = text.load_bert(encoders.MINILM)
+    bert = text.load_model(encoders.MINILM)
     assert (bert.config.num_hidden_layers, bert.config.hidden_size) == (6, 384)
 
 
@@ -152,16 +128,29 @@ def test_too_many_layers(tiny_bert):
         text.build_encoder(tiny_bert, 4, "mean", 8)
 
 
+def test_texts_longer_than_the_positions_are_refused(tiny_bert):
+    model = text.load_model(tiny_bert)
+    positions = model.config.max_position_embeddings
+    text.check_length(model, positions)
+    with pytest.raises(DataError) as refused:
+        text.check_length(model, positions + 1)
+    assert str(refused.value) == (
+        f"max_tokens: {positions + 1}; the text encoder has {positions} positions; "
+        f"permitted: 3 to {positions}"
+    )
+
+
 def test_no_such_encoder(tmp_path):
-    with pytest.raises(DataError, match="text_encoder: no BERT at"):
-        text.load_bert(str(tmp_path / "nothing"))
+    with pytest.raises(DataError, match="text_encoder: no text encoder at"):
+        text.load_model(str(tmp_path / "nothing"))
 
 
 def test_the_features_stage_says_what_is_not_read_of_the_texts(
     tiny_bert, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    config = {"text_encoder": tiny_bert, "max_tokens": 4, "device": "cpu", "threads": 1, "runs": {}}
+    config = {"encoder": {"name": tiny_bert}, "max_tokens": 4, "device": "cpu", "threads": 1}
+    config["runs"] = {}
     config["probe"] = {"array": "pooled-mean", "trainable_layers": 0, "pooling": "mean"}
     Path("runs/plan/stages").mkdir(parents=True)
     Path("runs/plan/stages/features.json").write_text(json.dumps(config))

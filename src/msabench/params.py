@@ -34,8 +34,11 @@ AUTO = "auto"  # a setting's value: that of the preset
 
 TrainableLayers = NonNegativeInt | Literal["all"]
 Pooling = Literal["cls", "mean"]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Size = Literal["few"]  # of data sets, by which presets are chosen
 SIZES = get_args(Size)
+EncoderSize = Literal["base"]  # of text encoders, by which presets are chosen too
+ENCODER_SIZES = get_args(EncoderSize)
 
 
 class Strict(BaseModel):
@@ -66,7 +69,7 @@ class Dataset(Strict):
     neutral: float | None = None
     metrics: Literal["mosei", "sims"] = "mosei"
     file: RunName | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256 | None = None
     path: str | None = None
     path_variable: str | None = None
     url: str | None = None
@@ -129,12 +132,40 @@ class TextSettings(Strict):
     pooling: Pooling
 
 
+class KnownEncoder(TextSettings):
+    """A text encoder: how models read it, and perhaps its files on the Hugging Face hub.
+
+    size: base, for the presets of larger encoders. commit, sha256: of the repository and of each
+    file that is read, for an encoder that the code does not name. licence, language: for the cards.
+    """
+
+    size: EncoderSize | None = None
+    commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    sha256: dict[str, Sha256] = {}
+    licence: str | None = None
+    language: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "KnownEncoder":
+        if (self.commit is None) != (not self.sha256):
+            raise ValueError("commit and sha256 belong together: give both or neither")
+        if self.sha256 and not any(file.endswith(".safetensors") for file in self.sha256):
+            raise ValueError("sha256: no file of weights, *.safetensors; a pickle is not read")
+        return self
+
+    @property
+    def published(self) -> dict[str, Any] | None:
+        """What is published of its files; None where the code knows them, or none are needed."""
+        keys = {"commit", "sha256", "licence", "language"}
+        return self.model_dump(include=keys, exclude_none=True) if self.commit else None
+
+
 class Params(Strict):
     """The whole of params.yaml; what each setting means stands there beside it."""
 
     dataset: str
     text_encoder: str
-    text_encoders: dict[str, TextSettings]
+    text_encoders: dict[str, KnownEncoder]
     max_tokens: Annotated[int, Field(ge=3, le=512)]
     seeds: list[Seed] = Field(min_length=1)
     batch_size: PositiveInt | Literal["auto"]
@@ -250,7 +281,8 @@ def settings_of(function: Callable[..., Any]) -> type[BaseModel]:
 def flat(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a run's model as its block has them: flat, without their groups."""
     settings = {key: value for group in GROUPS for key, value in run.get(group, {}).items()}
-    settings.pop("name", None)  # the text encoder's, which no block has
+    for key in ("name", "published"):  # the text encoder's, which no block has
+        settings.pop(key, None)
     return settings
 
 
@@ -264,8 +296,12 @@ def describe(error: ValidationError, where: str) -> str:
     *above, last = [str(part) for part in first["loc"]] or [""]
     place = ".".join([*above, last])
     messages = [first["msg"].removeprefix("Value error, ")]
-    if above and not (last.isidentifier() or last.isdigit()):
-        same = [other for other in error.errors() if other["loc"][:-1] == first["loc"][:-1]]
+    same = [
+        other
+        for other in error.errors()
+        if other["loc"][:-1] == first["loc"][:-1] and other["input"] is first["input"]
+    ]
+    if len(same) > 1 and not last.isidentifier():
         place, messages = ".".join(above), [other["msg"] for other in same]
     message = ", or ".join(messages).replace("Input should", "it should", 1)
     message = message.replace("Input should be ", "")

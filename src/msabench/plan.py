@@ -15,7 +15,17 @@ from msabench import errors, models
 from msabench.data import sources
 from msabench.errors import ParamsError
 from msabench.networks.text import cache_name
-from msabench.params import AUTO, SIZES, Dataset, Params, Pooling, TrainableLayers
+from msabench.params import (
+    AUTO,
+    ENCODER_SIZES,
+    SIZES,
+    Dataset,
+    KnownEncoder,
+    Params,
+    Pooling,
+    TextSettings,
+    TrainableLayers,
+)
 from msabench.utterances import MODALITIES
 
 Config = dict[str, Any]
@@ -126,7 +136,7 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
             f"{where}.modalities: {modalities}; permitted: some of {MODALITIES}, in this order"
         )
     groups = models.check_settings(model, settings, where, shared_settings(params))
-    groups["encoder"] = {"name": text_encoder(params), **groups["encoder"]}
+    groups["encoder"] = {**encoder(params), **groups["encoder"]}
     return {
         "model": model,
         **groups,
@@ -161,17 +171,29 @@ def shared_settings(params: Params) -> Config:
             )
     ours = own_settings(params, SWEEP_MODEL, block, where)
     top = {key: ours[key] for key in TOP_SETTINGS if key in ours}
-    reading = params.text_encoders.get(text_encoder(params), params.text_encoders["default"])
+    reading = _known_encoder(params).model_dump(include=set(TextSettings.model_fields))
     labels = _labels(params)
     scale = {"label_range": labels["range"], "neutral": labels["neutral"]}
-    return top | reading.model_dump() | scale
+    return top | reading | scale
 
 
-def text_encoder(params: Params) -> str:
-    """Return the encoder of the texts: that of the data set, unless one is asked for."""
+def encoder(params: Params) -> Config:
+    """Return the encoder of the texts: that of the data set, unless one is asked for.
+
+    name, and published where params.yaml says what its files on the hub are.
+    """
+    name, published = _text_encoder(params), _known_encoder(params).published
+    return {"name": name} | ({"published": published} if published else {})
+
+
+def _text_encoder(params: Params) -> str:
     if params.text_encoder == "auto":
         return params.datasets[params.dataset].text_encoder
     return params.text_encoder
+
+
+def _known_encoder(params: Params) -> KnownEncoder:
+    return params.text_encoders.get(_text_encoder(params), params.text_encoders["default"])
 
 
 def own_settings(params: Params, model: str, block: Config, where: str) -> Config:
@@ -204,24 +226,29 @@ def _laid_over(below: Config, above: Config) -> Config:
 def _presets(params: Params, preset: Any, where: str) -> list[str]:
     """Return the names of a block's presets, the lowest first.
 
-    preset: one name, or a list, or such for `default` (all data sets), a corpus, a size and a data
-    set: the later of these are laid over the earlier.
+    preset: one name, or a list, or such for `default` (all data sets), a corpus, a size, a data
+    set, a size of text encoders, and both sizes (`base_few`): the later of these are laid over the
+    earlier.
     """
+    known = dict.fromkeys(["default", *CORPORA, *SIZES, *params.datasets, *ENCODER_SIZES])
+    known |= {f"{base}_{few}": None for base, few in product(ENCODER_SIZES, SIZES)}
     by_kind = preset if isinstance(preset, dict) else {"default": preset}
     names: dict[str, list[Any]] = {}
     for key, value in by_kind.items():
-        if key not in ("default", *CORPORA, *SIZES, *params.datasets):
-            known = ", ".join(dict.fromkeys(["default", *CORPORA, *SIZES, *params.datasets]))
+        if key not in known:
             raise ParamsError(
-                f"{where}.preset.{key}: no such data set, corpus or size; permitted: {known}"
+                f"{where}.preset.{key}: no such data set, corpus or size; permitted: "
+                f"{', '.join(known)}"
             )
         names[key] = value if isinstance(value, list) else [value] if value is not None else []
         for name in names[key]:
             if not isinstance(name, str) or name not in params.presets:
-                known = ", ".join(params.presets) or "none"
-                raise ParamsError(f"{where}.preset: {name!r}; permitted: {known}")
+                presets = ", ".join(params.presets) or "none"
+                raise ParamsError(f"{where}.preset: {name!r}; permitted: {presets}")
     dataset = params.datasets[params.dataset]
-    kinds = ["default", dataset.corpus, dataset.size, params.dataset]
+    larger = _known_encoder(params).size
+    kinds = ["default", dataset.corpus, dataset.size, params.dataset, larger]
+    kinds.append(f"{larger}_{dataset.size}")
     # Where a data set has the name of its corpus, its presets are the topmost.
     kinds = [kind for i, kind in enumerate(kinds) if kind not in kinds[i + 1 :]]
     return [name for kind in kinds for name in names.get(str(kind), [])]
@@ -304,7 +331,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             "corpus": CORPORA[dataset.corpus] if dataset.corpus else None,
         },
         "features": {
-            "text_encoder": text_encoder(params),
+            "encoder": encoder(params),
             "max_tokens": params.max_tokens,
             "arithmetic": params.arithmetic,
             "device": params.device,
@@ -320,6 +347,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             "neutral": dataset.scale.neutral,
             "metrics": dataset.metrics,
             "probe": probe,
+            "text_encoder": _text_encoder(params),
             **_rows(params, runs, same),
         },
     }

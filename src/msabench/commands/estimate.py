@@ -54,7 +54,7 @@ def main(options: argparse.Namespace) -> None:
     configs = plan.resolve(params, plan.runs_of(params))
     gpus = jobs.gpus_for(params)
     side_by_side = options.jobs or jobs.by_default(params, gpus)
-    dataset, encoder = params.datasets[params.dataset], plan.text_encoder(params)
+    dataset, encoder = params.datasets[params.dataset], plan.encoder(params)
     measured = sizes.measure(dataset, configs["stages/prepare"], encoder, params.max_tokens)
     rows = estimate.estimate(params, configs, measured, side_by_side, gpus)
     total = estimate.total(rows, side_by_side)

@@ -105,7 +105,7 @@ def encoder(
     config: of the stage `features`. seconds: to spend on it, about.
     """
     start = time.perf_counter()
-    bert = text.load_bert(config["text_encoder"])
+    model = text.load_model(**config["encoder"])
     device = torch_settings.choose_device(config["device"])
     build = time.perf_counter() - start
     wanted = {
@@ -120,14 +120,14 @@ def encoder(
         start = time.perf_counter()
         with TemporaryDirectory() as folder:
             sample = _without_values({"text": tokens[index]}, {"text": 0}).sequences["text"]
-            text.encode(bert, sample, wanted, Path(folder), batch_size=ENCODED, device=device)
+            text.encode(model, sample, wanted, Path(folder), batch_size=ENCODED, device=device)
         return time.perf_counter() - start
 
     encode(batches[0])  # the first prepares kernels
     count = batches_in(seconds, encode(batches[0]), len(batches))
     index = np.concatenate(spread(batches, count))
     predict = encode(index) * len(tokens) / len(index)
-    return Cost(build, 0.0, predict, _peak(device), 0.0, bert.config.hidden_size)
+    return Cost(build, 0.0, predict, _peak(device), 0.0, model.config.hidden_size)
 
 
 def run(

@@ -82,7 +82,9 @@ class Sizes:
         return float(total)
 
 
-def measure(dataset: Dataset, config: Mapping[str, Any], encoder: str, max_tokens: int) -> Sizes:
+def measure(
+    dataset: Dataset, config: Mapping[str, Any], encoder: Mapping[str, Any], max_tokens: int
+) -> Sizes:
     """Return the sizes of a data set, from the best that is here.
 
     That is the prepared data, a simulated sample, what is known of a published file, or the raw
@@ -115,12 +117,14 @@ def _is_prepared(config: Mapping[str, Any]) -> bool:
         return False
 
 
-def _of_parts(parts: Mapping[str, Utterances], encoder: str, max_tokens: int, origin: str) -> Sizes:
+def _of_parts(
+    parts: Mapping[str, Utterances], encoder: Mapping[str, Any], max_tokens: int, origin: str
+) -> Sizes:
     """Return the sizes of data; parts: the splits, or folds."""
     splits = splits_of(parts)
     lengths: dict[str, dict[str, Any]] = {name: {} for name in splits}
     if "text" in splits["train"].modalities:
-        tokenizer = text.load_tokenizer(encoder)
+        tokenizer = text.load_tokenizer(**encoder)
         for name, split in splits.items():
             tokens = text.tokenize(tokenizer, split.texts).lengths
             lengths[name]["text"] = tokens.clip(max=max_tokens)
@@ -130,7 +134,9 @@ def _of_parts(parts: Mapping[str, Utterances], encoder: str, max_tokens: int, or
     return Sizes(lengths, splits["train"].widths, origin, len(folds_of(parts)))
 
 
-def _simulated(source: str, settings: Mapping[str, Any], encoder: str, max_tokens: int) -> Sizes:
+def _simulated(
+    source: str, settings: Mapping[str, Any], encoder: Mapping[str, Any], max_tokens: int
+) -> Sizes:
     """Return the sizes of data that a source makes, from a sample that it makes now."""
     simulate = sources.load(source)
     complete = settings_of(simulate.simulate).model_validate(settings).model_dump()
@@ -162,7 +168,7 @@ def _simulated(source: str, settings: Mapping[str, Any], encoder: str, max_token
     )
 
 
-def _published(dataset: Dataset, encoder: str, max_tokens: int) -> Sizes:
+def _published(dataset: Dataset, encoder: Mapping[str, Any], max_tokens: int) -> Sizes:
     """Return the sizes of a file of MMSA's: known counts and widths, lengths as simulated ones."""
     corpus = PUBLISHED[dataset.corpus or ""]
     settings = {"full_length": True, "train": SAMPLE, "valid": 1, "test": 1}

@@ -14,7 +14,7 @@ from msabench.errors import DataError
 from msabench.folds import splits_of
 from msabench.inference.predictor import Losses, Predictor
 from msabench.networks.layers import varies
-from msabench.networks.text import load_bert
+from msabench.networks.text import load_model
 from msabench.predictions import Predictions
 from msabench.utterances import Ragged, Utterances, load_splits
 
@@ -62,7 +62,7 @@ def explain(
     without = {
         name: predictor.predict_read(predictor.without(one, name))[:, 0] for name in one.sequences
     }
-    similarity = similarities(train, one, predictor.config["encoder"]["name"])
+    similarity = similarities(train, one, predictor.config["encoder"])
     order = np.argsort(-similarity, kind="stable")[:neighbours]
     _, (losses,) = predictor.read(predictor.gather(one))
     return Explanation(
@@ -79,18 +79,22 @@ def explain(
     )
 
 
-def similarities(train: Utterances, one: Utterances, text_encoder: str) -> Float[np.ndarray, " n"]:
+def similarities(
+    train: Utterances, one: Utterances, encoder: Mapping[str, Any]
+) -> Float[np.ndarray, " n"]:
     """Return the similarity of each training utterance to one other, -1..1, without any model.
 
     The mean over the modalities of the cosine of means over frames, each feature standardized by
     its mean and standard deviation over the training split. The frames of a text are the run's text
     input: hidden states, one vector, or the word embeddings where the whole encoder is trained.
+    encoder: see text.Reader.
     """
     cosines = []
     for name, ragged in train.sequences.items():
         both = [ragged, one.sequences[name]]
         if ragged.values.ndim == 1:
-            embeddings = load_bert(text_encoder).embeddings.word_embeddings.weight.detach().numpy()
+            model = load_model(encoder["name"], encoder.get("published"))
+            embeddings = model.get_input_embeddings().weight.detach().numpy()
             means = [_embedding_means(tokens, embeddings) for tokens in both]
         else:
             means = [frames.over_frames(np.mean) for frames in both]

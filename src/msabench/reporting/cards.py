@@ -118,7 +118,7 @@ def model_card(
         fit=data.results.fits[run["run"]][str(run["seed"])],
         cautions=cautions.of_run(data.results, run["run"], run["seed"]),
         dashes=content.why_dashes([measured, all_seeds], data.plan),
-        encoder=encoders.published(run["encoder"]["name"]),
+        encoder=_published(run),
         settings=Table([Column("setting", "words"), Column("value", "words")], settings),
     )
 
@@ -141,13 +141,17 @@ def data_card(data: Data) -> str:
     )
 
 
+def _published(run: Mapping[str, Any]) -> encoders.Published | None:
+    return encoders.published(run["encoder"]["name"], run["encoder"].get("published"))
+
+
 def _on_test(measured: Row) -> Row:
     return {name: value for name, value in measured.items() if not name.startswith("valid_")}
 
 
 def _model_metadata(run: Mapping[str, Any], test: Row, data: Data) -> ModelCardData:
     """Return what the hub shows and searches: the results of this seed on test among it."""
-    dataset, known = data.facts["dataset"], encoders.published(run["encoder"]["name"])
+    dataset, known = data.facts["dataset"], _published(run)
     results = [
         EvalResult(
             task_type="multimodal-sentiment-analysis",
