@@ -298,7 +298,7 @@ def test_what_a_card_names_is_there():
     assert known.licence in text
     assert "1,234,567" in text
     settings = params.flat(json.loads(Path("predictions/ours-1/run.json").read_text()))
-    assert settings["lr"] == PARAMS.lr
+    assert settings["lr"] == PARAMS.presets["ours"]["lr"]
     for name, value in settings.items():
         shown = value if isinstance(value, str) else json.dumps(value)
         assert re.search(rf"^\| {name} +\| {re.escape(shown)} +\|$", text, re.MULTILINE)
