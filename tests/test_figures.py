@@ -73,10 +73,11 @@ DRAWN = {
         title="simulated data",
     ),
     "published": lambda: published_figure.draw(
-        {"test": literature.published("mosei")},
+        dict.fromkeys(published_figure.LOOKS, literature.published("mosei")),
         ["MMML, CME and context"],
         literature.of_report("mosei"),
-        {"A model with a long name": 0.5, "B": 0.501, "C": None},
+        {"A model with a long name (text and audio)": 0.5, "B": 0.501, "C": None},
+        "this run, text alone, a-text-encoder-with-a-long-name",
         title="simulated data",
     ),
     "robustness": lambda: figures.robustness(

@@ -47,7 +47,7 @@ class Tree:
             **{"title": "simulated data", "corpus": "simulated", "simulated": True},
             **{"label_range": [-3.0, 3.0], "neutral": 0.0},
             **{"metrics": "mosei", "models": list(MODELS), "seeds": [1, 2], "sweep_seeds": [1]},
-            "probe": {"array": "pooled-mean"},
+            **{"probe": {"array": "pooled-mean"}, "text_encoder": "publisher/an-encoder"},
             "sweep": [
                 {"run": run, "table": table, "row": row, "same_as": same}
                 for table, row, run, same in SWEEP

@@ -84,13 +84,21 @@ def left_out(results: Results) -> list[str]:
     """Name the models of Table 6 that do not read all modalities that the data have."""
     have = results.plan["subsets"][all_modalities(results)]
     named = {}
-    for model, own in results.plan["modalities"].items():
-        if missing := [name for name in have if name not in own]:
-            read = " and ".join(name for name in have if name in own)
-            named[model] = f"reads {read} alone, without {' and '.join(missing)}"
+    for model, read in modalities_read(results).items():
+        if missing := [name for name in have if name not in read]:
+            named[model] = f"reads {' and '.join(read)} alone, without {' and '.join(missing)}"
     if not named:
         return []
     return [f"By their settings some models leave a modality out: {_listed(named)}."]
+
+
+def modalities_read(results: Results) -> dict[str, list[str]]:
+    """Return what each model of Table 6 reads: those of its modalities that the data have."""
+    have = results.plan["subsets"][all_modalities(results)]
+    return {
+        model: [name for name in have if name in own]
+        for model, own in results.plan["modalities"].items()
+    }
 
 
 def all_modalities(results: Results) -> str:

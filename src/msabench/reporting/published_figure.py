@@ -36,11 +36,13 @@ def draw(
     named: Collection[str],
     report: Sequence[Result],
     ours: Mapping[str, float | None],
+    run: str,
 ) -> Figure:
     """Draw the MAE of results by year; those of one year stand side by side.
 
     groups: what was published, by what the epoch was selected on. named: the models whose names
     are written. report: the results of the report. ours: the MAE of each model of this run, a line.
+    run: what these lines are called in the legend.
     """
     figure = Figure(figsize=(10, 6), layout="constrained")
     figure.suptitle(" ")  # keeps the room of the title while names are placed
@@ -65,8 +67,9 @@ def draw(
         for (name, mae), colour in zip(ours.items(), colours, strict=False)
         if mae is not None
     }
-    _lines(axes, lines)
-    figure.legend(loc="outside lower center", ncols=6, columnspacing=1.6, handletextpad=0.4)
+    _lines(axes, lines, run)
+    ncols = 3 if lines else 6  # what is said of the run is long
+    figure.legend(loc="outside lower center", ncols=ncols, columnspacing=1.6, handletextpad=0.4)
     names = {r: _short(r.model) for r in everything if r.model in named}
     names |= {r: f"{_short(r.model)} (report)" for r in report}
     figure.draw_without_rendering()  # settles where everything is
@@ -98,10 +101,10 @@ def _short(model: str) -> str:
     return model.partition(",")[0].partition(" (")[0]
 
 
-def _lines(axes: Axes, ours: Mapping[str, tuple[float, str]]) -> None:
+def _lines(axes: Axes, ours: Mapping[str, tuple[float, str]], run: str) -> None:
     """Draw a line for each model of this run, its MAE and colour, named at the right end."""
     if ours:
-        axes.plot([], [], color=INK, lw=1.4, label="this run")
+        axes.plot([], [], color=INK, lw=1.4, label=run)
     low, high = axes.get_ylim()
     place = -float("inf")
     for name, (mae, colour) in sorted(ours.items(), key=lambda pair: pair[1]):

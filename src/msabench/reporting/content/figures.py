@@ -149,7 +149,9 @@ def _of_literature(results: Results) -> dict[str, Figure]:
     if corpus is None:
         return {}
     others, report = literature.published(corpus), literature.of_report(corpus)
-    ours = {name: values["mae"] for name, values in published.measured(results).items()}
+    ours = published.measured(results)
+    run, lines = _of_run(ours)
+    drawn = [name for name, mae in lines.items() if mae is not None]
     groups = {
         name: [result for result in others if result.selection in selections]
         for name, selections in SELECTED.items()
@@ -159,12 +161,14 @@ def _of_literature(results: Results) -> dict[str, Figure]:
         "Filled: the epoch was selected on validation data, or nothing was trained. Hollow: that "
         "is unknown. Crosses: selected on test data, so not comparable. Small: second-hand.",
         *(["Diamonds: the report."] if report else []),
-        *(["Lines: this run."] if ours else []),
+        *([f"Lines of {run}: {', '.join(drawn)}."] if drawn else []),
         *published.left_out(results),
     ]
     lowest = [(name, f"{result.mae:.3f} ({result.model})") for name, result in best.items()]
     lowest += [
-        (f"this run's {name}", f"{mae:.3f}") for name, mae in ours.items() if mae is not None
+        (f"this run's {name}", f"{model.values['mae']:.3f}" + (model.read and f" ({model.read})"))
+        for name, model in ours.items()
+        if model.values["mae"] is not None
     ]
     return {
         "published": _figure(
@@ -173,8 +177,23 @@ def _of_literature(results: Results) -> dict[str, Figure]:
             _sentence("Lowest MAE by what selected the epoch", lowest),
             published_figure.draw,
             *(groups, {*KNOWN, *(best[name].model for name in best if name != "test")}),
-            *(report, ours),
+            *(report, lines, run),
         )
+    }
+
+
+def _of_run(ours: Mapping[str, published.Measured]) -> tuple[str, dict[str, float | None]]:
+    """Return what the lines of this run are called together, and the MAE of each by its name.
+
+    What the models read stands in the name of each where they do not all read the same.
+    """
+    measured = [model for model in ours.values() if model.values["mae"] is not None]
+    read = {model.read for model in measured}
+    alike = len(read) == 1
+    run = ["this run", *(read if alike else ()), *{model.text_encoder for model in measured}]
+    return ", ".join(filter(None, run)), {
+        name if alike or not model.read else f"{name} ({model.read})": model.values["mae"]
+        for name, model in ours.items()
     }
 
 

@@ -1,10 +1,15 @@
 """The section of what others published on the same corpus."""
 
-from msabench.evaluation import literature
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from msabench.evaluation import cautions, literature
 from msabench.evaluation.literature import ON_TEST, Result
 from msabench.evaluation.results import Results
-from msabench.evaluation.tables import BASELINES, Row, Rows, printed_name
+from msabench.evaluation.tables import BASELINES, Row, printed_name
 from msabench.reporting.document import Cell, Column, Section, Table, Title, row
+from msabench.utterances import MODALITIES
 
 METRICS = ("mae", "corr", "acc_2", "f1", "acc_7")
 COLUMNS = [
@@ -25,6 +30,19 @@ MARKS = {
 }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A model of Table 6.
+
+    values: its row. read: `text alone`, `text and audio`; empty if it reads all three modalities.
+    text_encoder: the last part of the encoder's name; None if the model reads no text.
+    """
+
+    values: Row
+    read: str
+    text_encoder: str | None
+
+
 def section(results: Results) -> Section:
     """Return all results on the corpus by MAE, those of this run among them if it is real data."""
     corpus = literature.corpus_of(results.plan)
@@ -39,9 +57,9 @@ def section(results: Results) -> Section:
     report = literature.of_report(corpus)
     rows += [(result.mae, _row(result, "the report", OURS)) for result in report]
     rows += [
-        (values["mae"], _measured(name, values, results))
-        for name, values in measured(results).items()
-        if values["mae"] is not None
+        (model.values["mae"], _measured(name, model, results))
+        for name, model in measured(results).items()
+        if model.values["mae"] is not None
     ]
     rows.sort(key=lambda pair: pair[0])
     about = (
@@ -57,15 +75,25 @@ def section(results: Results) -> Section:
     return Section("published", title, [about, *left_out(results), table])
 
 
-def measured(results: Results) -> Rows:
+def measured(results: Results) -> dict[str, Measured]:
     """Return the models of Table 6 by printed name; none of simulated data."""
     if results.plan["simulated"]:
         return {}
+    encoder, read = PurePath(results.plan["text_encoder"]).name, cautions.modalities_read(results)
     return {
-        printed_name(name): values
+        printed_name(name): Measured(
+            values, _named(read[name]), encoder if "text" in read[name] else None
+        )
         for name, values in results.tables["6"].items()
         if name not in BASELINES
     }
+
+
+def _named(modalities: Sequence[str]) -> str:
+    """Name what a model reads, where that is not what most published results read."""
+    if len(modalities) == len(MODALITIES):
+        return ""
+    return " and ".join(modalities) + (" alone" if len(modalities) == 1 else "")
 
 
 def left_out(results: Results) -> list[str]:
@@ -86,11 +114,12 @@ def _row(result: Result, source: str, mark: str = "") -> list[Cell]:
     )
 
 
-def _measured(name: str, values: Row, results: Results) -> list[Cell]:
-    """Return a model of this run. The plan of the tables does not name its text encoder."""
+def _measured(name: str, model: Measured, results: Results) -> list[Cell]:
+    """Return a model of this run."""
+    values, run = model.values, f"this run, {model.read}" if model.read else "this run"
     scores = [Cell(values.get(metric), values.get(f"{metric}_std")) for metric in METRICS]
     seeds = len(results.plan["seeds"])
     return row(
-        *(Cell(f"{name} (this run)", mark=OURS), None, *scores),
-        *(None, results.plan["title"], str(seeds), "validation", "this run"),
+        *(Cell(f"{name} ({run})", mark=OURS), None, *scores),
+        *(model.text_encoder, results.plan["title"], str(seeds), "validation", "this run"),
     )
