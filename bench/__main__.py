@@ -19,7 +19,7 @@ from bench import harness
 from msabench import program
 
 BENCHMARKS = (
-    *("arithmetic", "batching", "checkpoints", "cluster", "compare_mmsa", "gpu"),
+    *("arithmetic", "batching", "checkpoints", "cluster", "compare_mmsa", "encoders", "gpu"),
     *("import_pickle", "memory", "pipeline", "rehearse", "scaling", "svm", "verdicts"),
 )
 

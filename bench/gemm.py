@@ -37,6 +37,16 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
+def limit(rows: int, width: int, inner: int, device: torch.device) -> float:
+    """Return the FLOP/s of the plain product (rows, width) by (width, inner), the median of ten."""
+    left, right = torch.randn(rows, width, device=device), torch.randn(inner, width, device=device)
+
+    def product() -> torch.Tensor:
+        return torch.nn.functional.linear(left, right)
+
+    return 2 * rows * width * inner / median(timed(product, device) for _ in range(10))
+
+
 def main(threads: int, name: torch_settings.Device) -> None:
     torch_settings.configure({"arithmetic": "auto", "threads": threads, "device": name})
     torch.manual_seed(1)
@@ -49,7 +59,7 @@ def main(threads: int, name: torch_settings.Device) -> None:
     tokens = Ragged.load(Path("data/features/train"), "tokens")
     order = batches.length_bucketed(tokens.lengths, BATCH_SIZE, np.random.default_rng(1))
 
-    trained, limit = [], []
+    trained, limits = [], []
     for number in range(REPEATS):
         text = Padded.of(tokens, order[number % len(order)], device)
         b, t = text.values.shape
@@ -61,17 +71,10 @@ def main(threads: int, name: torch_settings.Device) -> None:
         attention = 2 * len(layers) * b * t * t * WIDTH
         trained.append(6 * (weights * b * t + attention) / seconds)
 
-        left = torch.randn(b * t, WIDTH, device=device)
-        right = torch.randn(INNER, WIDTH, device=device)
-
-        def product(left: torch.Tensor = left, right: torch.Tensor = right) -> torch.Tensor:
-            return torch.nn.functional.linear(left, right)
-
-        seconds = median(timed(product, device) for _ in range(10))
-        limit.append(2 * b * t * WIDTH * INNER / seconds)
-    del trained[:2], limit[:2]  # they warm up
-    share = median(a / b for a, b in zip(trained, limit, strict=True))
-    gigaflops = {"train": median(trained) / 1e9, "gemm": median(limit) / 1e9}
+        limits.append(limit(b * t, WIDTH, INNER, device))
+    del trained[:2], limits[:2]  # they warm up
+    share = median(a / b for a, b in zip(trained, limits, strict=True))
+    gigaflops = {"train": median(trained) / 1e9, "gemm": median(limits) / 1e9}
     print(json.dumps({**gigaflops, "share": share}))
 
 

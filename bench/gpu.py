@@ -40,7 +40,7 @@ def measure(folder: Path, *, share: float = 1.0) -> dict[str, Any]:
     if device == "cpu" and not harness.trial:
         sys.exit("error: no GPU here; --trial measures on the CPU and records nothing")
     file = trees.write_pickle(folder / "mosei.pkl", trees.sizes(share))
-    bert = trees.random_bert(folder / "bert")
+    bert = trees.random_encoder(folder / "bert")
     tree = trees.mosei_tree(folder / "tree", file, text_encoder=str(bert), device=device, seeds=[1])
     seconds = {name: trees.stage(tree, name).seconds for name in ("prepare", "features")}
 

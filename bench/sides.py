@@ -27,7 +27,7 @@ class Sides:
         self.folder, self.frozen = folder.resolve(), frozen
         self.utterances = counts["train"]
         self.python = environment(self.folder / "mmsa")
-        self.bert = trees.random_bert(self.folder / "bert")
+        self.bert = trees.random_encoder(self.folder / "bert")
         self.file = self.folder / f"{self.utterances}.pkl"
         trees.write_pickle(self.file, counts, text_dump=True)
         (self.folder / "work").mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,17 @@ def write_pickle(path: Path, counts: dict[str, int], *, text_dump: bool = False)
     Audio and vision are (n, 500, d) float64, token ids those of bert-base-uncased. text_dump: with
     BERT's states, (n, 50, 768) float32, which MMSA's file has and nobody here reads.
     """
-    writer = get_context("spawn").Process(target=_write, args=(path, counts, text_dump))
+    apart(_write, path, counts, text_dump)
+    return path
+
+
+def apart(write: Callable[..., object], path: Path, *arguments: Any) -> None:
+    """Write to a path in a process that gives its memory back. Raises SystemExit if it fails."""
+    writer = get_context("spawn").Process(target=write, args=(path, *arguments))
     writer.start()
     writer.join()
     if writer.exitcode:
         raise SystemExit(f"error: {path} could not be written")
-    return path
 
 
 def _write(path: Path, counts: dict[str, int], text_dump: bool) -> None:
@@ -148,14 +154,17 @@ def only(folder: Path, *runs: str) -> None:
     path.write_text(json.dumps(config))
 
 
-def random_bert(folder: Path) -> Path:
-    """Save a BERT of bert-base's size with random weights, and its tokenizer; return its path."""
+def random_encoder(folder: Path, kind: str = "bert", **sizes: int) -> Path:
+    """Save an encoder with random weights, and a tokenizer; return its path.
+
+    kind: its type in transformers. sizes: of its configuration, by default those of base size.
+    """
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import AutoConfig, AutoModel
 
     from msabench.networks import encoders, text
 
     torch.manual_seed(1)
-    BertModel(BertConfig()).save_pretrained(folder)
+    AutoModel.from_config(AutoConfig.for_model(kind, **sizes)).save_pretrained(folder)
     text.load_tokenizer(encoders.MINILM).save_pretrained(folder)
     return folder.resolve()
