@@ -53,6 +53,7 @@ def test_the_readme_begins_with_what_made_the_pipeline():
     assert commands == ["make repro", "make test", "source .venv/bin/activate"]
 
 
+@slow
 def test_the_pipeline_leads_to_tables_and_figures(clone):
     for number, rows in ((1, 4), (2, 7), (6, 7)):
         assert len(json.loads((clone / f"metrics/table{number}.json").read_text())) == rows

@@ -9,6 +9,8 @@ import pytest
 from msabench.execution import scratch
 from tests import clones
 
+pytestmark = pytest.mark.slow  # needs a pipeline that has run
+
 CODE = ("src/msabench", "stages")
 # Of each, its model. That sweep and ablation depend on the same list: tests/test_architecture.py.
 TRAININGS = {"train@ours-1": "ours", "train@svm-1": "svm"}
