@@ -56,8 +56,9 @@ def _encode(config: dict[str, Any], splits: dict[str, Utterances]) -> None:
         whole = text.tokenize(tokenizer, data.texts)
         tokens = text.truncate(whole, config["max_tokens"])
         tokens.save(folder, "tokens")
+        unknown = tokenizer.unk_token_id
         counts = text.count_differences(
-            whole, config["max_tokens"], tokenizer.unk_token_id, data.given_tokens
+            data.texts, whole, config["max_tokens"], unknown, data.given_tokens
         )
         (folder / "tokens.json").write_text(json.dumps(counts) + "\n")
         if losses := _losses(counts, config["max_tokens"], len(data)):

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msabench.errors import EncoderError
 from stages import run
 
 PAGE = "docs/results.md"
@@ -47,6 +48,8 @@ def main(name: str, seed: int) -> None:
         reader = text.Reader(config["encoder"], config["text"], device)
         tokens = reader.tokens(test.texts)
         unknown = reader.tokenizer.unk_token_id
+        if unknown is None:
+            raise EncoderError(f"text_encoder: {config['encoder']['name']} has no unknown token")
         lose = partial(robustness.drop_tokens, tokens, unknown=unknown)
         corrupt["text_missing"] = lambda share, rng: reader.read(lose(share, rng))
         wrong = partial(robustness.replace_tokens, tokens)

@@ -1,6 +1,7 @@
 """Text encoders of every architecture: layer by layer they compute what transformers computes."""
 
 import json
+import shutil
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -85,7 +86,8 @@ def loaded_once(monkeypatch):
     monkeypatch.setattr(text, "load_model", lambda name, _=None: deepcopy(LOADED(name)))
 
 
-LOADED = cache(text.load_model)
+LOAD = text.load_model
+LOADED = cache(LOAD)
 REFERENCE = cache(lambda name: transformers.AutoModel.from_pretrained(name).eval())
 
 
@@ -173,11 +175,14 @@ def test_gradients_reach_the_trained_part_alone(folder, trainable_layers):
     assert [name for name, p in encoder.named_parameters() if p.grad is None] == []
     trained = {name.partition(".")[0] for name, _ in encoder.named_parameters()}
     saved = {name.partition(".")[0] for name in encoder.state_dict()}
+    config = LOADED(folder).config
+    relative = config.model_type == "mpnet" or getattr(config, "relative_attention", False)
+    shared = {"shared"} if relative else set()
     if trainable_layers == "all":
-        assert saved == trained >= {"embeddings", "layers"}
+        assert saved == trained == {"embeddings", "layers"} | shared
     else:
         assert trained == {"layers"}
-        assert {name.partition(".")[0] for name, _ in encoder.named_buffers()} <= {"shared"}
+        assert saved == {"layers"} | shared
 
 
 @pytest.mark.parametrize("trainable_layers", [2, "all"])
@@ -284,6 +289,50 @@ def test_neighbours_are_found_by_the_word_embeddings(folder, tmp_path):
     similarity = similarities(train, train.take([2]), {"name": folder})
     assert similarity.argmax() == 2
     np.testing.assert_allclose(similarity[2], 1.0)
+
+
+DAMAGES = {
+    "config.json": "[]",
+    "model.safetensors": "",
+    "tokenizer.json": "{",
+}
+
+
+@pytest.mark.parametrize("file", DAMAGES)
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_folder_that_cannot_be_read_is_one_line(tiny_bert, file, damage, tmp_path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "encoder")
+    if damage == "missing":
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(DAMAGES[file])
+    load = text.load_tokenizer if file == "tokenizer.json" else LOAD
+    with pytest.raises(DataError) as refused:
+        load(str(folder))
+    message = str(refused.value)
+    assert message.startswith("text_encoder: ")
+    assert str(folder) in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 5}, r"\d+ weights of its configuration are not in its files"),
+        ({"model_type": "mpnet"}, r"\d+ weights of its configuration are not in its files"),
+        ({"intermediate_size": 7}, "no text encoder at"),
+        ({"is_decoder": True}, "is_decoder: true; permitted: false"),
+        ({"model_type": "unheard-of"}, "is a unheard-of; permitted: bert, roberta, "),
+    ],
+)
+def test_weights_of_another_configuration_are_refused(tiny_bert, changes, message, tmp_path):
+    """transformers would leave random what is missing, and say nothing."""
+    folder = shutil.copytree(tiny_bert, tmp_path / "encoder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(DataError, match=message) as refused:
+        LOAD(str(folder))
+    assert "\n" not in str(refused.value)
 
 
 def test_another_architecture_is_refused(tmp_path):

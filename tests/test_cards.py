@@ -319,6 +319,22 @@ def test_a_model_without_an_encoder_of_its_own_says_so_by_its_size():
 
 
 @pytest.mark.usefixtures("tree")
+def test_of_an_encoder_of_params_the_card_names_commit_and_every_file_of_weights():
+    path = Path("predictions/ours-1/run.json")
+    content = json.loads(path.read_text())
+    files = {"model-1.safetensors": "1" * 64, "model-2.safetensors": "2" * 64, "config.json": "3"}
+    known = {"commit": "4" * 40, "sha256": files, "licence": "MIT"}
+    content["encoder"] |= {"name": "someone/encoder", "published": known}
+    write(path, content)
+    text = written("ours-1")
+    assert "SHA-256 of its model-1.safetensors: `" + "1" * 64 in text
+    assert "SHA-256 of its model-2.safetensors: `" + "2" * 64 in text
+    assert "- commit on the hub: `" + "4" * 40 in text
+    assert "- licence: MIT" in text
+    assert "base_model: someone/encoder" in text
+
+
+@pytest.mark.usefixtures("tree")
 def test_an_encoder_of_the_user_shows_no_path():
     path = Path("predictions/ours-1/run.json")
     content = json.loads(path.read_text())

@@ -76,12 +76,12 @@ def test_tokens_are_cut_as_the_tokenizer_does(tiny_bert):
 def test_token_ids_of_another_vocabulary_are_noticed(tiny_bert):
     whole = text.tokenize(text.load_tokenizer(tiny_bert), TEXTS)
     counts = {"tokens_cut": 2, "tokens_unknown": 0, "texts_unknown": 0, "text_missing": 0}
-    assert text.count_differences(whole, 5, None, None) == counts
+    assert text.count_differences(TEXTS, whole, 5, None, None) == counts
     given = text.truncate(whole, 4)  # cut to another length: the same vocabulary
     counts |= {"tokens_cut": 0, "tokens_differ": 0}
-    assert text.count_differences(whole, 50, None, given) == counts
+    assert text.count_differences(TEXTS, whole, 50, None, given) == counts
     other = Ragged(given.values + (given.values > 3), given.offsets)  # one word was inserted
-    assert text.count_differences(whole, 50, None, other)["tokens_differ"] == len(TEXTS)
+    assert text.count_differences(TEXTS, whole, 50, None, other)["tokens_differ"] == len(TEXTS)
 
 
 def test_unknown_tokens_are_counted_among_those_that_are_read(tiny_bert):
@@ -91,7 +91,7 @@ def test_unknown_tokens_are_counted_among_those_that_are_read(tiny_bert):
     assert text.count_unknown(whole, unknown).tolist() == [2, 1, 0, 1]
     assert text.count_unknown(whole, None).tolist() == [0, 0, 0, 0]
     counts = {"tokens_cut": 2, "tokens_unknown": 2, "texts_unknown": 2, "text_missing": 1}
-    assert text.count_differences(whole, 4, unknown, None) == counts
+    assert text.count_differences(TEXTS, whole, 4, unknown, None) == counts
 
 
 @pytest.mark.parametrize(
@@ -126,6 +126,11 @@ def test_minilm_is_the_model_of_the_package():
 def test_too_many_layers(tiny_bert):
     with pytest.raises(DataError, match="trainable_layers: 4; the text encoder has 3 layers"):
         text.build_encoder(tiny_bert, 4, "mean", 8)
+
+
+def test_a_blank_text_has_no_token_though_the_tokenizer_has_one_for_a_space():
+    tokens = Ragged.of([np.zeros(n, np.int32) for n in (3, 2, 4)])
+    assert text.without_token([" ", "\u200b", "good"], tokens).tolist() == [True, True, False]
 
 
 def test_texts_longer_than_the_positions_are_refused(tiny_bert):

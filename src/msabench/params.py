@@ -141,7 +141,7 @@ class KnownEncoder(TextSettings):
 
     size: EncoderSize | None = None
     commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
-    sha256: dict[str, Sha256] = {}
+    sha256: dict[Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")], Sha256] = {}
     licence: str | None = None
     language: str | None = None
 
@@ -151,6 +151,8 @@ class KnownEncoder(TextSettings):
             raise ValueError("commit and sha256 belong together: give both or neither")
         if self.sha256 and not any(file.endswith(".safetensors") for file in self.sha256):
             raise ValueError("sha256: no file of weights, *.safetensors; a pickle is not read")
+        if self.sha256 and "config.json" not in self.sha256:
+            raise ValueError("sha256: config.json is missing")
         return self
 
     @property

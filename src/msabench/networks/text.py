@@ -10,14 +10,16 @@ modality follows from that and is always a sequence:
 Pooling over the single step of a frozen text is the identity, so models treat all three alike.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -34,6 +36,11 @@ PAGE = "docs/models.md"
 # Activation checkpointing on a CPU begins beyond this many values of layer outputs (b t d, summed
 # over layers), about a hundred bytes each: 7 layers of bert-base for 32 texts of 50 tokens.
 MAX_ACTIVATIONS = 9_000_000
+# Files that tokenizers read their vocabularies from, one of which an encoder has.
+VOCABULARIES = (
+    *("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model"),
+    *("sentencepiece.bpe.model", "tokenizer.model"),
+)
 SPECIAL_TOKENS = 2  # of every text: [CLS] and [SEP], alone where it is blank
 
 
@@ -41,8 +48,8 @@ class TextEncoder(nn.Module):
     """The trained part of an encoder, then pooling to one vector per utterance.
 
     architecture: what the layers read. embeddings: where all of it is trained. layers: the trained
-    top layers, none where the text is frozen. shared: what all layers read; trained where all of
-    them are, as the cached states below others were made with it. width: features of the vector, d.
+    top layers, none where the text is frozen. shared: what all layers read; trained with the
+    embeddings alone, as cached states were made with it. width: features of the vector, d.
     """
 
     def __init__(
@@ -168,28 +175,41 @@ def transformers() -> Any:
 def load_model(name: str, published: Mapping[str, Any] | None = None) -> Any:
     """Load an encoder by name (on the hub) or folder; published: see encoders.published.
 
-    Raises EncoderError where there is none, and for an architecture that is not permitted.
+    Raises EncoderError where there is none, for an architecture that is not permitted, and for
+    weights that are not those of the configuration.
     """
-    try:
-        with encoders.folder(name, published) as folder:
-            config = transformers().AutoConfig.from_pretrained(folder, trust_remote_code=False)
-            architecture = ARCHITECTURES.get(config.model_type)
-            if architecture is None:
-                raise EncoderError(
-                    f"text_encoder: {name} is a {config.model_type}; permitted: "
-                    f"{', '.join(ARCHITECTURES)}"
-                )
-            # float32 whatever the file holds; weights as pickle (pytorch_model.bin) are not read.
-            return transformers().AutoModel.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                attn_implementation=architecture.attention,
-                use_safetensors=True,
-                **architecture.loading,
+    with encoders.folder(name, published) as folder, _one_line(name):
+        architecture = _architecture(name, folder)
+        config = transformers().AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if getattr(config, "is_decoder", False):
+            raise EncoderError(f"text_encoder: {name}: is_decoder: true; permitted: false")
+        # float32 whatever the file holds; weights as pickle (pytorch_model.bin) are not read.
+        model, loaded = transformers().AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation=architecture.attention,
+            use_safetensors=True,
+            output_loading_info=True,
+            **architecture.loading,
+        )
+        # transformers leaves random what a file does not have.
+        if missing := sorted(loaded["missing_keys"]):
+            raise EncoderError(
+                f"text_encoder: {name}: {len(missing)} weights of its configuration are not in its "
+                f"files, such as {missing[0]}"
             )
-    except OSError as error:
-        raise _not_found(name, error) from error
+        return model
+
+
+def _architecture(name: str, folder: Path) -> Architecture:
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = content.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise EncoderError(
+            f"text_encoder: {name} is a {kind}; permitted: {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[kind]
 
 
 @errors.see(PAGE)
@@ -209,16 +229,25 @@ def check_length(model: Any, max_tokens: int) -> None:
 @errors.see(PAGE)
 def load_tokenizer(name: str, published: Mapping[str, Any] | None = None) -> Any:
     """Load the tokenizer of a text encoder, as load_model does."""
+    with encoders.folder(name, published) as folder, _one_line(name):
+        # Without a vocabulary transformers makes a tokenizer that knows no word.
+        if not any((folder / file).exists() for file in VOCABULARIES):
+            raise EncoderError(
+                f"text_encoder: {name}: no vocabulary; permitted: {', '.join(VOCABULARIES)}"
+            )
+        return transformers().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+@contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """Turn what transformers raises for files that it cannot use into an EncoderError."""
     try:
-        with encoders.folder(name, published) as folder:
-            return transformers().AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except OSError as error:
-        raise _not_found(name, error) from error
-
-
-def _not_found(name: str, error: OSError) -> EncoderError:
-    reason = " ".join(str(error).split())[:200]
-    return EncoderError(f"text_encoder: no text encoder at {name!r} ({reason})")
+        yield
+    except (EncoderError, MemoryError):
+        raise
+    except Exception as error:  # of any kind: OSError, ValueError, those of safetensors and json
+        reason = " ".join(str(error).split())[:200]
+        raise EncoderError(f"text_encoder: no text encoder at {name!r} ({reason})") from error
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> Ragged:
@@ -237,13 +266,23 @@ def count_unknown(tokens: Ragged, unknown: int | None) -> Integer[np.ndarray, " 
     return np.diff(before[tokens.offsets])
 
 
+def without_token(texts: Sequence[str], tokens: Ragged) -> Bool[np.ndarray, " n"]:
+    """Return which texts have no token, or are blank: some tokenizers have a token for a space."""
+    blank = np.array([not text.strip() for text in texts], dtype=bool)
+    return blank | (tokens.lengths == SPECIAL_TOKENS)
+
+
 def count_differences(
-    tokens: Ragged, max_tokens: int, unknown: int | None, given: Ragged | None
+    texts: Sequence[str],
+    tokens: Ragged,
+    max_tokens: int,
+    unknown: int | None,
+    given: Ragged | None,
 ) -> dict[str, int]:
     """Count for the data report, over the texts of a split, of the encoder's untruncated tokens:
 
     tokens_cut: texts that are truncated. tokens_unknown: see count_unknown, after truncation;
-    texts_unknown: texts with such tokens. text_missing: texts without a token, such as blank ones.
+    texts_unknown: texts with such tokens. text_missing: see without_token.
     tokens_differ: texts whose token ids in the data, `given` (truncated to any length, as in MMSA's
     files), are not the encoder's.
     """
@@ -252,7 +291,7 @@ def count_differences(
         "tokens_cut": int((tokens.lengths > max_tokens).sum()),
         "tokens_unknown": int(unknown_counts.sum()),
         "texts_unknown": int((unknown_counts > 0).sum()),
-        "text_missing": int((tokens.lengths == SPECIAL_TOKENS).sum()),
+        "text_missing": int(without_token(texts, tokens).sum()),
     }
     if given is not None:
         counts["tokens_differ"] = sum(
@@ -347,14 +386,14 @@ class Reader:
         """Return the token ids of each text, truncated as in training, and what is lost of it.
 
         tokens_cut: tokens beyond max_tokens. tokens_unknown: see count_unknown, after truncation.
-        text_missing: 1 for a text without a token, such as one of spaces.
+        text_missing: 1 for a text without a token, see without_token.
         """
         untruncated = tokenize(self.tokenizer, texts)
         tokens = truncate(untruncated, self.reads["max_tokens"])
         losses = {
             "tokens_cut": untruncated.lengths - tokens.lengths,
             "tokens_unknown": count_unknown(tokens, self.tokenizer.unk_token_id),
-            "text_missing": untruncated.lengths == SPECIAL_TOKENS,
+            "text_missing": without_token(texts, untruncated),
         }
         rows = zip(*(counts.tolist() for counts in losses.values()), strict=True)
         return tokens, [dict(zip(losses, map(int, row), strict=True)) for row in rows]
