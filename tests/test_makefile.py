@@ -169,13 +169,18 @@ ENCODER = "sentence-transformers/all-mpnet-base-v2"
     [
         ("", "mosei_text"),
         (ENCODER, "mosei_text_all-mpnet-base-v2"),
-        ("/a/mine/", "mosei_text_mine"),
+        ("mine/", "mosei_text_mine"),
     ],
 )
 def test_the_real_run_works_in_a_path_with_a_space(tree, encoder, name):
-    """In a folder named after the data set, and the text encoder where one is asked for."""
+    """In a folder named after the data set, and the text encoder where one is asked for.
+
+    A folder of the user's is found from there too.
+    """
     labels = tree / "label.csv"
     labels.touch()
+    (tree / "mine").mkdir()
+    (tree / "mine/config.json").touch()
     (tree / "dvc.lock").touch()
     (tree / ".gitignore").write_text("/.venv\n/runs/\n/calls\n")
     for command in (
@@ -196,7 +201,8 @@ def test_the_real_run_works_in_a_path_with_a_space(tree, encoder, name):
     assert first == ["dvc", "--cd", f"runs/real/{name}", "cache", "dir", "--local", cache]
     assert second[:4] == ["dvc", "exp", "run", "-S"]
     assert "dataset=mosei_text" in second
-    assert [f"text_encoder={encoder}"] * bool(encoder) == [
+    asked = str(tree / "mine") if encoder == "mine/" else encoder
+    assert [f"text_encoder={asked}"] * bool(encoder) == [
         change for change in second if change.startswith("text_encoder=")
     ]
 

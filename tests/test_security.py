@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").rglob("*.py")])
 # Modules that run or unpickle what they read, or write files that an archive names.
-REFUSED = {"marshal", "shelve", "dill", "cloudpickle", "tarfile", "yaml", "runpy"}
+REFUSED = {"marshal", "shelve", "dill", "cloudpickle", "tarfile", "zipfile", "yaml", "runpy"}
 # What runs, unpickles or unpacks, by its whole name.
 RUNNING = re.compile(
     r"(eval|exec|compile|__import__|os\.(system|popen|exec\w+|spawn\w+)"
@@ -60,9 +60,14 @@ def refused_options(name, options):
     return actual
 
 
+# Reads files of an archive by names of its own, and extracts none.
+READS_ZIP = {"src/msabench/networks/encoders.py": ["BadZipFile", "ZipFile"]}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_that_is_read_is_run(file):
-    assert faults(file.read_text(encoding="utf-8")) == []
+    permitted = READS_ZIP.get(str(file.relative_to(ROOT)), [])
+    assert faults(file.read_text(encoding="utf-8")) == permitted
 
 
 @pytest.mark.parametrize(

