@@ -133,11 +133,11 @@ def test_a_block_beats_the_data_set_which_beats_the_default():
 
 def test_presets_go_by_corpus_size_data_set_and_size_of_the_encoder():
     """The later beats the earlier, whatever the data set is called; its own name beats the rest."""
-    names = ("all", "corpus", "size", "own", "base", "both")
+    names = ("all", "corpus", "size", "own", "base", "both", "own base")
     presets = {name: {"epochs": i} for i, name in enumerate(names, 1)}
     block = {key: value for key, value in BASE.models["cnn"].items() if key != "epochs"}
     by = {"default": ["cnn", "all"], "mosi": "corpus", "few": "size", "mine": "own"}
-    by |= {"base": "base", "base_few": "both"}
+    by |= {"base": "base", "base_few": "both", "ours_base": "own base"}
     changes = {"models": BASE.models | {"cnn": block | {"preset": by}}}
     changes["presets"] = BASE.presets | presets
     mosi = BASE.datasets["mosi"]
@@ -149,10 +149,11 @@ def test_presets_go_by_corpus_size_data_set_and_size_of_the_encoder():
         ("mosi", "mosi", "few", "auto", 2),  # both its corpus and its name
         ("mine", "mosi", None, MPNET, 5),
         ("mine", "mosi", "few", MPNET, 6),
+        ("ours", "mosi", "few", MPNET, 7),
         ("mine", "mosi", "few", "bert-base-uncased", 4),  # whose block names no size
     ):
         own = mosi.model_copy(update={"corpus": corpus, "size": size})
-        datasets = BASE.datasets | {"mine": mosi, name: own}
+        datasets = BASE.datasets | {"mine": mosi, "ours": mosi, name: own}
         config = planned(**changes, datasets=datasets, dataset=name, text_encoder=encoder)["cnn"]
         assert config["schedule"]["epochs"] == epochs
 
@@ -182,6 +183,11 @@ def test_what_params_say_of_an_encoder_s_files_is_part_of_its_runs():
         (
             {"commit": "0" * 40, "sha256": {"pytorch_model.bin": "0" * 64}},
             "no file of weights, .*safetensors; a pickle is not read",
+        ),
+        ({"commit": "0" * 40, "sha256": {"a.safetensors": "0" * 64}}, "config.json is missing"),
+        (
+            {"commit": "0" * 40, "sha256": {"../config.json": "0" * 64}},
+            r"\.\./config\.json.*pattern",
         ),
         ({"size": "large"}, "size: .*'base'"),
     ],

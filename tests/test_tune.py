@@ -12,8 +12,12 @@ from dvc.utils.hydra import apply_overrides
 from msabench import params, plan
 from msabench.commands import tune
 from msabench.errors import DataError, ParamsError
+from msabench.networks.encoders import MPNET
 from msabench.predictions import Predictions
 from tests.test_plan import PARAMS
+
+# Of base size; the folder of the record, and the key of the preset.
+ENCODER = (MPNET, "pom_all-mpnet-base-v2", "pom_base")
 
 
 @pytest.fixture
@@ -53,14 +57,19 @@ def train(tree, errors):
             predictions.write(folder / "valid.csv")
 
 
-def test_the_lowest_mean_error_on_validation_becomes_a_preset(tree, capsys):
-    """Not one of a single seed, however good; the rest of the file stays, and so it does by -S."""
+@pytest.mark.parametrize(("encoder", "record", "key"), [("auto", "pom", "pom"), ENCODER])
+def test_the_lowest_mean_error_on_validation_becomes_a_preset(tree, capsys, encoder, record, key):
+    """Not one of a single seed, however good; the rest of the file stays, and so it does by -S.
+
+    It beats the presets for encoders of its size.
+    """
+    apply_overrides(tree / "params.yaml", [f"text_encoder={encoder}"])
     train(tree, {2: {1: 0.2, 2: 0.8}, 3: {1: 0.4, 2: 0.5}, 5: {1: 0.1}})
     before = (tree / "params.yaml").read_text().splitlines()
     tune.choose("pom", "svm", tree / "clone")
     chosen = params.load(tree / "clone/params.yaml").tune.candidates["tune3"]
     after = params.load(tree / "params.yaml")
-    assert after.presets["svm_pom"] == chosen
+    assert after.presets[f"svm_{key}"] == chosen
     own = after.model_copy(update={"dataset": "pom"})
     config = plan.runs_of(own)["svm"].config
     assert config["modalities"] == chosen["modalities"]
@@ -69,7 +78,7 @@ def test_the_lowest_mean_error_on_validation_becomes_a_preset(tree, capsys):
     }
     printed = capsys.readouterr().out
     assert printed.index("0.4500  ") < printed.index("0.5000  ")
-    record = json.loads((tree / "metrics/pom/tune_svm.json").read_text())
+    record = json.loads((tree / f"metrics/{record}/tune_svm.json").read_text())
     assert [row["valid_mae"] for row in record["candidates"]] == [0.45, 0.5]
     after = (tree / "params.yaml").read_text()
     assert not [line for line in difflib.ndiff(before, after.splitlines()) if line.startswith("- ")]

@@ -171,7 +171,7 @@ def shared_settings(params: Params) -> Config:
             )
     ours = own_settings(params, SWEEP_MODEL, block, where)
     top = {key: ours[key] for key in TOP_SETTINGS if key in ours}
-    reading = _known_encoder(params).model_dump(include=set(TextSettings.model_fields))
+    reading = known_encoder(params).model_dump(include=set(TextSettings.model_fields))
     labels = _labels(params)
     scale = {"label_range": labels["range"], "neutral": labels["neutral"]}
     return top | reading | scale
@@ -182,7 +182,7 @@ def encoder(params: Params) -> Config:
 
     name, and published where params.yaml says what its files on the hub are.
     """
-    name, published = _text_encoder(params), _known_encoder(params).published
+    name, published = _text_encoder(params), known_encoder(params).published
     return {"name": name} | ({"published": published} if published else {})
 
 
@@ -192,7 +192,8 @@ def _text_encoder(params: Params) -> str:
     return params.text_encoder
 
 
-def _known_encoder(params: Params) -> KnownEncoder:
+def known_encoder(params: Params) -> KnownEncoder:
+    """Return what params.yaml says of the encoder of the texts, or of all others."""
     return params.text_encoders.get(_text_encoder(params), params.text_encoders["default"])
 
 
@@ -227,11 +228,12 @@ def _presets(params: Params, preset: Any, where: str) -> list[str]:
     """Return the names of a block's presets, the lowest first.
 
     preset: one name, or a list, or such for `default` (all data sets), a corpus, a size, a data
-    set, a size of text encoders, and both sizes (`base_few`): the later of these are laid over the
-    earlier.
+    set, a size of text encoders, both sizes (`base_few`), and a data set with a size of encoders
+    (`mosei_base`): the later of these are laid over the earlier.
     """
     known = dict.fromkeys(["default", *CORPORA, *SIZES, *params.datasets, *ENCODER_SIZES])
     known |= {f"{base}_{few}": None for base, few in product(ENCODER_SIZES, SIZES)}
+    known |= {f"{name}_{base}": None for name, base in product(params.datasets, ENCODER_SIZES)}
     by_kind = preset if isinstance(preset, dict) else {"default": preset}
     names: dict[str, list[Any]] = {}
     for key, value in by_kind.items():
@@ -246,9 +248,9 @@ def _presets(params: Params, preset: Any, where: str) -> list[str]:
                 presets = ", ".join(params.presets) or "none"
                 raise ParamsError(f"{where}.preset: {name!r}; permitted: {presets}")
     dataset = params.datasets[params.dataset]
-    larger = _known_encoder(params).size
+    larger = known_encoder(params).size
     kinds = ["default", dataset.corpus, dataset.size, params.dataset, larger]
-    kinds.append(f"{larger}_{dataset.size}")
+    kinds += [f"{larger}_{dataset.size}", f"{params.dataset}_{larger}"]
     # Where a data set has the name of its corpus, its presets are the topmost.
     kinds = [kind for i, kind in enumerate(kinds) if kind not in kinds[i + 1 :]]
     return [name for kind in kinds for name in names.get(str(kind), [])]

@@ -90,7 +90,8 @@ def choose(dataset: str, model: str, tree: Path) -> None:
     if not judged:
         raise DataError(f"{tree}: no candidate has predictions of all seeds; run `make tune` again")
     judged.sort(key=lambda candidate: candidate["valid_mae"])  # of equal ones the first in the grid
-    out = Path("metrics") / dataset
+    given, size = _encoder(dataset)
+    out = Path("metrics") / "_".join([dataset, *given])
     out.mkdir(parents=True, exist_ok=True)
     tables.write_json(
         out / f"tune_{model}.json", {"seeds": list(tune["seeds"]), "candidates": judged}
@@ -98,13 +99,24 @@ def choose(dataset: str, model: str, tree: Path) -> None:
     for candidate in islice(judged, SHOWN):
         print(f"{candidate['valid_mae']:.4f}  {candidate['settings']}")
     print(f"MAE on validation, mean of seeds {list(tune['seeds'])}; {len(judged)} candidates")
-    _write_preset(dataset, model, judged[0]["settings"])
+    _write_preset("_".join([dataset, *size]), model, judged[0]["settings"])
 
 
-def _write_preset(dataset: str, model: str, settings: dict[str, Any]) -> None:
+def _encoder(dataset: str) -> tuple[list[str], list[str]]:
+    """Return the short name of the text encoder, where one is asked for, and its size, if any."""
+    from msabench import params, plan
+
+    settings = params.load(PARAMS).model_copy(update={"dataset": dataset})
+    size = plan.known_encoder(settings).size
+    given = [] if settings.text_encoder == params.AUTO else [Path(settings.text_encoder).name]
+    return given, [size] if size else []
+
+
+def _write_preset(key: str, model: str, settings: dict[str, Any]) -> None:
+    """Write settings as the preset that a model takes by a key, a data set and size of encoder."""
     from ruamel.yaml.comments import CommentedMap
 
-    content, name = _read(PARAMS), f"{model}_{dataset}"
+    content, name = _read(PARAMS), f"{model}_{key}"
     block = CommentedMap(settings)
     block.fa.set_flow_style()  # DVC keeps lists in one line only within a mapping in one line
     content["presets"].pop(name, None)
@@ -113,7 +125,7 @@ def _write_preset(dataset: str, model: str, settings: dict[str, Any]) -> None:
     preset = content["models"][model].get("preset") or {}
     if not isinstance(preset, dict):
         preset = {"default": preset}
-    preset[dataset] = name
+    preset[key] = name
     content["models"][model]["preset"] = preset
     _write(PARAMS, content)
     print(f"{PARAMS}: presets.{name}: {settings}")
