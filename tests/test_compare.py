@@ -79,9 +79,12 @@ def refused(*arguments):
 def test_what_cannot_be_compared_is_refused(trees):
     tree, other = trees
     assert "a folder of the same name" in refused(tree, "--with", tree)
-    assert "the pipeline has not run here" in refused(tree.parent, "--with", other)
+    assert "the pipeline has not run there" in refused(tree.parent, "--with", other)
+    assert "nowhere/predictions is missing" in refused(tree, "--with", "nowhere")
+    assert f"--output {tree}: " in refused(tree, "--with", other, "--output", tree)
     path = other / "predictions/svm-1/test.csv"
     path.write_text(path.read_text().replace("test0$_$0", "test0$_$9"))
     assert f"{path}: ids and labels are not those" in refused(tree, "--with", other)
     shutil.rmtree(other / "predictions")
+    (other / "predictions").mkdir()
     assert "no model has predictions of all seeds" in refused(tree, "--with", other)

@@ -43,8 +43,11 @@ def main(options: argparse.Namespace) -> None:
         raise DataError(f"{options.tree}: --with has a folder of the same name, {options.other}")
     compared = _compare(trees, options.tree)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        tables.write_json(options.output, compared)
+        try:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            tables.write_json(options.output, compared)
+        except OSError as error:
+            raise DataError(f"--output {options.output}: {error.strerror}") from error
     print(markdown.table(_table(compared[options.metric], list(trees))))
 
 
@@ -58,8 +61,9 @@ def _compare(trees: Mapping[str, Path], tree: Path) -> dict[str, dict[str, Any]]
     from msabench.utterances import load_prepared
 
     file = tree / "runs/plan/stages/tables.json"
-    if not file.is_file():
-        raise DataError(f"{tree}: the pipeline has not run here: {file} is missing")
+    for path in (file, *(each / "predictions" for each in trees.values())):
+        if not path.exists():
+            raise DataError(f"{path} is missing: the pipeline has not run there")
     plan = json.loads(file.read_text(encoding="utf-8"))
     test = folds.held_out(load_prepared(tree / "data/prepared"))["test"]
     folders = {
@@ -84,10 +88,10 @@ def _compare(trees: Mapping[str, Path], tree: Path) -> dict[str, dict[str, Any]]
         rows = {model: row for model, p in zip(folders, pairs, strict=True) for row in p.values()}
         if not rows:
             raise DataError(f"{tree}: no model has predictions of all seeds in both trees")
-        defined = {model: row["p"] for model, row in rows.items() if row["p"] is not None}
-        adjusted = dict(zip(defined, statistics.holm([*defined.values()]), strict=True))
-        for model, row in rows.items():
-            row["p_holm"] = adjusted.get(model)
+        defined = [row for row in rows.values() if row["p"] is not None]
+        adjusted = statistics.holm([row["p"] for row in defined])
+        for row, p in zip(defined, adjusted, strict=True):
+            row["p_holm"] = float(f"{p:.4g}")  # as tables.compare rounds
         compared[metric] = {
             "trees": {name: of_trees[name][metric] for name in trees},
             "differences": rows,
