@@ -5,9 +5,11 @@ import shutil
 import signal
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -20,9 +22,11 @@ with warnings.catch_warnings():  # of pytest's plugins one has imported NumPy al
     import msabench  # noqa: F401
 
 from filelock import FileLock
+from tqdm import tqdm
 
 from msabench.evaluation.results import OTHERS, Results
 from msabench.networks import torch_settings
+from msabench.training import loop
 from msabench.utterances import Ragged, Utterances
 
 torch.set_num_threads(1)
@@ -161,6 +165,22 @@ def assert_same(actual, expected):
     assert list(actual.unimodal_labels) == list(expected.unimodal_labels)
     for name, labels in expected.unimodal_labels.items():
         np.testing.assert_array_equal(actual.unimodal_labels[name], labels)
+
+
+@contextmanager
+def broken_off(batches):
+    """The training inside breaks off after so many batches."""
+    left = iter(range(batches))
+
+    def some(of_epoch, _):
+        for batch in of_epoch:
+            if next(left, None) is None:
+                raise InterruptedError
+            yield batch
+
+    patched = patch.object(loop, "_progress", lambda *of: tqdm(some(*of), disable=True))
+    with patched, pytest.raises(InterruptedError):
+        yield
 
 
 def until(condition, seconds=900):

@@ -14,15 +14,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from tqdm import tqdm
 
 from msabench import models, params, plan
 from msabench.networks import text
 from msabench.networks.batches import Batch
-from msabench.training import checkpoints, loop
+from msabench.training import checkpoints
 from msabench.training.loop import NetworkRegressor
 from msabench.utterances import MODALITIES, Ragged
-from tests.conftest import random_ragged, random_utterances
+from tests.conftest import broken_off, random_ragged, random_utterances
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 NAMES = list(PARAMS.models)
@@ -380,21 +379,10 @@ def test_resumed_equals_uninterrupted(name, uninterrupted, done, tmp_path, monke
     """Bit for bit: history, weights, optimizer and label tables, after a stop at any batch."""
     monkeypatch.setenv(checkpoints.SECONDS, "0")
     whole, history, checkpoint = uninterrupted
-    left = [done]
-
-    def broken_off(batches, _):
-        for batch in batches:
-            if left[0] == 0:
-                raise InterruptedError
-            left[0] -= 1
-            yield batch
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "_progress", lambda *of: tqdm(broken_off(*of), disable=True))
-        with pytest.raises(InterruptedError):
-            build(name, TRAIN, accumulate=2, decay="linear").fit(
-                TRAIN, VALID, seed=1, scratch=tmp_path / "broken"
-            )
+    with broken_off(done):
+        build(name, TRAIN, accumulate=2, decay="linear").fit(
+            TRAIN, VALID, seed=1, scratch=tmp_path / "broken"
+        )
     resumed = build(name, TRAIN, accumulate=2, decay="linear")
     assert resumed.fit(TRAIN, VALID, seed=1, scratch=tmp_path / "broken") == history
     assert weights(resumed, tmp_path / "b") == weights(whole, tmp_path / "a")

@@ -3,18 +3,16 @@
 import json
 import os
 import shutil
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from tqdm import tqdm
 
-from msabench.training import checkpoints, loop
+from msabench.training import checkpoints
 from msabench.utterances import Ragged
+from tests.conftest import broken_off
 from tests.test_devices import ends, needs_accelerate, started
 from tests.test_every_model import BLOCKS, NETWORKS, TEST, TRAIN, VALID, build, with_text
 
@@ -49,22 +47,6 @@ def train(name, bert, folder, dropout=0.0):
     history = regressor.fit(DATA, HELD_OUT, seed=1, scratch=folder)
     predictions = torch.from_numpy(regressor.predict(UNSEEN))
     return {**checkpoints._trained_state(regressor.network), "predictions": predictions}, history
-
-
-@contextmanager
-def broken_off(batches):
-    """The training inside breaks off after so many batches."""
-    left = iter(range(batches))
-
-    def some(of_epoch, _):
-        for batch in of_epoch:
-            if next(left, None) is None:
-                raise InterruptedError
-            yield batch
-
-    patched = patch.object(loop, "_progress", lambda *of: tqdm(some(*of), disable=True))
-    with patched, pytest.raises(InterruptedError):
-        yield
 
 
 def train_everything(folder, bert, dropping_bert):
