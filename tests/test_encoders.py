@@ -28,10 +28,10 @@ from msabench.networks import encoders, text
 from stages import run
 
 def main():
-    name, given = json.loads(sys.argv[1])
+    name, declared = json.loads(sys.argv[1])
     if name in encoders.PUBLISHED:
-        encoders.PUBLISHED[name], given = encoders.published(name, given), None
-    model, tokenizer = text.load_model(name, given), text.load_tokenizer(name, given)
+        encoders.PUBLISHED[name], declared = encoders.published(name, declared), None
+    model, tokenizer = text.load_model(name, declared), text.load_tokenizer(name, declared)
     print(model.config.num_hidden_layers, tokenizer("good film"))
 
 run(main)

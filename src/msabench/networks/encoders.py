@@ -105,21 +105,21 @@ PUBLISHED = {
 }
 
 
-def published(name: str, given: Mapping[str, Any] | None = None) -> Published | None:
+def published(name: str, declared: Mapping[str, Any] | None = None) -> Published | None:
     """Return the published encoder of that name; None for a local folder.
 
-    given: what params.yaml says of it: commit, sha256, and perhaps licence and language.
+    declared: what params.yaml says of it: commit, sha256, and perhaps licence and language.
     """
-    if given is not None:
-        return Published(**{"licence": "not stated", "language": "not stated", **given})
+    if declared is not None:
+        return Published(**{"licence": "not stated", "language": "not stated", **declared})
     return PUBLISHED.get(name.removeprefix("google-bert/"))
 
 
 @contextmanager
-def folder(name: str, given: Mapping[str, Any] | None = None) -> Iterator[Path]:
+def folder(name: str, declared: Mapping[str, Any] | None = None) -> Iterator[Path]:
     """Yield a folder of an encoder's files, downloaded from the hub if needed.
 
-    given: see published. Of a published encoder it holds only the verified files. Raises
+    declared: see published. Of a published encoder it holds only the verified files. Raises
     EncoderError for an unknown encoder, for a file whose SHA-256 is not the published one, and for
     a folder whose weights are a pickle alone.
     """
@@ -127,7 +127,7 @@ def folder(name: str, given: Mapping[str, Any] | None = None) -> Iterator[Path]:
         _check_weights(Path(name))
         yield Path(name)
         return
-    encoder = published(name, given)
+    encoder = published(name, declared)
     if encoder is None:
         raise EncoderError(
             f"text_encoder: no text encoder at {name!r}; permitted: a folder, one of the hub: "
@@ -136,10 +136,7 @@ def folder(name: str, given: Mapping[str, Any] | None = None) -> Iterator[Path]:
     source = _of_package() if name == MINILM else _from_hub(name, encoder)
     with TemporaryDirectory() as verified:
         for file, expected in encoder.sha256.items():
-            status = (source / file).stat()
-            digest = _sha256(source / file, status.st_size, status.st_mtime_ns)
-            if digest != expected:
-                raise EncoderError(f"{source / file}: SHA-256 {digest}; expected {expected}")
+            _check(source / file, expected)
             (Path(verified) / file).symlink_to((source / file).absolute())
         yield Path(verified)
 
@@ -254,5 +251,6 @@ def _copy_member(archive: Path, name: str, out: BinaryIO) -> None:
 
 def _check(file: Path, expected: str) -> None:
     """Raise EncoderError for a file that has another SHA-256."""
-    if (digest := hashes.of_file(file)) != expected:
+    status = file.stat()
+    if (digest := _sha256(file, status.st_size, status.st_mtime_ns)) != expected:
         raise EncoderError(f"{file}: SHA-256 {digest}; expected {expected}")
