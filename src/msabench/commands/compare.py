@@ -20,7 +20,6 @@ from msabench.errors import DataError
 
 PAGE = "docs/results.md"
 METRICS = ("mae", "corr", "acc_2", "f1")
-Rows = dict[str, dict[str, Any]]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +90,7 @@ def _compare(trees: Mapping[str, Path], tree: Path) -> dict[str, dict[str, Any]]
         defined = [row for row in rows.values() if row["p"] is not None]
         adjusted = statistics.holm([row["p"] for row in defined])
         for row, p in zip(defined, adjusted, strict=True):
-            row["p_holm"] = float(f"{p:.4g}")  # as tables.compare rounds
+            row |= tables.significant({"p_holm": p})
         compared[metric] = {
             "trees": {name: of_trees[name][metric] for name in trees},
             "differences": rows,

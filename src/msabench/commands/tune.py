@@ -90,8 +90,8 @@ def choose(dataset: str, model: str, tree: Path) -> None:
     if not judged:
         raise DataError(f"{tree}: no candidate has predictions of all seeds; run `make tune` again")
     judged.sort(key=lambda candidate: candidate["valid_mae"])  # of equal ones the first in the grid
-    given, size = _encoder(dataset)
-    out = Path("metrics") / "_".join([dataset, *given])
+    asked_for, size = _encoder(dataset)
+    out = Path("metrics") / "_".join([dataset, *asked_for])
     out.mkdir(parents=True, exist_ok=True)
     tables.write_json(
         out / f"tune_{model}.json", {"seeds": list(tune["seeds"]), "candidates": judged}
@@ -108,8 +108,8 @@ def _encoder(dataset: str) -> tuple[list[str], list[str]]:
 
     settings = params.load(PARAMS).model_copy(update={"dataset": dataset})
     size = plan.known_encoder(settings).size
-    given = [] if settings.text_encoder == params.AUTO else [Path(settings.text_encoder).name]
-    return given, [size] if size else []
+    asked_for = [] if settings.text_encoder == params.AUTO else [Path(settings.text_encoder).name]
+    return asked_for, [size] if size else []
 
 
 def _write_preset(key: str, model: str, settings: dict[str, Any]) -> None:

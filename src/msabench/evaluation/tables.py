@@ -432,7 +432,7 @@ def _compared(
 ) -> dict[str, Rows]:
     parts = statistics.compare(models, len(set(test.videos)), **settings)
     return {
-        part: {name: _rounded(row) | _significant(row) for name, row in table.items()}
+        part: {name: _rounded(row) | significant(row) for name, row in table.items()}
         for part, table in parts.items()
     }
 
@@ -474,7 +474,7 @@ def _rounded(row: Mapping[str, Any]) -> Row:
     return {k: _number(v) if isinstance(v, float) else v for k, v in row.items()}
 
 
-def _significant(row: Mapping[str, Any]) -> Row:
+def significant(row: Mapping[str, Any]) -> Row:
     """Round p and p_holm, where there are any, to four digits: four decimals could leave 0."""
     defined = (name for name in ("p", "p_holm") if row.get(name) is not None)
     return {name: float(f"{row[name]:.4g}") for name in defined}
