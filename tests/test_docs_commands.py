@@ -138,7 +138,7 @@ def set_params(clone, block):
     """Write what a block says into params.yaml, with the hash and the path that are right here."""
     yaml = YAML()
     params = yaml.load(clone / "params.yaml")
-    hashed = block.replace("COMMIT", "0" * 40).replace("SHA256", "0" * 64)
+    hashed = block.replace("COMMIT", "a" * 40).replace("SHA256", "a" * 64)
     for part, entries in yaml.load(hashed.replace("/absolute/path", str(clone))).items():
         for name, entry in entries.items():
             if "path" in entry:

@@ -324,11 +324,13 @@ def test_what_no_stage_wrote_is_no_result(clone):
 
 
 @slow
-def test_the_base_value_changes_no_byte(clone):
+@pytest.mark.parametrize(("given", "written"), [("auto", "auto"), ("2e-4", "0.0002")])
+def test_a_value_of_the_preset_trains_nothing(clone, given, written):
     before = (clone / "params.yaml").read_bytes()
-    result = run(clone, "dvc", "exp", "run", "--set-param", "lr=2e-4")
+    result = run(clone, "dvc", "exp", "run", "--set-param", f"lr={given}")
     assert "Running stage 'train" not in result.stdout + result.stderr
-    assert (clone / "params.yaml").read_bytes() == before
+    after = (clone / "params.yaml").read_bytes()
+    assert after == before.replace(b"\nlr: auto\n", f"\nlr: {written}\n".encode())
 
 
 @slow
