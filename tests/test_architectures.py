@@ -13,7 +13,7 @@ import transformers
 
 from msabench.errors import DataError
 from msabench.inference.explanation import similarities
-from msabench.networks import text
+from msabench.networks import text, torch_settings
 from msabench.networks.architectures import ARCHITECTURES
 from msabench.networks.batches import Padded
 from msabench.training import checkpoints
@@ -199,6 +199,23 @@ def test_layers_run_again_give_the_same_gradients(folder, trainable_layers, monk
         gradients.append([parameter.grad for parameter in encoder.parameters()])
     assert torch.equal(*outputs)
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("trainable_layers", [2, "all"])
+def test_mixed_precision_rounds_products_alone(folder, trainable_layers, monkeypatch):
+    """The vectors and gradients of float32 but for rounding; weights and gradients are float32."""
+    tokens = padded(TOKENS)
+    states = Padded(torch.randn(*tokens.values.shape, WIDTH), tokens.lengths)
+    vectors, gradients = [], []
+    for precision in ("float32", "bfloat16"):
+        monkeypatch.setattr(torch_settings, "precision", precision)
+        encoder = text.build_encoder(folder, trainable_layers, "mean", WIDTH).eval()
+        vectors.append(encoder(tokens if trainable_layers == "all" else states))
+        of_loss = torch.autograd.grad(vectors[-1].square().sum(), list(encoder.parameters()))
+        gradients.append(torch.cat([gradient.flatten() for gradient in of_loss]))
+    for exact, rounded in (vectors, gradients):
+        assert rounded.dtype == torch.float32
+        assert 1e-4 < (rounded - exact).norm() / exact.norm() < 0.1
 
 
 def test_texts_are_refused_for_which_the_encoder_has_no_positions(folder):

@@ -500,6 +500,17 @@ def test_the_preset_is_that_of_the_data_set_unless_one_is_asked_for(dataset, pre
     assert settings["lstm_dim"] == BASE.presets["repository_mosei"]["lstm_dim"]
 
 
+def test_mixed_precision_is_native_and_part_of_every_run():
+    """But not of the cached states, which are float32 in any case."""
+    exact, mixed = planned(arithmetic="native"), planned(precision="bfloat16")
+    assert mixed["ours"] == exact["ours"] | {"precision": "bfloat16"}
+    assert mixed["stages/features"] == exact["stages/features"]
+    with pytest.raises(ValueError, match=r"'portable' with precision: bfloat16, .*permitted: auto"):
+        params.Params.model_validate(
+            BASE.model_dump() | {"arithmetic": "portable", "precision": "bfloat16"}
+        )
+
+
 def test_encoders_without_an_entry_need_a_default():
     with pytest.raises(ValueError, match="default is missing"):
         params.Params.model_validate(BASE.model_dump() | {"text_encoders": {}})

@@ -175,6 +175,7 @@ class Params(Strict):
     bert_lr: PositiveFloat | Literal["auto"]
     transformer_dim: PositiveInt | Literal["auto"]
     arithmetic: Setting
+    precision: Literal["float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: PositiveInt
     sweep_seeds: list[Seed]
@@ -191,6 +192,11 @@ class Params(Strict):
     def _consistent(self) -> "Params":
         if self.dataset not in self.datasets:
             raise ValueError(f"dataset: {self.dataset!r}; permitted: {', '.join(self.datasets)}")
+        if self.precision == "bfloat16" and self.arithmetic == "portable":
+            raise ValueError(
+                "arithmetic: 'portable' with precision: bfloat16, whose products differ between "
+                "processors; permitted: auto, native"
+            )
         if "default" not in self.text_encoders:
             raise ValueError("text_encoders: default is missing, for encoders that have no entry")
         lists = {key: getattr(self, key) for key in ("seeds", "sweep_seeds", "robustness_seeds")}

@@ -143,7 +143,16 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
         "modalities": modalities,
         "labels": _labels(params),
         "not_finite": sources.not_finite(dataset.source, dataset.settings),
-        "arithmetic": params.arithmetic,
+        **_computing(params),
+        "precision": params.precision,
+    }
+
+
+def _computing(params: Params) -> Config:
+    """Return how a stage computes. `auto` arithmetic is native in mixed precision."""
+    native = params.precision == "bfloat16"
+    return {
+        "arithmetic": "native" if native else params.arithmetic,
         "device": params.device,
         "threads": params.threads,
     }
@@ -335,9 +344,7 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
         "features": {
             "encoder": encoder(params),
             "max_tokens": params.max_tokens,
-            "arithmetic": params.arithmetic,
-            "device": params.device,
-            "threads": params.threads,
+            **_computing(params),
             "runs": {name: _text(run.config) for name, run in runs.items()},
             "probe": probe,
         },

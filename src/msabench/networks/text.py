@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from msabench import errors
 from msabench.errors import EncoderError
-from msabench.networks import encoders
+from msabench.networks import encoders, torch_settings
 from msabench.networks.architectures import ARCHITECTURES, Architecture
 from msabench.networks.batches import Padded, sorted_by_length
 from msabench.networks.layers import pool
@@ -74,11 +74,14 @@ class TextEncoder(nn.Module):
 
     def forward(self, text: Padded) -> Float[Tensor, "b d"]:
         states = text.values
-        if self.embeddings is not None:
-            states = self.architecture.embed(self.embeddings, text)
-        if len(self.layers) > 0:
-            inputs = self.architecture.inputs(self.shared, states, text)
-            states = run_layers(self.layers, states, inputs)
+        with torch_settings.mixed_precision(states.device):
+            if self.embeddings is not None:
+                states = self.architecture.embed(self.embeddings, text)
+            if len(self.layers) > 0:
+                inputs = self.architecture.inputs(self.shared, states, text)
+                states = run_layers(self.layers, states, inputs)
+        if states.dtype == torch.bfloat16:
+            states = states.float()
         return pool(states, text, self.pooling)
 
 

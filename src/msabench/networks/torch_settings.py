@@ -12,6 +12,9 @@ from msabench.errors import DeviceError
 from msabench.networks import kernels, parallel
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16"]
+
+precision: Precision = "float32"  # of the text encoder's products; set by `configure`
 
 
 @errors.see("docs/systems.md")
@@ -65,12 +68,15 @@ def _processor() -> str:
 def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
     """Make PyTorch deterministic in this process and limit its threads.
 
-    Call it before PyTorch computes anything. config: its `arithmetic`, `threads` and `device` are
-    used. device: overrides that of config for inference, which may run on another machine than the
-    training; there portable arithmetic becomes native where this machine does not support it.
+    Call it before PyTorch computes anything. config: its `arithmetic`, `precision` (float32 where
+    it has none), `threads` and `device` are used. device: overrides that of config for inference,
+    which may run on another machine than the training; there portable arithmetic becomes native
+    where this machine does not support it.
     Raises DeviceError for a device or an arithmetic that this machine does not have.
     """
+    global precision
     before, setting = arithmetic.in_use, config["arithmetic"]
+    precision = config.get("precision", "float32")
     if device is not None and setting == "portable":
         setting = "auto"
     arithmetic.in_use = arithmetic.choose(setting, _kind(device or config["device"]))
@@ -97,6 +103,14 @@ def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
     # Nothing here reads uninitialized memory; filling it costs a tenth of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Return the context in which the text encoder multiplies matrices in `precision`.
+
+    By autocast: its weights, their gradients and the optimizer stay float32.
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _compute_portably() -> None:
