@@ -1,6 +1,6 @@
 """Measure one text encoder in a process of its own, and print its figures as JSON.
 
-    python -m bench.encoder_case ENCODER TRAINED_LAYERS ARITHMETIC THREADS BATCHES
+    python -m bench.encoder_case ENCODER TRAINED_LAYERS ARITHMETIC PRECISION THREADS BATCHES
 
 In a work tree of bench/encoders.py, which says what the figures are. Floating point operations are
 those of the matrix products of real tokens, two for a multiplication and an addition. A layer of
@@ -76,10 +76,13 @@ class Shape:
         return gemm.limit(len(lengths) * int(lengths.max()), self.width, self.inner, CPU)
 
 
-def main(encoder: str, layers: str, arithmetic: str, threads: int, batches: int) -> None:
+def main(
+    encoder: str, layers: str, arithmetic: str, precision: str, threads: int, batches: int
+) -> None:
     trained: TrainableLayers = int(layers) if layers.isdecimal() else "all"
     config = json.loads(Path(f"runs/plan/{MODEL}.json").read_text())
-    config |= {"arithmetic": arithmetic, "threads": threads, "device": "cpu"}
+    config |= {"arithmetic": arithmetic, "precision": precision}
+    config |= {"threads": threads, "device": "cpu"}
     config["encoder"] |= {"name": encoder, "trainable_layers": trained}
     torch_settings.configure(config)
     shape, lengths = Shape.read(Path(encoder)), np.load("lengths.npy")
@@ -177,5 +180,5 @@ def random_text(lengths: Lengths, width: int = 0) -> Ragged:
 
 
 if __name__ == "__main__":
-    case, numbers = sys.argv[1:4], map(int, sys.argv[4:])
+    case, numbers = sys.argv[1:5], map(int, sys.argv[5:])
     main(*case, *numbers)  # type: ignore[arg-type]

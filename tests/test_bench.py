@@ -46,7 +46,8 @@ def test_operations_are_those_that_pytorch_counts(folder, trained, tmp_path):
 def test_encoders_are_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(harness, "trial", False)  # restored; the program sets it
     monkeypatch.setattr(encoders, "MODELS", ("mpnet",))
-    monkeypatch.setattr(encoders, "SETTINGS", (("native", 1),))
+    settings = (("native", "float32", 1), ("native", "bfloat16", 1))
+    monkeypatch.setattr(encoders, "SETTINGS", settings)
     sizes = ("--layers", "5", "--width", "64", "--batches", "3")
     command = ["bench", "encoders", "--folder", str(tmp_path / "work"), "--trial", *sizes]
     monkeypatch.setattr(sys, "argv", command)
@@ -55,9 +56,10 @@ def test_encoders_are_measured(tmp_path, monkeypatch, capsys):
     assert harness.RESULTS.read_bytes() == recorded
     printed = json.loads("{\n" + capsys.readouterr().out.partition("\n{\n")[2])
     cases = printed["encoders"]["mpnet"]
-    assert set(cases) == {f"{trained}_native_1_threads" for trained in encoders.LAYERS}
-    for case in cases.values():
-        assert 0 < case["gemm_share"] < 1
+    exact = {f"{trained}_native_float32_1_threads" for trained in encoders.LAYERS}
+    assert set(cases) == exact | {f"{k}_native_bfloat16_1_threads" for k in ("top_4", "all")}
+    for name, case in cases.items():
+        assert case["gemm_share"] < 1 or "bfloat16" in name
         assert min(case.values()) > 0
     assert printed["base_encoder_peak_gigabytes"] == max(
         case["peak_gigabytes"] for case in cases.values()
