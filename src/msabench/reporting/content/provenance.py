@@ -22,7 +22,10 @@ from msabench.networks.encoders import folder
 with folder({name!r}) as files:
     print('as published:', *sorted(file.name for file in files.iterdir()))
 END"""
-ALIKE = ("text_encoder", "modalities", "arithmetic_in_use", "device", "threads", "max_tokens")
+ALIKE = (
+    *("text_encoder", "modalities", "arithmetic_in_use", "precision", "device", "threads"),
+    "max_tokens",
+)
 
 
 def sections(
