@@ -67,11 +67,17 @@ def assert_same(actual, expected):
     )
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.fixture(scope="module", params=[1, 3])
+def uninterrupted(request, tmp_path_factory):
+    """So many accumulated batches, and a training with them."""
+    scratch = tmp_path_factory.mktemp("whole")
+    return request.param, fit(Chancy, DATA, scratch, accumulate=request.param)
+
+
 @pytest.mark.parametrize("steps", range(1, 24))
-def test_broken_off_after_any_batch(steps, accumulate, tmp_path):
+def test_broken_off_after_any_batch(steps, uninterrupted, tmp_path):
     """Three epochs of eight batches, whose chance goes on where it was."""
-    whole = fit(Chancy, DATA, tmp_path / "whole", accumulate=accumulate)
+    accumulate, whole = uninterrupted
     with pytest.raises(PowerCut):
         fit(broken_off(Chancy, steps), DATA, tmp_path / "broken", accumulate=accumulate)
     resumed = fit(Chancy, DATA, tmp_path / "broken", accumulate=accumulate)
@@ -100,12 +106,16 @@ def test_a_finished_training_is_not_continued(tmp_path):
     np.testing.assert_array_equal(again.predict(DATA), first.predict(DATA))
 
 
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    return fit(Line, DATA, tmp_path_factory.mktemp("line"))
+
+
 @pytest.mark.parametrize("broken_write", [1, 2, 8, 9, 10, 11, 20, 28, 30])  # of about 30
-def test_a_broken_write_leaves_the_checkpoint_before(broken_write, tmp_path, monkeypatch):
+def test_a_broken_write_leaves_the_checkpoint_before(broken_write, line, tmp_path, monkeypatch):
     """Half a file under another name is neither read nor in the way."""
-    whole = fit(Line, DATA, tmp_path / "whole")
-    broken = tmp_path / "broken"
-    write, written = checkpoints.save_file, []
+    broken, written = tmp_path / "broken", []
+    write = checkpoints.save_file
 
     def fail(tensors, path):
         written.append(path)
@@ -119,7 +129,7 @@ def test_a_broken_write_leaves_the_checkpoint_before(broken_write, tmp_path, mon
         with pytest.raises(PowerCut):
             fit(Line, DATA, broken)
     assert b"half a file" in [path.read_bytes() for path in broken.iterdir()]
-    assert_same(fit(Line, DATA, broken), whole)
+    assert_same(fit(Line, DATA, broken), line)
     names = sorted(path.name for path in broken.iterdir())
     assert names[1:] == [NAME, "state-4-0.safetensors"]
     assert names[0].startswith("best-")
