@@ -322,6 +322,7 @@ def test_nothing_is_named_or_called(tmp_path: Path, way: str) -> None:
         assert not marker.exists()
 
 
+@pytest.mark.slow
 @examples(200)
 @given(
     full=st.sampled_from(DANGEROUS),

@@ -106,16 +106,27 @@ def test_nothing_follows_an_interrupted_step(tree, shell, step):
 
 
 def tiers_run(tree, target):
-    """The expression of each run of pytest, after the checks."""
+    """The expression of each run of pytest, after format and lint; mypy runs beside the first."""
     make(tree, target)
-    checks, runs = calls(tree)[:3], calls(tree)[3:]
-    assert [check[0] for check in checks] == ["ruff", "ruff", "mypy"]
-    assert all(run[:3] == ["python", "-m", "pytest"] and run[-2] == "-m" for run in runs)
-    return [run[-1] for run in runs]
+    first, second, *others = (call for call in calls(tree) if call != ["mypy"])
+    assert first[0] == second[0] == "ruff"
+    assert all(run[:3] == ["python", "-m", "pytest"] and run[-2] == "-m" for run in others)
+    assert calls(tree).count(["mypy"]) == 1
+    return [run[-1] for run in others]
 
 
 def test_the_first_tier_is_all_that_is_not_marked(tree):
     assert tiers_run(tree, "test") == ["not slow"]
+
+
+@pytest.mark.parametrize("fails", ["format.--check", "check..", "", "-m.pytest"])
+def test_whatever_fails_fails_the_first_tier(tree, fails):
+    """The program without arguments is mypy, whose output follows the tests."""
+    (tree / f"{fails}.behaviour").write_text("sys.exit(f'{sys.argv[0]} failed')")
+    ended = make(tree, "test-all", check=False)
+    assert ended.returncode != 0
+    assert "failed" in ended.stdout + ended.stderr
+    assert "slow" not in [call[-1] for call in calls(tree)]
 
 
 def test_both_tiers_are_each_run_once(tree):

@@ -244,6 +244,7 @@ def test_what_the_data_and_the_models_are_called_is_only_text(tree):
     assert any(name in (label or "") for label in labels)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unsaved")
 def test_two_runs_give_the_same_bytes(full):
     tree, _, path = full
