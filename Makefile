@@ -124,7 +124,7 @@ hash: $(VENV)/installed ## the sha256 of a file or folder, for params.yaml: make
 check: lint ## format, lint and types
 	$(BIN)/mypy
 
-lint: $(VENV)/installed
+lint: $(VENV)/installed ## format and lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 

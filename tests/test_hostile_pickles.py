@@ -63,7 +63,10 @@ def read_here(path: Path) -> tuple[str, str]:
 watch_here = cache(prepare)
 READER = Reader()
 LINUX = Path("/proc/self/statm").exists()
-pytestmark = pytest.mark.skipif(not LINUX, reason="memory is limited by Linux's /proc")
+pytestmark = [
+    pytest.mark.skipif(not LINUX, reason="memory is limited by Linux's /proc"),
+    pytest.mark.slow,  # thousands of files; test_pickle_reader.py is in the first tier
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -177,7 +180,6 @@ OPERATIONS = [
 ]
 
 
-@pytest.mark.slow
 @examples(400)
 @given(file=FILES, edits=EDITS)
 def test_damaged_operations_give_data_or_one_line(
@@ -186,7 +188,6 @@ def test_damaged_operations_give_data_or_one_line(
     read(tmp_path, b"".join(edit(operations(file), edits, OPERATIONS)))
 
 
-@pytest.mark.slow
 @examples(400)
 @given(file=FILES, edits=EDITS)
 def test_damaged_bytes_give_data_or_one_line(
@@ -322,7 +323,6 @@ def test_nothing_is_named_or_called(tmp_path: Path, way: str) -> None:
         assert not marker.exists()
 
 
-@pytest.mark.slow
 @examples(200)
 @given(
     full=st.sampled_from(DANGEROUS),
@@ -338,7 +338,6 @@ def test_nothing_is_named_or_called_anywhere(
     assert not marker.exists()
 
 
-@pytest.mark.slow
 @examples(100)
 @given(module=st.text(max_size=200), name=st.text(max_size=200))
 @example(module="\U0001f600" * 5000, name="x")
@@ -379,7 +378,6 @@ argument = st.recursive(
 )
 
 
-@pytest.mark.slow
 @examples(400)
 @given(
     full=st.sampled_from(sorted(pickle_reader._CONSTRUCTORS)),

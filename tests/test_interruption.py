@@ -14,6 +14,8 @@ from msabench.training.checkpoints import NAME
 from tests.conftest import until
 from tests.test_training import LABELS, Line, fit, utterances
 
+pytestmark = pytest.mark.slow  # trainings in processes of their own, which wait for signals
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = """
 import sys, time

@@ -528,6 +528,7 @@ def test_a_fifth_model_just_appears(tree):
     assert Path("plots/data/learning/fifth.csv").exists()
 
 
+@pytest.mark.slow
 def test_outputs_are_the_same_byte_for_byte(tree):
     tree.write()
     tables_stage.main()
