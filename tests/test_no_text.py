@@ -114,8 +114,9 @@ def test_a_run_predicts_from_frames_and_says_that_it_reads_no_text(tree, model):
     run = msabench.load(tree / "runs" / model)
     assert run.widths == WIDTHS
     frames = {name: np.ones((2, width)) for name, width in WIDTHS.items()}
-    with_text, without = run.attempt([frames | {"text": "so good"}, frames])
-    np.testing.assert_allclose(with_text.seeds, without.seeds, rtol=1e-5)  # two rows of a batch
+    # One by one: native kernels may round the rows of a batch differently.
+    with_text, without = (run.attempt([one])[0] for one in (frames | {"text": "so good"}, frames))
+    np.testing.assert_array_equal(with_text.seeds, without.seeds)
     assert (with_text.losses, without.losses) == ({"text_unread": 1}, {})
     with pytest.raises(DataError, match=r"nothing is given; this run reads audio, vision$"):
         run.predict("so good")
