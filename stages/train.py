@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from msabench.errors import DataError
 from stages import PARENT, run
 
 PAGE = "docs/reliability.md"
@@ -27,6 +28,9 @@ def main(name: str, seed: int) -> None:
     from msabench.networks import parallel, torch_settings
     from msabench.utterances import MEAN_FRAMES, load_splits, mean_frames
 
+    file = models.files()[config["model"]]
+    if hashes.of_file(file) != config["code"]:  # else DVC would record it as the code of the plan
+        raise DataError(f"{file} has changed since the plan was made: `dvc repro plan`")
     torch_settings.configure(config)
     reads, data = FEATURES / f"runs/{name}.json", PREPARED / "sha256.json"
     text = json.loads(reads.read_text())
@@ -37,7 +41,7 @@ def main(name: str, seed: int) -> None:
         print(f"{name}: not trained, the data set has no {', '.join(absent)}", file=sys.stderr)
         _write_all("absent.json", {"absent": absent}, weights, outcome)
         return
-    decisive = (plan, reads, data, *scratch.decisive_code(config["model"]))
+    decisive = (plan, reads, data, *scratch.decisive_code())
     record = Path(f"runs/times/{outcome.name}.json")
     machine = torch_settings.machine(config["device"])
     machine += f", {config['threads']} of {os.cpu_count()} cores"

@@ -387,6 +387,23 @@ def test_a_model_of_one_modality_is_its_own_row_of_the_ablation():
     assert "same_as" not in configs["svm-t+a+v"]
 
 
+def test_the_file_of_a_model_is_part_of_its_runs_alone(tmp_path, monkeypatch):
+    """dvc.yaml cannot name it; so an edit makes these stale, and throws their checkpoints away."""
+    changes = {
+        "ablation": params.Ablation(models=["svm", "self_mm"], seeds=[1]),
+        "tune": params.Tune(model="cnn", seeds=[1], candidates={"a": {"lr": 1e-4}}),
+    }
+    runs = plan.runs_of(BASE.model_copy(update=changes))
+    files = models.files()
+    for model, file in files.items():
+        edited = tmp_path / f"{model}.py"
+        edited.write_bytes(file.read_bytes() + b"# A comment.\n")
+        monkeypatch.setattr(models, "files", lambda own={model: edited}: files | own)
+        after = plan.runs_of(BASE.model_copy(update=changes))
+        stale = {name for name in runs if runs[name] != after[name]}
+        assert stale == {name for name, run in runs.items() if run.config["model"] == model}
+
+
 def test_two_runs_of_one_name_are_refused():
     for name in ("cnn", "svm-t"):
         changes = {name: {"table": 3, "batch_size": 8}}

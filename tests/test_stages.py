@@ -1,6 +1,7 @@
 """How stages fail, and runs side by side: how many, where, and what happens when some fail."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import stages
 from msabench import errors
 from msabench.execution import jobs
 from stages import __main__ as side_by_side
+from stages import train
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["plan", "features", "robustness@svm-1", "train@ours-1", "train@svm-1", "sweep@a-1"]
@@ -161,6 +163,23 @@ def test_an_output_that_is_not_there_is_one_line(tmp_path):
     assert "Traceback" in shown.stderr
     assert shown.stderr.splitlines()[-1].startswith("FileNotFoundError: ")
     assert "Traceback" in python("-c", code, "a", "1", cwd=tmp_path, MSABENCH_DEBUG="1").stderr
+
+
+def test_a_model_that_changed_after_the_plan_is_not_trained(tmp_path, monkeypatch):
+    """Else DVC would record its outputs, and a checkpoint be resumed, as of the planned code."""
+    monkeypatch.chdir(tmp_path)
+    write_plan("own", {"model": "svm", "code": "0" * 64})
+    with pytest.raises(
+        errors.DataError, match=r"models/svm\.py has changed since .*dvc repro plan"
+    ):
+        train.main("own", 1)
+    assert not Path("predictions").exists()
+
+
+def write_plan(name, config):
+    folder = Path("runs/plan")
+    folder.mkdir(parents=True)
+    (folder / f"{name}.json").write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize("module", ["stages", "stages.cluster", "stages.train", "stages.plan"])

@@ -1,4 +1,7 @@
-"""What makes a training stale: the code on one list, which names its checkpoint too."""
+"""What makes a training stale: the code on one list, which names its checkpoint too, and its plan.
+
+The plan of a run holds the hash of its model's file.
+"""
 
 import sys
 from contextlib import contextmanager
@@ -12,19 +15,17 @@ from tests import clones
 pytestmark = pytest.mark.slow  # needs a pipeline that has run
 
 CODE = ("src/msabench", "stages")
-# Of each, its model. That sweep and ablation depend on the same list: tests/test_architecture.py.
-TRAININGS = {"train@ours-1": "ours", "train@svm-1": "svm"}
-# Asks DVC, in one process for all files, which of these depend on something that has changed.
+# That sweep and ablation depend on the same list: tests/test_architecture.py.
+RUNS = ("self_mm", "svm", "cnn", "ours")
+# Asks DVC, in one process for all files, which trainings depend on something that has changed.
 STALE = """
 import sys
 from pathlib import Path
 from dvc.repo import Repo
 
-trainings, files = sys.argv[1:3], sys.argv[3:]
 with Repo() as repo, repo.lock:
-    stages = [stage for stage in repo.index.stages if stage.addressing in trainings]
-    assert len(stages) == 2
-    for name in files:
+    stages = [stage for stage in repo.index.stages if stage.addressing.startswith("train@")]
+    for name in sys.argv[1:]:
         file = Path(name)
         content = file.read_bytes()
         file.write_bytes(content + b"\\n# A comment.\\n")
@@ -47,8 +48,8 @@ def code_of(tree: Path) -> list[str]:
     return [name for name in names if "__pycache__" not in name]
 
 
-def decisive(tree: Path, model: str) -> list[str]:
-    return [path.relative_to(tree).as_posix() for path in scratch.decisive_code(model)]
+def decisive(tree: Path) -> list[str]:
+    return [path.relative_to(tree).as_posix() for path in scratch.decisive_code()]
 
 
 @pytest.fixture
@@ -58,38 +59,67 @@ def of_the_tree(tree, monkeypatch):
     return tree
 
 
+def stale(tree: Path, *files: str) -> dict[str, list[str]]:
+    """Return the trainings that are stale once a comment is in each file, and in `none`."""
+    printed = clones.run(tree, sys.executable, "-c", STALE, *files).stdout
+    return {name: trainings for name, *trainings in map(str.split, printed.splitlines())}
+
+
 def test_a_comment_makes_a_training_stale_where_its_file_is_on_the_list_and_nowhere_else(
     of_the_tree,
 ):
     tree = of_the_tree
     files = code_of(tree)
-    printed = clones.run(tree, sys.executable, "-c", STALE, *TRAININGS, *files).stdout
-    stale = {name: trainings for name, *trainings in map(str.split, printed.splitlines())}
-    assert stale.pop("none") == []
-    for training, model in TRAININGS.items():
-        listed = decisive(tree, model)
-        expected = {n for n in files if any(Path(n).is_relative_to(entry) for entry in listed)}
-        assert 15 < len(expected) < len(files) - 40
-        assert {name for name in files if training in stale[name]} == expected
+    trainings = stale(tree, *files)
+    assert trainings.pop("none") == []
+    listed = decisive(tree)
+    expected = {n for n in files if any(Path(n).is_relative_to(entry) for entry in listed)}
+    assert 15 < len(expected) < len(files) - 40
+    for name in files:
+        assert trainings[name] == [f"train@{run}-1" for run in RUNS] * (name in expected)
+
+
+@pytest.mark.parametrize("model", RUNS)
+def test_a_comment_in_a_model_s_file_makes_its_trainings_stale_and_no_other(
+    of_the_tree, tmp_path, model
+):
+    """By the plan of the run: so are their checkpoints, once the stage has made it again."""
+    tree = of_the_tree
+    before = checkpoints(tree, tmp_path)
+    try:
+        with commented(tree / f"src/msabench/models/{model}.py"):
+            clones.run(tree, sys.executable, "-m", "stages.plan")
+            after = checkpoints(tree, tmp_path)
+            assert stale(tree)["none"] == [f"train@{model}-1"]
+        assert {run for run in RUNS if before[run] != after[run]} == {model}
+    finally:
+        clones.run(tree, sys.executable, "-m", "stages.plan")
+    assert checkpoints(tree, tmp_path) == before
 
 
 def test_a_checkpoint_is_thrown_away_where_a_training_is_stale_and_nowhere_else(
     of_the_tree, tmp_path
 ):
     tree = of_the_tree
-
-    def name() -> str:
-        code = scratch.decisive_code("ours")
-        with scratch.folder(tmp_path, "ours-1", *code, machine="portable") as folder:
-            return folder.name
-
-    listed = decisive(tree, "ours")
-    before = name()
+    listed = decisive(tree)
+    before = checkpoints(tree, tmp_path)
     for file in code_of(tree):
         with commented(tree / file):
-            on_the_list = any(Path(file).is_relative_to(entry) for entry in listed)
-            assert (name() != before) == (on_the_list and file.endswith(".py")), file
-    assert name() == before
+            after = checkpoints(tree, tmp_path)
+        on_the_list = any(Path(file).is_relative_to(entry) for entry in listed)
+        changed = [run for run in RUNS if after[run] != before[run]]
+        assert changed == [*RUNS] * (on_the_list and file.endswith(".py")), file
+    assert checkpoints(tree, tmp_path) == before
+
+
+def checkpoints(tree: Path, root: Path) -> dict[str, str]:
+    """Name the folder of each run's checkpoint, by its plan and the code."""
+    names = {}
+    for run in RUNS:
+        deciding = (tree / f"runs/plan/{run}.json", *scratch.decisive_code())
+        with scratch.folder(root, f"{run}-1", *deciding, machine="portable") as folder:
+            names[run] = folder.name
+    return names
 
 
 @contextmanager

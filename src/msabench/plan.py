@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from msabench import errors, models
+from msabench import errors, hashes, models
 from msabench.data import sources
 from msabench.errors import ParamsError
 from msabench.networks.text import cache_name
@@ -127,7 +127,10 @@ def prediction_folders(params: Params, runs: Mapping[str, Run]) -> set[str]:
 
 
 def _run(params: Params, model: str, settings: Config, where: str) -> Config:
-    """Resolve one run: what `train` and later use need to know, data and seed apart."""
+    """Resolve one run: what `train` and later use need to know, data and seed apart.
+
+    code: the hash of the file of its model, since dvc.yaml cannot tell which file that is.
+    """
     dataset = params.datasets[params.dataset]
     settings = own_settings(params, model, settings, where)
     modalities = settings.pop("modalities", list(MODALITIES))
@@ -139,6 +142,7 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
     groups["encoder"] = {**encoder(params), **groups["encoder"]}
     return {
         "model": model,
+        "code": hashes.of_file(models.files()[model]),
         **groups,
         "modalities": modalities,
         "labels": _labels(params),

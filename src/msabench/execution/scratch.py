@@ -64,15 +64,14 @@ def _acquire(lock: BaseFileLock, path: Path) -> None:
         raise ProcessError(f"{path}: another process trains this run; wait for its end") from None
 
 
-def decisive_code(model: str) -> list[Path]:
-    """Return the code that decides the numbers of a training: the deps of stage `train`.
+def decisive_code() -> list[Path]:
+    """Return the code that decides the numbers of all trainings: the deps of stage `train`.
 
-    model: whose file is among them. One list for both: what makes no training stale throws no
-    checkpoint away.
+    One list for both: what makes no training stale throws no checkpoint away. The hash of the file
+    of a run's model stands in the plan of the run.
     """
     deps = YAML(typ="safe").load(TREE / "dvc.yaml")["stages"]["train"]["deps"]
-    code = [dep for dep in deps if dep.startswith(("src/", "stages/"))]
-    return [TREE / dep.replace("${item.run}", model) for dep in code]
+    return [TREE / dep for dep in deps if dep.startswith(("src/", "stages/"))]
 
 
 def versions() -> dict[str, str]:

@@ -162,8 +162,13 @@ def about(name: str) -> str:
     return " ".join(paragraph.split())
 
 
+def files() -> dict[str, Path]:
+    """Return the file of every model, by its name."""
+    return {file.stem: file for file in sorted(Path(__file__).parent.glob("[!_]*.py"))}
+
+
 def _model(name: str) -> Any:
-    known = sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
+    known = files()
     if name not in known:
         raise ParamsError(f"models.{name}: no such model; permitted: {', '.join(known)}")
     return import_module(f"msabench.models.{name}").Model
