@@ -18,9 +18,10 @@ def main(name: str, seed: int) -> None:
     plan = Path(f"runs/plan/{name}.json")
     weights, outcome = Path(f"runs/{name}-{seed}"), Path(f"predictions/{name}-{seed}")
     config = json.loads(plan.read_text())
-    if "same_as" in config:  # another run is trained for this one too
-        _write_all("same_as.json", config, weights, outcome)
-        return
+    for reason in ("same_as", "not_compared"):  # the run that is trained for it; its model
+        if reason in config:
+            _write_all(f"{reason}.json", config, weights, outcome)
+            return
     # Here, because torch takes seconds to import, which an equal run does not need.
     from msabench import hashes, models, runs
     from msabench.execution import interruption, scratch, times

@@ -232,7 +232,7 @@ def pipeline() -> Lines:
         yield from _files("predictions/svm-*-1/*.csv")
         steps: list[tuple[str, str]] = []
         _record_steps(steps)
-        for name in models:
+        for name in params["compare"]:
             steps.clear()
             train.main(name, 1)
             yield from ((f"{name}, {what}", result) for what, result in steps)

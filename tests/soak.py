@@ -196,7 +196,7 @@ def prepare(folder: Path) -> list[str]:
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")
     settings["datasets"]["simulated"]["settings"].update(SIZES)
-    networks = [name for name in settings["models"] if models.is_network(name)]
+    networks = [name for name in settings["compare"] if models.is_network(name)]
     for name in networks:
         settings["models"][name]["epochs"] = 3
     settings["batch_size"] = 32

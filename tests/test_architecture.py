@@ -188,7 +188,7 @@ def test_every_model_needs_the_same_code():
 def test_the_stages_are_the_runs():
     """`dvc stage list` names each run and seed of params.yaml, and nothing else."""
     params = _yaml("params.yaml")
-    runs = {f"train@{run}-{seed}" for run in params["models"] for seed in params["seeds"]}
+    runs = {f"train@{run}-{seed}" for run in params["compare"] for seed in params["seeds"]}
     runs |= {f"sweep@{run}-{seed}" for run in params["sweep"] for seed in params["sweep_seeds"]}
     runs |= {
         f"ablation@{plan.subset_run(model, subset)}-{seed}"
@@ -197,7 +197,7 @@ def test_the_stages_are_the_runs():
         for seed in params["ablation"]["seeds"]
     }
     for seed in params["robustness_seeds"]:
-        runs |= {f"robustness@{run}-{seed}" for run in params["models"]}
+        runs |= {f"robustness@{run}-{seed}" for run in params["compare"]}
     command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert {name for name in listed.split() if "@" in name} == runs

@@ -51,7 +51,7 @@ def run_json(run, seed, config, **changes):
 def tree(tmp_path, monkeypatch):
     """A folder with the plan, runs of two seeds or one, and their tables."""
     monkeypatch.chdir(tmp_path)
-    chosen = {"seeds": [1, 2], "models": {name: PARAMS.models[name] for name in ("svm", "ours")}}
+    chosen = {"seeds": [1, 2], "compare": ["svm", "ours"]}
     settings = PARAMS.model_copy(update=chosen)
     configs = plan.resolve(settings, plan.runs_of(settings))
     for name in ("stages/tables", "stages/cards"):

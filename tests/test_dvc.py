@@ -38,7 +38,7 @@ def written(folder, content):
 
 BLOCKS = {
     "dataset": "simulated",
-    "models": "{}",
+    "compare": "[ours]",
     "seeds": "[1]",
     "sweep": "{}",
     "sweep_seeds": "[]",
@@ -53,7 +53,8 @@ BLOCKS["robustness_seeds"] = "[]"
         ("seeds", "'1'", "seeds: '1'; it should be a list"),
         ("sweep_seeds", "", "sweep_seeds: None; it should be a list"),
         ("robustness_seeds", "[1, [2]]", r"robustness_seeds: \[1, \[2\]\]; it should be a list"),
-        ("models", "[ours]", r"models: \['ours'\]; it should be a mapping"),
+        ("compare", "ours", r"compare: 'ours'; it should be a list of plain values"),
+        ("sweep", "[ours]", r"sweep: \['ours'\]; it should be a mapping"),
         ("sweep", None, "sweep: missing; it should be a mapping"),
         ("dataset", "[1]", r"dataset: \[1\]; it should be the name of a data set"),
     ],

@@ -48,7 +48,7 @@ def write_params(folder: Path, text_encoder: str) -> None:
     params |= {"seeds": [1], "sweep_seeds": [], "robustness_seeds": [1]}
     params["ablation"]["models"] = []
     params["text_encoders"]["default"] = {"trainable_layers": 1, "pooling": "mean"}
-    params["models"] = {name: params["models"][name] for name in ("ours", "svm")}
+    params["compare"] = ["ours", "svm"]
     params["models"]["ours"] |= {key: SMALL[key] for key in ("epochs", "patience")}
     params |= {key: SMALL[key] for key in ("transformer_dim", "batch_size")}
     yaml.dump(params, Path("params.yaml"))

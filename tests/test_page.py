@@ -381,6 +381,20 @@ def test_settings_versions_and_hashes(full):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_row_of_a_sweep_is_held_against_ours_whatever_its_model(tree):
+    """A block may have the model of another."""
+    run_json = tree.run_json
+
+    def of_cnn(name):
+        own = {"network": {"depth": 1}} if name.startswith("cnn-") else {}
+        return run_json(name) | {"model": "cnn"} | own
+
+    tree.run_json = of_cnn
+    tree.write()
+    assert ("Table 3", "32", "batch_32", "width batch_32 (-)") in written_page(tree).cells
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_file_of_data_has_its_hash_and_how_to_print_it(tree):
     tree.sha256 = "5" * 64
     tree.write()

@@ -52,6 +52,10 @@ def test_rates_are_numbers():
             "- 1.0\n    - 1.0",
             r"sims: label_range: \[1, 1\]; permitted: the lowest label, then",
         ),
+        ("\n- svm", "\n- svn", r"compare: 'svn'; permitted: some of self_mm, svm, cnn, ours"),
+        ("\n- svm", "\n- ours", r"compare: .* names 'ours' twice"),
+        ("\n- self_mm\n- svm\n- cnn\n- ours", " []", r"compare: \[\]; .*at least 1 item"),
+        ("\n- svm", "\n- 1", r"compare.1: 1; .*valid string"),
         ("  - svm", "  - svn", r"ablation.models: 'svn'; permitted: some of self_mm, svm"),
         ("\nlr: auto", "\nlr: [", r"not valid YAML"),
         (

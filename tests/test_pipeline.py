@@ -137,6 +137,30 @@ def test_the_centre_of_the_sweep_is_ours(whole):
     )
 
 
+@slow
+def test_one_more_model_is_trained_alone_and_one_less_leaves_its_tables_out(pipeline, tmp_path):
+    """The one more is a model of the others, by another name, that reads another array."""
+    tree = clones.copy(pipeline, tmp_path / "msabench")
+    block = "+models.twin={model:svm,C:1.0,epsilon:0.1,pooling:cls}"
+    changes = [block, "compare=[self_mm,svm,cnn,ours,twin]"]
+    run(tree, "dvc", "exp", "run", *clones.options(changes), "features")
+    printed = run(tree, "dvc", "repro", "--dry").stdout
+    assert re.findall(r"Running stage '(\w+)@(.*)'", printed) == [("train", "twin-1")]
+    # DVC expands what it finds in params.yaml, whose model is compared or not.
+    changes = ["compare=[twin,svm]", "sweep_seeds=[1]", "ablation.models=[cnn]"]
+    changes += ["robustness_seeds=[1]"]
+    run(tree, "dvc", "exp", "run", *clones.options(changes))
+    table = json.loads((tree / "metrics/table6.json").read_text())
+    assert list(table) == ["twin", "svm", "train_mean", "train_median", "probe"]
+    assert table["twin"]["mae"] != table["svm"]["mae"]
+    assert list(json.loads((tree / "metrics/robustness.json").read_text())) == ["twin", "svm"]
+    assert "support vector" in (tree / "runs/cards/twin-1.md").read_text()
+    for name, model in (("batch_size_32", "ours"), ("cnn-t", "cnn")):
+        left = json.loads((tree / f"predictions/{name}-1/not_compared.json").read_text())
+        assert left == {"not_compared": model}
+    assert "not among `compare` in params.yaml: ours." in (tree / "metrics/tables.md").read_text()
+
+
 def test_a_second_run_runs_nothing(clone):
     result = run(clone, "dvc", "repro")
     assert "Running stage" not in result.stdout + result.stderr

@@ -27,8 +27,8 @@ def resolve(settings):
     return plan.resolve(settings, plan.runs_of(settings))
 
 
-def with_model(model, **settings):
-    return {**BASE.models, model: {**BASE.models.get(model, {}), **settings}}
+def with_model(name, **settings):
+    return {**BASE.models, name: {**BASE.models.get(name, {}), **settings}}
 
 
 def trained(configs):
@@ -39,7 +39,7 @@ def trained(configs):
 def test_the_sweep_trains_seven_runs_beside_ours():
     """Ten rows, eight settings, one of which is the model of Table 6."""
     configs = planned()
-    assert len(trained(configs) - set(BASE.models)) == 7
+    assert len(trained(configs) - set(BASE.compare)) == 7
     for row in ("batch_size_64", "lr_2e-4_2e-5", "transformer_dim_128"):
         assert configs[row] == {"same_as": "ours"}
 
@@ -266,7 +266,7 @@ def test_a_setting_of_two_groups_is_refused(monkeypatch):
 
 def test_a_flat_view_has_all_settings_and_no_other():
     for model, config in planned().items():
-        if model in BASE.models:
+        if model in BASE.compare:
             types = models.groups(model).values()
             keys = {key for type_ in types for key in type_.model_fields}
             assert params.flat(config).keys() == keys
@@ -367,7 +367,7 @@ def test_without_models_or_seeds_nothing_is_trained_on_subsets():
 
 
 def test_the_ablation_of_all_models_trains_no_run_of_table_6_again():
-    models = list(BASE.models)
+    models = BASE.compare
     configs = planned(ablation=params.Ablation(models=models, seeds=BASE.seeds))
     for model in models:
         assert configs[f"{model}-t+a+v"] == {"same_as": model}
@@ -387,10 +387,114 @@ def test_a_model_of_one_modality_is_its_own_row_of_the_ablation():
     assert "same_as" not in configs["svm-t+a+v"]
 
 
+EXTRA = BASE.models | {"extra": BASE.models["cnn"] | {"model": "cnn", "pooling": "cls"}}
+FEW = ["svm", "cnn"]
+
+
+def test_the_models_that_are_compared_are_trained_in_their_order():
+    configs = planned(models=EXTRA, compare=["extra", *FEW])
+    assert trained(configs) == {"extra", *FEW}
+    assert configs["stages/tables"]["models"] == ["extra", *FEW]
+    assert list(configs["stages/tables"]["modalities"]) == ["extra", *FEW]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": EXTRA | {"extra": {"model": "svm", "lr": 1}}}, r"models\.extra\.lr: unknown"),
+        ({"sweep": {"x": {"table": 3, "lrate": 1}}}, r"sweep\.x\.lrate: unknown"),
+        ({"sweep": {"cnn": {"table": 3, "lr": 1e-3}}}, "sweep: 'cnn' is the name of two runs"),
+        ({"sweep": {"svm-t": {"table": 3, "lr": 1e-3}}}, "ablation: 'svm-t' is the name of two"),
+    ],
+)
+def test_what_is_not_compared_is_checked_too(changes, message):
+    """DVC expands it all the same, so that two of one name would write one output."""
+    with pytest.raises(ParamsError, match=message):
+        planned(compare=["self_mm"], **changes)
+
+
+@pytest.mark.parametrize("compare", [["ours"], FEW, BASE.compare])
+def test_whatever_dvc_expands_has_a_configuration_and_features(compare):
+    """Those of a model that is not compared say so, and train nothing."""
+    ablation = params.Ablation(models=["svm", "ours"], seeds=[1])
+    settings = BASE.model_copy(update={"compare": compare, "ablation": ablation})
+    runs = plan.runs_of(settings)
+    configs = plan.resolve(settings, runs)
+    subsets = {f"{model}-{s}": model for model in ablation.models for s in plan.SUBSETS}
+    expanded = dict.fromkeys(BASE.sweep, "ours") | subsets
+    names = {name for name in configs if not name.startswith("stages/")}
+    assert names == {*compare, *expanded} == {*configs["stages/features"]["runs"]}
+    asleep = {name: config for name, config in configs.items() if "not_compared" in config}
+    asleep.pop("stages/tables")
+    assert asleep == {
+        name: {"not_compared": model} for name, model in expanded.items() if model not in compare
+    }
+    folders = plan.prediction_folders(settings, runs)
+    assert {f"{name}-1" for name in names} <= folders
+
+
+def test_the_tables_know_which_models_are_left_out():
+    tables = planned(compare=["self_mm"])["stages/tables"]
+    assert tables["not_compared"] == {"sweep": ["ours"], "ablation": ["svm"]}
+    assert (tables["sweep"], tables["ablation"]) == ([], {})
+    tables = planned(compare=["self_mm"], sweep_seeds=[])["stages/tables"]
+    assert tables["not_compared"] == {"sweep": [], "ablation": ["svm"]}
+    assert planned()["stages/tables"]["not_compared"] == {"sweep": [], "ablation": []}
+
+
+def test_one_more_model_changes_no_run_s_configuration():
+    """Nor what it reads, though an array of the text is added."""
+    before = planned(models=EXTRA)
+    after = planned(models=EXTRA, compare=[*BASE.compare, "extra"])
+    added = after.pop("extra")
+    assert (added["model"], after["stages/features"]["runs"].pop("extra")["pooling"]) == (
+        "cnn",
+        "cls",
+    )
+    assert {name for name in after if after[name] != before.get(name)} == {"stages/tables"}
+
+
+def test_robustness_is_of_the_models_that_are_compared():
+    settings = BASE.model_copy(update={"compare": FEW, "robustness_seeds": [2]})
+    runs = plan.runs_of(settings)
+    assert list(plan.resolve(settings, runs)["stages/tables"]["robustness"]) == FEW
+    corrupted = {name for name in plan.prediction_folders(settings, runs) if "robust" in name}
+    assert corrupted == {f"robustness-{model}-2" for model in FEW}
+
+
+def test_a_block_may_have_the_model_of_another():
+    """It takes its presets as any block does."""
+    block = {"model": "self_mm", "preset": {"default": "mmsa_mosei", "mosei": "repository_mosei"}}
+    for dataset in ("simulated", "mosei"):
+        blocks = with_model("published", **block)
+        configs = planned(models=blocks, compare=["published"], dataset=dataset)
+        same = planned(models=BASE.models | {"self_mm": block}, dataset=dataset)
+        assert configs["published"] == same["self_mm"]
+        assert configs["published"] != planned(dataset=dataset)["self_mm"]
+
+
+def test_the_values_at_the_top_are_those_of_the_block_called_ours():
+    blocks = BASE.models | {"twin": BASE.models["ours"] | {"model": "ours", "dropout": 0.3}}
+    changes = {"models": blocks, "compare": ["ours", "twin"], "sweep_seeds": []}
+    before, after = planned(**changes), planned(**changes, bert_lr=1e-3)
+    assert {name for name in after if after[name] != before[name]} == {"ours"}
+
+
+def test_a_model_is_trained_under_each_of_its_names():
+    """Each has a row of Table 6, and so runs."""
+    blocks = with_model("twin", **BASE.models["svm"], model="svm")
+    configs = planned(models=blocks, compare=["svm", "twin"])
+    assert configs["twin"] == configs["svm"]
+    assert configs["svm-t+a+v"] == {"same_as": "svm"}
+
+
 def test_the_file_of_a_model_is_part_of_its_runs_alone(tmp_path, monkeypatch):
     """dvc.yaml cannot name it; so an edit makes these stale, and throws their checkpoints away."""
+    blocks = with_model("published", model="self_mm", preset="mmsa_mosei")
     changes = {
-        "ablation": params.Ablation(models=["svm", "self_mm"], seeds=[1]),
+        "models": blocks,
+        "compare": [*BASE.compare, "published"],
+        "ablation": params.Ablation(models=["svm", "published"], seeds=[1]),
         "tune": params.Tune(model="cnn", seeds=[1], candidates={"a": {"lr": 1e-4}}),
     }
     runs = plan.runs_of(BASE.model_copy(update=changes))
@@ -439,12 +543,12 @@ def test_equal_rows_train_once_when_ours_lacks_the_seed():
     configs = planned(sweep_seeds=[7])
     assert "same_as" not in configs["batch_size_64"]
     assert configs["lr_2e-4_2e-5"] == {"same_as": "batch_size_64"}
-    assert len(trained(configs) - set(BASE.models)) == 8
+    assert len(trained(configs) - set(BASE.compare)) == 8
 
 
 def test_no_sweep_seeds_no_sweep():
     configs = planned(sweep_seeds=[])
-    assert trained(configs) == set(BASE.models)
+    assert trained(configs) == set(BASE.compare)
     assert configs["stages/tables"]["sweep"] == []
 
 
@@ -454,7 +558,7 @@ def test_what_each_model_reads_is_in_the_plan_of_the_tables_and_robustness_is_of
     tables = configs["stages/tables"]
     assert tables["robustness_seeds"] == [2]
     read = {
-        model: ["text"] if model == "cnn" else ["text", "audio", "vision"] for model in BASE.models
+        model: ["text"] if model == "cnn" else ["text", "audio", "vision"] for model in BASE.compare
     }
     assert tables["robustness"] == tables["modalities"] == read
 
@@ -540,7 +644,11 @@ def test_encoders_without_an_entry_need_a_default():
         ({"models": with_model("cnn", dropout=1.5)}, r"models.cnn: dropout: 1.5; .*less than 1"),
         ({"models": with_model("cnn", epochs="many")}, r"models.cnn: epochs: 'many'; .*integer"),
         ({"models": with_model("ours", pooling="max")}, r"pooling: 'max'; .*'cls' or 'mean'"),
-        ({"models": with_model("lstm")}, r"models.lstm: no such model; permitted: cnn, ours,"),
+        ({"models": with_model("lstm")}, r"models.lstm.model: 'lstm'; permitted: cnn, ours, self"),
+        ({"models": with_model("a", model="lstm")}, r"models.a.model: 'lstm'; permitted: cnn, our"),
+        ({"models": with_model("a", model=["svm"])}, r"models.a.model: \['svm'\]; permitted: cnn"),
+        ({"models": with_model("a", model="svm", lr=1.0)}, r"models.a.lr: unknown setting"),
+        ({"sweep": {"x": {"table": 3, "model": "lstm"}}}, r"sweep.x.model: 'lstm'; permitted: cn"),
         ({"models": with_model("svm", lr=0.1)}, r"models.svm.lr: unknown setting"),
         (
             {"models": with_model("svm", modalities=["smell"])},
@@ -577,7 +685,9 @@ def test_every_run_and_the_tables_hold_the_scale_of_the_labels():
     for neutral in (4.0, None):
         actual = planned(**on_labels([1.0, 7.0], neutral))
         expected = {"range": [1.0, 7.0], "neutral": neutral}
-        assert [actual[name]["labels"] for name in BASE.models] == [expected] * len(BASE.models)
+        assert {name: actual[name]["labels"] for name in trained(actual)} == dict.fromkeys(
+            trained(actual), expected
+        )
         tables = actual["stages/tables"]
         assert (tables["label_range"], tables["neutral"]) == ([1.0, 7.0], neutral)
     assert planned()["ours"]["labels"] == {"range": [-3.0, 3.0], "neutral": 0.0}

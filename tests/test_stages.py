@@ -165,6 +165,19 @@ def test_an_output_that_is_not_there_is_one_line(tmp_path):
     assert "Traceback" in python("-c", code, "a", "1", cwd=tmp_path, MSABENCH_DEBUG="1").stderr
 
 
+@pytest.mark.parametrize("reason", ["same_as", "not_compared"])
+def test_a_run_that_is_not_trained_leaves_a_file_that_says_why(reason, tmp_path, monkeypatch):
+    """DVC expands it all the same, and wants its outputs."""
+    monkeypatch.chdir(tmp_path)
+    write_plan("batch_size_32", {reason: "ours"})
+    Path("runs/batch_size_32-1").mkdir()
+    Path("runs/batch_size_32-1/weights.safetensors").touch()
+    train.main("batch_size_32", 1)
+    for folder in ("runs", "predictions"):
+        (file,) = Path(folder, "batch_size_32-1").iterdir()
+        assert (file.name, json.loads(file.read_text())) == (f"{reason}.json", {reason: "ours"})
+
+
 def test_a_model_that_changed_after_the_plan_is_not_trained(tmp_path, monkeypatch):
     """Else DVC would record its outputs, and a checkpoint be resumed, as of the planned code."""
     monkeypatch.chdir(tmp_path)

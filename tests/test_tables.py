@@ -49,11 +49,12 @@ class Tree:
             **{"metrics": "mosei", "models": list(MODELS), "seeds": [1, 2], "sweep_seeds": [1]},
             **{"probe": {"array": "pooled-mean"}, "text_encoder": "publisher/an-encoder"},
             "sweep": [
-                {"run": run, "table": table, "row": row, "same_as": same}
+                {"run": run, "varies": "ours", "table": table, "row": row, "same_as": same}
                 for table, row, run, same in SWEEP
             ],
             "subsets": {name: [LETTERS[c] for c in name.split("+")] for name in SUBSETS},
             **{"ablation": {"svm": subset_runs("svm")}, "ablation_seeds": [1]},
+            "not_compared": {"sweep": [], "ablation": []},
             "modalities": {model: ["text", "audio", "vision"] for model in MODELS},
             **{"robustness_seeds": [], "robustness": {}},
         }
@@ -661,6 +662,33 @@ def test_without_models_on_subsets_table_2_is_left_out(tree):
     assert {row["mae"] for row in tree.read("table2").values()} == {None}
     assert "Left out: `ablation` names no seeds, or not svm among its models." in tree.markdown
     assert "| t+a   |  left out |" in tree.markdown
+
+
+def test_a_table_of_a_model_that_is_not_compared_is_a_note(tree):
+    """On the report's corpus, where a table stands beside the report's, as on any other."""
+    tree.plan |= {"models": ["cnn"], "modalities": {"cnn": ["text"]}, "sweep": [], "ablation": {}}
+    tree.plan["not_compared"] = {"sweep": ["ours"], "ablation": ["svm", "self_mm"]}
+    tree.write()
+    tables_stage.main()
+    note = "\n\nLeft out, as not among `compare` in params.yaml: "
+    for number, model in (("2", "svm"), ("3", "ours"), ("4", "ours"), ("5", "ours")):
+        section = tree.markdown.partition(f"\n### Table {number}")[2].partition("\n### ")[0]
+        assert section.endswith(f"{note}{model}.\n")
+        assert "|" not in section
+    assert f"{note}svm, self_mm.\n" in tree.markdown.partition("### Modality ablation")[2]
+    assert tree.markdown.count(note) == 5
+    assert list(tree.read("table6")) == ["cnn", *tables.BASELINES]
+    report_stage.main()
+
+
+def test_the_ablation_of_other_models_names_those_that_are_not_compared(tree):
+    alone(tree, "t+a+v")
+    tree.plan["not_compared"] = {"sweep": [], "ablation": ["cnn"]}
+    tree.write()
+    tables_stage.main()
+    ablation = tree.markdown.partition("### Modality ablation")[2].partition("\n### ")[0]
+    assert "\nLeft out, as not among `compare` in params.yaml: cnn.\n" in ablation
+    assert tree.markdown.count("Left out, as not among") == 1
 
 
 def test_the_ablation_is_left_out_where_only_table_2_is_asked_for(tree):

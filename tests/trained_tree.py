@@ -42,6 +42,7 @@ def make(
     params["sweep"] = {name: params["sweep"][name] for name in ("batch_size_64", "batch_size_32")}
     params["sweep"]["batch_size_64"]["batch_size"] = SMALL["batch_size"]  # equal to the base run
     params["transformer_dim"], params["batch_size"] = SMALL["transformer_dim"], SMALL["batch_size"]
+    params["compare"] = list(params["models"])
     for block in params["models"].values():
         for key in ("epochs", "patience", "batch_size"):
             if key in block:

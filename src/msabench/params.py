@@ -162,6 +162,9 @@ class KnownEncoder(TextSettings):
         return self.model_dump(include=keys, exclude_none=True) if self.commit else None
 
 
+LISTS = ("compare", "seeds", "sweep_seeds", "robustness_seeds")  # at the top of params.yaml
+
+
 class Params(Strict):
     """The whole of params.yaml; what each setting means stands there beside it."""
 
@@ -169,6 +172,7 @@ class Params(Strict):
     text_encoder: str
     text_encoders: dict[str, KnownEncoder]
     max_tokens: Annotated[int, Field(ge=3, le=512)]
+    compare: list[str] = Field(min_length=1)
     seeds: list[Seed] = Field(min_length=1)
     batch_size: PositiveInt | Literal["auto"]
     lr: PositiveFloat | Literal["auto"]
@@ -199,17 +203,17 @@ class Params(Strict):
             )
         if "default" not in self.text_encoders:
             raise ValueError("text_encoders: default is missing, for encoders that have no entry")
-        lists = {key: getattr(self, key) for key in ("seeds", "sweep_seeds", "robustness_seeds")}
+        lists = {key: getattr(self, key) for key in LISTS}
         lists |= {f"ablation.{key}": values for key, values in self.ablation}
         lists["tune.seeds"] = self.tune.seeds
         for key, values in lists.items():
             if twice := [value for value in values if values.count(value) > 1]:
                 raise ValueError(f"{key}: {values} names {twice[0]!r} twice")
-        if unknown := [name for name in self.ablation.models if name not in self.models]:
-            known = ", ".join(self.models)
-            raise ValueError(f"ablation.models: {unknown[0]!r}; permitted: some of {known}")
+        known = ", ".join(self.models)
+        for key in ("compare", "ablation.models"):
+            if unknown := [name for name in lists[key] if name not in self.models]:
+                raise ValueError(f"{key}: {unknown[0]!r}; permitted: some of {known}")
         if self.tune.model not in self.models:
-            known = ", ".join(self.models)
             raise ValueError(f"tune.model: {self.tune.model!r}; permitted: {known}")
         if not set(self.robustness_seeds) <= set(self.seeds):
             raise ValueError(
@@ -222,14 +226,13 @@ class Params(Strict):
 LIST, MAPPING = (list, "a list of plain values, as [1, 2]"), (dict, "a mapping")
 EXPANDED = {
     "dataset": (str, "the name of a data set"),
-    "models": MAPPING,
+    "compare": LIST,
     "seeds": LIST,
     "sweep": MAPPING,
     "sweep_seeds": LIST,
     "robustness_seeds": LIST,
     "ablation.models": LIST,
     "ablation.seeds": LIST,
-    "tune.model": (str, "the name of a model"),
     "tune.seeds": LIST,
     "tune.candidates": MAPPING,
 }

@@ -71,6 +71,7 @@ def resolve(params: Params, runs: Mapping[str, Run]) -> dict[str, Config]:
     same = equal_runs(runs)
     configs = {name: run.config for name, run in runs.items()}
     configs |= {name: {"same_as": first} for name, first in same.items()}
+    configs |= {name: run.config for name, run in not_compared(params).items()}
     stages = {f"stages/{name}": config for name, config in _stages(params, runs, same).items()}
     return configs | stages
 
@@ -79,25 +80,43 @@ def resolve(params: Params, runs: Mapping[str, Run]) -> dict[str, Config]:
 def runs_of(params: Params) -> dict[str, Run]:
     """Return every run by its name: models, rows of the sweep, models on subsets, candidates.
 
-    Raises ParamsError for a setting that a model does not have or does not permit, and for two runs
-    of one name.
+    Only those of models that are compared are returned; all are checked. Raises ParamsError for a
+    setting that a model does not have or does not permit, and for two runs of one name.
     """
-    runs = {
+    blocks = {
         name: Run("train", tuple(params.seeds), _run(params, name, settings, f"models.{name}"))
         for name, settings in params.models.items()
     }
-    if SWEEP_MODEL not in runs:
+    if SWEEP_MODEL not in blocks:
         raise ParamsError(f"models: {SWEEP_MODEL} is missing, the model of Tables 3 to 5")
     groups = {
         "sweep": _sweep(params),
-        "ablation": _ablation(params, runs),
+        "ablation": _ablation(params, blocks),
         "tune": _candidates(params),
     }
+    runs = dict(blocks)
     for stage, more in groups.items():
         if twice := [name for name in more if name in runs]:
             raise ParamsError(f"{stage}: {twice[0]!r} is the name of two runs; each needs its own")
         runs |= more
-    return runs
+    left_out = (blocks.keys() - params.compare) | not_compared(params).keys()
+    return {name: run for name, run in runs.items() if name not in left_out}
+
+
+def not_compared(params: Params) -> dict[str, Run]:
+    """Return what DVC expands to stages of models that are not compared: these train nothing.
+
+    It reads the sweep and the models of the ablation in params.yaml, and cannot leave any out.
+    """
+    runs: dict[str, Run] = {}
+    if SWEEP_MODEL not in params.compare:
+        config = {"not_compared": SWEEP_MODEL}
+        runs |= dict.fromkeys(params.sweep, Run("sweep", tuple(params.sweep_seeds), config))
+    for model in params.ablation.models:
+        if model not in params.compare:
+            run = Run("ablation", tuple(params.ablation.seeds), {"not_compared": model})
+            runs |= {subset_run(model, subset): run for subset in SUBSETS}
+    return {name: run for name, run in runs.items() if run.seeds}
 
 
 def equal_runs(runs: Mapping[str, Run]) -> dict[str, str]:
@@ -109,6 +128,7 @@ def equal_runs(runs: Mapping[str, Run]) -> dict[str, str]:
                 break
             covered = first not in same and set(run.seeds) <= set(other.seeds)
             covered &= "tune" not in {run.stage, other.stage}  # trained without all others
+            covered &= run.stage != "train"  # Table 6 has the runs of each name
             if covered and _decides(run.config) == _decides(other.config):
                 same[name] = first
                 break
@@ -119,20 +139,31 @@ def _decides(config: Config) -> Config:
     return {key: value for key, value in config.items() if key != "modalities_required"}
 
 
+def _asleep(params: Params, stage: str) -> list[str]:
+    """Name the models of a stage that are not compared, each once."""
+    runs = [run for run in not_compared(params).values() if run.stage == stage]
+    return list(dict.fromkeys(run.config["not_compared"] for run in runs))
+
+
 def prediction_folders(params: Params, runs: Mapping[str, Run]) -> set[str]:
     """Name the folders of predictions/ that the stages write."""
-    trained = {f"{name}-{seed}" for name, run in runs.items() for seed in run.seeds}
-    corrupted = product(params.models, params.robustness_seeds)
-    return trained | {f"robustness-{model}-{seed}" for model, seed in corrupted}
+    every = {**runs, **not_compared(params)}
+    written = {f"{name}-{seed}" for name, run in every.items() for seed in run.seeds}
+    corrupted = product(params.compare, params.robustness_seeds)
+    return written | {f"robustness-{model}-{seed}" for model, seed in corrupted}
 
 
-def _run(params: Params, model: str, settings: Config, where: str) -> Config:
+def _run(params: Params, name: str, block: Config, where: str) -> Config:
     """Resolve one run: what `train` and later use need to know, data and seed apart.
 
-    code: the hash of the file of its model, since dvc.yaml cannot tell which file that is.
+    name: that of the block in params.yaml. code: the hash of the file of its model, since dvc.yaml
+    cannot tell which file that is.
     """
     dataset = params.datasets[params.dataset]
-    settings = own_settings(params, model, settings, where)
+    model, files = block.get("model", name), models.files()
+    if not isinstance(model, str) or model not in files:
+        raise ParamsError(f"{where}.model: {model!r}; permitted: {', '.join(files)}")
+    settings = own_settings(params, name, block, where)
     modalities = settings.pop("modalities", list(MODALITIES))
     if modalities not in SUBSETS.values():
         raise ParamsError(
@@ -142,7 +173,7 @@ def _run(params: Params, model: str, settings: Config, where: str) -> Config:
     groups["encoder"] = {**encoder(params), **groups["encoder"]}
     return {
         "model": model,
-        "code": hashes.of_file(models.files()[model]),
+        "code": hashes.of_file(files[model]),
         **groups,
         "modalities": modalities,
         "labels": _labels(params),
@@ -210,15 +241,15 @@ def known_encoder(params: Params) -> KnownEncoder:
     return params.text_encoders.get(_text_encoder(params), params.text_encoders["default"])
 
 
-def own_settings(params: Params, model: str, block: Config, where: str) -> Config:
-    """Return the settings of a model, flat: its block over its presets.
+def own_settings(params: Params, name: str, block: Config, where: str) -> Config:
+    """Return the settings of a block, flat: its own over its presets.
 
     The values at the top are those of SWEEP_MODEL: over its presets, under its block.
     """
-    layers = [params.presets[name] for name in _presets(params, block.get("preset"), where)]
-    if model == SWEEP_MODEL:
+    layers = [params.presets[preset] for preset in _presets(params, block.get("preset"), where)]
+    if name == SWEEP_MODEL:
         layers.append({key: getattr(params, key) for key in TOP_SETTINGS})
-    layers.append({key: value for key, value in block.items() if key != "preset"})
+    layers.append({key: value for key, value in block.items() if key not in ("preset", "model")})
     settings: Config = {}
     for layer in layers:
         settings = _laid_over(settings, layer)
@@ -349,7 +380,9 @@ def _stages(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) ->
             "encoder": encoder(params),
             "max_tokens": params.max_tokens,
             **_computing(params),
-            "runs": {name: _text(run.config) for name, run in runs.items()},
+            # DVC wants a file of each that it expands; the probe's array is there in any case.
+            "runs": {name: _text(run.config) for name, run in runs.items()}
+            | dict.fromkeys(not_compared(params), probe),
             "probe": probe,
         },
         "tables": {
@@ -398,11 +431,12 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
             for subset in SUBSETS
         }
         for model in params.ablation.models
-        if params.ablation.seeds
+        if params.ablation.seeds and model in params.compare
     }
     sweep = [
         {
             "run": name,
+            "varies": SWEEP_MODEL,
             "table": changes["table"],
             "row": row_name(changes),
             "same_as": same.get(name),
@@ -412,10 +446,11 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
     ]
     dataset = params.datasets[params.dataset]
     folds = sources.folds(dataset.source, dataset.settings)  # over which it is not measured
-    robustness = params.models if params.robustness_seeds and not folds else ()
+    robustness = params.compare if params.robustness_seeds and not folds else ()
     return {
-        "models": list(params.models),
-        "modalities": {name: runs[name].config["modalities"] for name in params.models},
+        "models": params.compare,
+        "modalities": {name: runs[name].config["modalities"] for name in params.compare},
+        "not_compared": {stage: _asleep(params, stage) for stage in ("sweep", "ablation")},
         "seeds": params.seeds,
         "sweep_seeds": params.sweep_seeds,
         "sweep": sweep,

@@ -232,7 +232,7 @@ def robustness_rows(
     of_test = utterances["test"] / (utterances["valid"] + utterances["test"])
     encoded = encoder.predict * utterances["test"] / sum(utterances.values())
     rows = []
-    for name in params.models if params.robustness_seeds and sizes.folds == 1 else ():
+    for name in params.compare if params.robustness_seeds and sizes.folds == 1 else ():
         if name not in costs:
             continue
         levels = {

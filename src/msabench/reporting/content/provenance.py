@@ -114,9 +114,9 @@ def _varied(
     if entry["same_as"]:
         return f"that of {entry['same_as']}: trained once"
     run = _first(runs, entry["run"], plan["sweep_seeds"])
-    if run is None or run["model"] not in models:
+    if run is None or entry["varies"] not in models:
         return "missing"
-    base, own = models[run["model"]], _decisive(run)
+    base, own = models[entry["varies"]], _decisive(run)
     return ", ".join(
         f"{key} {_value(own, key)} ({_value(base, key)})"
         for key in dict.fromkeys((*base, *own))

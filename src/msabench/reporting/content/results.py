@@ -208,11 +208,13 @@ def _probed(rows: Mapping[str, Row]) -> list[Block]:
 def report_table(results: Results, number: str) -> Section:
     """Return one of the Tables 2 to 6: the four metrics on test, beside the report's on its corpus.
 
-    Other data have no table whose setting leaves it out.
+    Other data have no table whose setting leaves it out; none has one of a model not compared.
     """
     facts, rows = PUBLISHED["tables"][number], results.tables[number]
     beside, why = literature.has_report(results.plan), _left_out(results, number)
     title = Title(f"Table {number}", results.plan["title"], facts["title"])
+    if models := _not_compared(results).get(number):
+        return Section(f"table{number}", title, _asleep(models))
     if why and not beside:
         return Section(f"table{number}", title, [])
     columns = [NAME, *map(Column, VALID)]
@@ -259,6 +261,19 @@ def _left_out(results: Results, number: str) -> list[str]:
     if number == "2" and SUBSETS_MODEL not in results.plan["ablation"]:
         return [f"Left out: `ablation` names no seeds, or not {SUBSETS_MODEL} among its models."]
     return []
+
+
+def _not_compared(results: Results) -> dict[str, list[str]]:
+    """Name the model of each table that shows one model, where that is not compared."""
+    asleep = results.plan["not_compared"]
+    table2 = [model for model in asleep["ablation"] if model == SUBSETS_MODEL]
+    return {"2": table2, **dict.fromkeys(SWEEPS, asleep["sweep"])}
+
+
+def _asleep(models: Sequence[str]) -> list[Block]:
+    """Say that models are left out; nothing where none is."""
+    names = ", ".join(models)
+    return [f"Left out, as not among `compare` in params.yaml: {names}."] if names else []
 
 
 def _columns_of(name: str, beside: bool) -> list[Column]:
@@ -372,10 +387,11 @@ def ablation(results: Results) -> Section:
     """Return every model on every subset of the modalities."""
     detail = "every model on every subset of the modalities"
     title = Title("Modality ablation", results.plan["title"], detail)
+    asleep = _asleep(results.plan["not_compared"]["ablation"])
     if not results.ablation:
         models = ",".join(results.plan["models"])
         command = f"Not measured. `dvc exp run -S 'ablation.models=[{models}]'` trains them."
-        return Section("ablation", title, [command])
+        return Section("ablation", title, [command, *asleep])
     rows = []
     full = cautions.all_modalities(results)
     for model, part in results.ablation.items():
@@ -394,6 +410,7 @@ def ablation(results: Results) -> Section:
         *one_seed(results.plan["ablation_seeds"]),
         Table(columns, rows, keys=2),
         *cautions.of_modalities(results),
+        *asleep,
         *why_dashes(every, results.plan),
     ]
     return Section("ablation", title, blocks)
