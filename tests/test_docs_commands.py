@@ -141,6 +141,9 @@ def set_params(clone, block):
     params = yaml.load(clone / "params.yaml")
     hashed = block.replace("COMMIT", "a" * 40).replace("SHA256", "a" * 64)
     for part, entries in yaml.load(hashed.replace("/absolute/path", str(clone))).items():
+        if isinstance(entries, list):
+            params[part] = entries
+            continue
         for name, entry in entries.items():
             if "path" in entry:
                 path = Path(entry["path"])
