@@ -80,6 +80,24 @@ def test_batch_equals_the_one_made_by_hand():
     assert audio.lengths.tolist() == [2, 1]
 
 
+def test_extended_and_unmasked():
+    """Zeros behind the real frames, whatever lay there; cut sequences are all real."""
+    values = torch.arange(12.0).reshape(2, 3, 2) + 1
+    padded = Padded(values, torch.tensor([1, 3]))
+    longer = padded.extended(5)
+    assert longer.values.shape == (2, 5, 2)
+    torch.testing.assert_close(longer.values[longer.mask], values[padded.mask])
+    assert not longer.values[~longer.mask].any()
+    assert longer.lengths.tolist() == [1, 3]
+    assert longer.unmasked().lengths.tolist() == [5, 5]
+    assert longer.unmasked().values is longer.values
+    cut = padded.extended(2)
+    assert cut.lengths.tolist() == [1, 2]
+    torch.testing.assert_close(cut.values, values[:, :2] * cut.mask[..., None])
+    ids = Padded(torch.tensor([[5, 6], [7, 9]]), torch.tensor([2, 1])).extended(3)
+    assert ids.values.tolist() == [[5, 6, 0], [7, 0, 0]]
+
+
 def test_mask():
     padded = Padded(torch.zeros(3, 4, 2), torch.tensor([1, 4, 2]))
     assert padded.mask.int().tolist() == [[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]]

@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from msabench.networks.batches import Padded
-from msabench.networks.layers import FinalHiddenState, Standardize, pool, segment_means
+from msabench.networks.layers import (
+    BatchNorm,
+    FinalHiddenState,
+    Standardize,
+    pool,
+    segment_means,
+)
 from msabench.utterances import Ragged
 
 
@@ -44,6 +50,35 @@ def test_final_hidden_state_equals_packed_sequences(bidirectional):
         direction = "backwards" if name.endswith("_reverse") else "forwards"
         own = ours[f"{direction}.{name.removesuffix('_reverse')}"]
         torch.testing.assert_close(own.grad, parameter.grad, rtol=1e-10, atol=1e-10)
+
+
+def test_states_of_both_directions_equal_packed_sequences():
+    torch.manual_seed(0)
+    sequence = noisy_padding([5, 1, 9], width=4, longest=11)
+    layer = FinalHiddenState(4, 6, bidirectional=True).double()
+    packed = torch.nn.LSTM(4, 6, batch_first=True, bidirectional=True).double()
+    ours = dict(layer.named_parameters())
+    for name, parameter in packed.named_parameters():
+        direction = "backwards" if name.endswith("_reverse") else "forwards"
+        parameter.data.copy_(ours[f"{direction}.{name.removesuffix('_reverse')}"])
+    lengths = sequence.lengths
+    output, (end, _) = packed(
+        pack_padded_sequence(sequence.values, lengths, batch_first=True, enforce_sorted=False)
+    )
+    expected, _ = pad_packed_sequence(output, batch_first=True, total_length=11)
+    states, ends = layer.states_and_ends(sequence)
+    torch.testing.assert_close(states.values[states.mask], expected[states.mask])
+    torch.testing.assert_close(torch.stack(ends), end)
+
+
+def test_batch_norm_of_one_utterance_is_by_the_running_statistics():
+    """Which stay as they are; larger batches are those of PyTorch."""
+    layer, theirs = BatchNorm(3), torch.nn.BatchNorm1d(3)
+    batch, one = torch.randn(2, 5, 3)[0], torch.randn(1, 3)
+    torch.testing.assert_close(layer(batch), theirs(batch))
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    torch.testing.assert_close(layer(one), theirs.eval()(one))
+    torch.testing.assert_close(layer.state_dict(), before, rtol=0, atol=0)
 
 
 def test_pool():

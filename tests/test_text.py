@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,20 @@ def test_layers_run_again_give_the_same_gradients(
     assert torch.equal(*outputs)
     assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
     assert kept[1] < 0.7 * kept[0]
+
+
+def test_states_of_a_frozen_text_are_those_that_are_pooled(tiny_bert, tokens, tmp_path):
+    """Cached for a network that reads token states: those of the last layer, without padding."""
+    settings: Any = {text.cache_name(0, pooling): (0, pooling) for pooling in ("mean", None)}
+    assert list(settings) == ["pooled-mean", "states"]
+    bert = text.load_model(tiny_bert)
+    text.encode(bert, tokens, settings, tmp_path, batch_size=2, device=CPU)
+    states, vectors = (Ragged.load(tmp_path, name) for name in ("states", "pooled-mean"))
+    assert states.lengths.tolist() == tokens.lengths.tolist()
+    encoder = text.TextEncoder(bert.config.hidden_size)
+    read = encoder.states(padded(states))
+    assert torch.equal(read.values, padded(states).values)
+    torch.testing.assert_close(encoder(padded(states)), torch.from_numpy(vectors.values.copy()))
 
 
 def test_tokens_are_cut_as_the_tokenizer_does(tiny_bert):

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from msabench.errors import ProcessError
 from msabench.networks import torch_settings
+from msabench.networks.batches import Batch
 from msabench.training import checkpoints, loop
-from msabench.training.loop import Network, NetworkRegressor, write_history
+from msabench.training.loop import Network, NetworkRegressor, Phase, write_history
 from msabench.training.schedule import AdamW, Schedule
 from msabench.utterances import Ragged, Utterances
 
@@ -163,6 +166,118 @@ def test_early_stopping(errors, changes, epochs, best, tmp_path):
     assert regressor.network.value.item() == errors[best - 1]
 
 
+@pytest.mark.usefixtures("in_order")
+@pytest.mark.parametrize("kind", ["value", "norm"])
+def test_gradients_are_clipped_after_every_batch(kind, tmp_path):
+    """Those accumulated so far: of the first batch, then of its clipped ones with the second's."""
+    data, limit = utterances(LABELS[:8]), 0.5
+    actual: list[torch.Tensor] = []
+
+    def step(optimizer, *_):
+        (group,) = optimizer.param_groups
+        actual.extend(weight.grad.clone() for weight in group["params"])
+
+    handle = register_optimizer_step_pre_hook(step)
+    try:
+        fit(Line, data, tmp_path, accumulate=2, epochs=1, clip={"kind": kind, "limit": limit})
+    finally:
+        handle.remove()
+    torch.manual_seed(1)
+    network = Line()
+    network.fit_statistics(data)
+    expected = [torch.zeros_like(weight) for weight in network.parameters()]
+    for rows in np.arange(8).reshape(2, 4):
+        loss = network.training_loss(Batch.of(data, rows, torch.device("cpu")))
+        sums = zip(expected, torch.autograd.grad(loss, list(network.parameters())), strict=True)
+        accumulated = [before + gradient for before, gradient in sums]
+        size = torch.cat([gradient.flatten() for gradient in accumulated]).norm()
+        assert size > 2 * limit
+        expected = [
+            gradient.clamp(-limit, limit) if kind == "value" else gradient * limit / size
+            for gradient in accumulated
+        ]
+    torch.testing.assert_close(actual, expected)
+
+
+class TwoPhases(Line):
+    """Half of the batches move the bias by a loss of 10, then all of them the weights, by 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.events = []
+
+    def begin_epoch(self):
+        self.events.append("begin")
+
+    def phases(self):
+        def of(name, size, share):
+            def loss(batch, epoch):
+                self.events.append((name, len(batch.labels)))
+                return self.training_loss(batch, epoch) * 0 + self(batch).sum() * 0 + size
+
+            return Phase(loss, share, frozenset({name}))
+
+        return [of("bias", 10.0, 0.5), of("weight", 1.0, 1.0)]
+
+    def parameter_groups(self, settings):
+        (group,) = super().parameter_groups(settings)
+        bias, weight = self.linear.bias, self.linear.weight
+        return [
+            group | {"name": "bias", "params": [bias], "scheduled": False},
+            group | {"name": "weight", "params": [weight]},
+        ]
+
+
+@pytest.mark.usefixtures("in_order")
+def test_phases_pass_over_their_share_and_move_their_groups(tmp_path, monkeypatch):
+    """Five batches of 4, 4, 4, 4 and 2; the mean loss is over what both phases saw."""
+    moved: list[tuple[str, float]] = []
+    step = torch.optim.Adam.step
+
+    def recorded(optimizer):
+        with_gradient = [g for g in optimizer.param_groups if g["params"][0].grad is not None]
+        moved.extend((group["name"], group["lr"]) for group in with_gradient)
+        return step(optimizer)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    regressor, history = fit(
+        TwoPhases, utterances(LABELS[:18]), tmp_path, epochs=2, accumulate=2, decay="linear"
+    )
+    first = ["begin", *[("bias", 4)] * 3, *[("weight", 4)] * 4, ("weight", 2)]
+    assert regressor.network.events == first * 2
+    assert [name for name, _ in moved] == ["bias", "bias", "weight", "weight", "weight"] * 2
+    rates = {name: {rate for other, rate in moved if other == name} for name in ("bias", "weight")}
+    assert rates["bias"] == {OPTIMIZER.lr}  # spared by the schedule
+    assert len(rates["weight"]) == 6
+    assert history[0]["train_loss"] == pytest.approx((3 * 4 * 10 + 18) / 30)
+
+
+def test_rates_fall_on_a_plateau_of_the_validation_loss(tmp_path, monkeypatch):
+    """From the epoch after the second one without improvement."""
+    rates = []
+    step = torch.optim.Adam.step
+
+    def recorded(optimizer):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    errors = [3.0, 3.0, 3.0, 2.0, 2.0]
+    decay = {"factor": 0.5, "patience": 1}
+    fit(lambda: Given(errors), utterances(np.zeros(4)), tmp_path, epochs=5, decay=decay)
+    assert rates == pytest.approx([0.01, 0.01, 0.01, 0.005, 0.005])
+
+
+def test_a_loss_that_couples_utterances_is_refused_by_several_processes(tmp_path, monkeypatch):
+    class Coupled(Line):
+        couples_utterances = True
+
+    data, regressor = utterances(LABELS), NetworkRegressor(Coupled, OPTIMIZER, schedule())
+    monkeypatch.setattr(loop.parallel, "is_distributed", lambda: True)
+    with pytest.raises(ProcessError, match=r"^Coupled: its loss couples .*; permitted: one proc"):
+        regressor.fit(data, data, seed=1, scratch=tmp_path)
+
+
 def test_mean_of_batches(tmp_path):
     """Of errors 0, 0, 3 in batches of two, one is last: means 1.5 or 0.75, while the MAE is 1."""
     data = utterances([0.0, 0.0, 3.0])
@@ -172,9 +287,24 @@ def test_mean_of_batches(tmp_path):
         lambda: constant, data, tmp_path / "a", validation_loss="mean_of_batches", **epochs
     )
     _, by_utterance = fit(lambda: constant, data, tmp_path / "b", **epochs)
+    _, squared = fit(
+        lambda: constant, data, tmp_path / "c", validation_loss="mse_of_batches", **epochs
+    )
+    assert {row["valid_loss"] for row in squared} == {4.5, 2.25}
     assert {row["valid_loss"] for row in by_batch} == {1.5, 0.75}
     assert {row["valid_loss"] for row in by_utterance} == {1.0}
     assert {row["valid_mae"] for row in by_batch + by_utterance} == {1.0}
+
+
+def test_the_mean_of_batches_is_rounded_as_published(tmp_path):
+    _, history = fit(
+        lambda: Given([1 / 3]),
+        utterances([0.0] * 4),
+        tmp_path,
+        epochs=1,
+        validation_loss="mean_of_batches",
+    )
+    assert history[0]["valid_loss"] == 0.3333
 
 
 def test_the_best_epoch_is_that_of_the_validation_loss():

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from msabench import models
 from msabench.training import checkpoints
 from msabench.utterances import Ragged
 from tests.conftest import broken_off
 from tests.test_devices import ends, needs_accelerate, started
 from tests.test_every_model import BLOCKS, NETWORKS, TEST, TRAIN, VALID, build, with_text
+
+# The others are refused: tests/test_training.py.
+DIVISIBLE = [name for name in NETWORKS if not models._model(name).couples_utterances]
 
 pytestmark = [needs_accelerate, pytest.mark.slow]
 
@@ -38,7 +42,7 @@ def train(name, bert, folder, dropout=0.0):
     rates = {
         key: dict.fromkeys(rate, dropout) if isinstance(rate, dict) else dropout
         for key, rate in BLOCKS[name].items()
-        if key in ("dropout", "lstm_dropout")
+        if "dropout" in key
     }
     loop = {"trainable_layers": 1, "batch_size": 5, "accumulate": 2, "decay": "linear"}
     regressor = build(name, DATA, str(bert), **loop, **rates)
@@ -59,7 +63,7 @@ def train_everything(folder, bert, dropping_bert):
         checkpoints.write(place.with_suffix(".safetensors"), tensors)
         place.with_suffix(".json").write_text(json.dumps(history))
 
-    for name in NETWORKS:
+    for name in DIVISIBLE:
         save(f"{name}-whole", train(name, bert, folder / name / "whole"))
         save(f"{name}-from-one", train(name, bert, folder / name / "one"))
         with broken_off(7):
@@ -86,7 +90,7 @@ def bert(tiny_bert, tmp_path_factory):
 def alone(bert, tmp_path_factory):
     """What each network has after its training by one process."""
     folder = tmp_path_factory.mktemp("alone")
-    return {name: train(name, bert, folder / name) for name in NETWORKS}
+    return {name: train(name, bert, folder / name) for name in DIVISIBLE}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def together(bert, tiny_bert, tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(checkpoints.SECONDS, "0")
-        for name in NETWORKS:
+        for name in DIVISIBLE:
             with broken_off(8):
                 train(name, bert, folder / name / "one")
     with started(train_everything, folder, bert, tiny_bert) as processes:
@@ -117,7 +121,7 @@ def assert_close(actual, expected, atol=1e-6):
     torch.testing.assert_close(tensors, other, rtol=0, atol=atol)
 
 
-network = pytest.mark.parametrize("name", NETWORKS)
+network = pytest.mark.parametrize("name", DIVISIBLE)
 
 
 @network

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML, YAMLError
+from typing_extensions import TypedDict
 
 from msabench import errors
 from msabench.arithmetic import Setting
@@ -32,6 +33,25 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 GROUPS = ("encoder", "network", "optimizer", "schedule")
 AUTO = "auto"  # a setting's value: that of the preset
 
+T = TypeVar("T")
+
+
+class OfModalities(TypedDict, Generic[T]):
+    """A value for each modality."""
+
+    text: T
+    audio: T
+    vision: T
+
+
+class OfFrames(TypedDict, Generic[T]):
+    """A value for each modality that is a sequence of frames."""
+
+    audio: T
+    vision: T
+
+
+Start = Literal["neutral", "median"]  # the label that a network predicts before training
 TrainableLayers = NonNegativeInt | Literal["all"]
 Pooling = Literal["cls", "mean"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

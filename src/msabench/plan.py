@@ -466,11 +466,12 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
 def _text(config: Config) -> Config:
     """What a run reads as its text: an array of the features stage."""
     trainable_layers = config["encoder"].get("trainable_layers", 0)
-    return _array(trainable_layers, config["encoder"]["pooling"])
+    states = trainable_layers == 0 and models.reads_states(config["model"])
+    return _array(trainable_layers, None if states else config["encoder"]["pooling"])
 
 
-def _array(trainable_layers: TrainableLayers, pooling: Pooling) -> Config:
-    """Name an array of the features stage, and what makes it."""
+def _array(trainable_layers: TrainableLayers, pooling: Pooling | None) -> Config:
+    """Name an array of the features stage, and what makes it; see networks.text.cache_name."""
     return {
         "array": cache_name(trainable_layers, pooling),
         "trainable_layers": trainable_layers,

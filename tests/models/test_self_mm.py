@@ -224,7 +224,7 @@ def test_training_equals_the_published_method(
     for epoch, order in enumerate(EPOCHS, start=1):
         for record in (losses, outputs, gradients):
             record.clear()
-        progress = Progress(history=[{}] * (epoch - 1))
+        progress = Progress(history=[{"valid_loss": 0.0}] * (epoch - 1))
         regressor._train_epoch(data, list(map(np.array, order)), progress, optimizer, kept)
         batches = [(index, [utterances[i] for i in index]) for index in order]
         expected = list(published.train_epoch(epoch, batches, accumulate, drop_incomplete))

@@ -68,6 +68,11 @@ def is_network(name: str) -> bool:
     return issubclass(_model(name), Network)
 
 
+def reads_states(name: str) -> bool:
+    """Tell whether a model reads the states of a text's tokens, not one vector of it."""
+    return is_network(name) and bool(_model(name).reads_states)
+
+
 def groups(name: str) -> dict[str, type[BaseModel]]:
     """Return the types of a model's groups of settings.
 

@@ -12,7 +12,6 @@ from msabench.networks.batches import Batch
 from msabench.networks.layers import DropoutRate, StandardizeEach, segment_means
 from msabench.networks.text import TextEncoder, untrained
 from msabench.training.loop import Network
-from msabench.utterances import Utterances
 
 
 class CNN(Network):
@@ -47,11 +46,6 @@ class CNN(Network):
         )
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels * len(kernel_widths), 1)
-
-    def fit_statistics(self, train: Utterances) -> None:
-        """Compute the label offset, means and standard deviations."""
-        super().fit_statistics(train)
-        self.standardize.fit_statistics(train)
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""

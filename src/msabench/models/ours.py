@@ -11,7 +11,6 @@ from msabench.networks.batches import Batch
 from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach
 from msabench.networks.text import TextEncoder, untrained
 from msabench.training.loop import Network
-from msabench.utterances import Utterances
 
 
 class Ours(Network):
@@ -81,11 +80,6 @@ class Ours(Network):
         self.head = nn.Sequential(
             nn.Linear(vectors * d, d), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d, 1)
         )
-
-    def fit_statistics(self, train: Utterances) -> None:
-        """Compute the label offset, means and standard deviations."""
-        super().fit_statistics(train)
-        self.standardize.fit_statistics(train)
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""

@@ -11,7 +11,7 @@ features. `UnimodalLabels(labels, widths, ...)` is the label generation, usable 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,20 +23,13 @@ from typing_extensions import TypedDict
 from msabench.labels import LabelScale
 from msabench.networks import parallel
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach, varies
+from msabench.networks.layers import DropoutRate, FinalStateEncoder, StandardizeEach, varies
 from msabench.networks.text import TextEncoder, untrained
-from msabench.params import Strict
+from msabench.params import OfFrames, Start, Strict
 from msabench.training.loop import Network
 from msabench.utterances import MODALITIES, Utterances
 
 FUSION = "fusion"
-
-
-class OfFrames(TypedDict):
-    """A size for each modality that is a sequence of frames."""
-
-    audio: PositiveInt
-    vision: PositiveInt
 
 
 class OfTasks(TypedDict):
@@ -106,19 +99,6 @@ class Head(nn.Module):
     def forward(self, x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b h"]]:
         features = torch.relu(self.layer1(self.dropout(x)))
         return self.layer3(torch.relu(self.layer2(features))).squeeze(1), features
-
-
-class FrameEncoder(nn.Module):
-    """The final hidden state of an LSTM, dropout and a linear map."""
-
-    def __init__(self, width: int, hidden: int, out: int, dropout: float) -> None:
-        super().__init__()
-        self.end = FinalHiddenState(width, hidden)
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(hidden, out)
-
-    def forward(self, sequence) -> Float[Tensor, "b out"]:
-        return self.linear(self.dropout(self.end(sequence)))
 
 
 class UnimodalLabels(nn.Module):
@@ -245,30 +225,29 @@ class SelfMM(Network):
         encoder: TextEncoder | None,
         widths: Mapping[str, int],
         *,
-        lstm_dim: OfFrames,
+        lstm_dim: OfFrames[PositiveInt],
         lstm_dropout: DropoutRate,
-        out_dim: OfFrames,
+        out_dim: OfFrames[PositiveInt],
         post_dim: OfTasks,
         dropout: DropoutOfTasks,
         exclude_zero: bool,
         clamp: PositiveFloat | None = None,
         label_range: Sequence[float] = (-3.0, 3.0),
         neutral: float | None = None,
-        start: Literal["neutral", "median"] = "neutral",
+        start: Start = "neutral",
         standardize: bool = False,
     ) -> None:
-        super().__init__()
-        self.start = start
-        self.post_dim = post_dim
         scale = LabelScale.of(label_range, neutral)
+        super().__init__(scale.centre if start == "neutral" else None)
         self.origin = scale.centre
+        self.post_dim = post_dim
         self.clamp = clamp or (scale.low - self.origin, scale.high - self.origin)
         self.exclude_zero = exclude_zero
         self.encoder = encoder
         self.standardize = StandardizeEach(untrained(encoder, widths) if standardize else {})
         self.frames = nn.ModuleDict(
             {
-                name: FrameEncoder(width, lstm_dim[name], out_dim[name], lstm_dropout)
+                name: FinalStateEncoder(width, lstm_dim[name], out_dim[name], lstm_dropout)
                 for name, width in widths.items()
                 if name != "text"
             }
@@ -284,9 +263,6 @@ class SelfMM(Network):
     def fit_statistics(self, train: Utterances) -> None:
         """Compute offset and means, and start the label tables with the multimodal labels."""
         super().fit_statistics(train)
-        if self.start == "neutral":
-            self.label_offset.fill_(self.origin)
-        self.standardize.fit_statistics(train)
         self.unimodal = UnimodalLabels(
             torch.from_numpy(train.labels) - self.origin,
             {task: self.post_dim[task] for task in self.heads},

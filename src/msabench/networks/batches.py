@@ -37,6 +37,19 @@ class Padded:
         steps = torch.arange(self.values.shape[1], device=self.lengths.device)
         return steps < self.lengths[:, None]
 
+    def extended(self, steps: int) -> "Padded":
+        """Cut or pad to so many steps, with zeros behind the real frames; token ids become 0."""
+        values = self.values[:, :steps]
+        real = self.mask[:, :steps].reshape(values.shape[:2] + (1,) * (values.ndim - 2))
+        values = torch.where(real, values, values.new_zeros(()))
+        missing = steps - values.shape[1]
+        values = torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], 1)
+        return Padded(values, self.lengths.clamp(max=steps))
+
+    def unmasked(self) -> "Padded":
+        """Take the padding for real frames, as published models do that know no lengths."""
+        return Padded(self.values, torch.full_like(self.lengths, self.values.shape[1]))
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -90,6 +103,12 @@ def length_bucketed(
         order[start : start + pool] = part[np.argsort(lengths[part], kind="stable")]
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def shuffled(n: int, batch_size: int, rng: np.random.Generator) -> list[Integer[np.ndarray, " b"]]:
+    """Return batches of n utterances in random order."""
+    order = rng.permutation(n)
+    return [order[start : start + batch_size] for start in range(0, n, batch_size)]
 
 
 def sorted_by_length(

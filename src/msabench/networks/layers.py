@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 from msabench.networks.batches import Padded
 from msabench.params import Pooling
@@ -64,13 +65,39 @@ class FinalHiddenState(nn.Module):
         self.width = hidden * (2 if bidirectional else 1)
 
     def forward(self, sequence: Padded) -> Float[Tensor, "b h"]:
-        ends = [_last(self.forwards(sequence.values)[0], sequence)]
+        ends = [last_state(self.forwards(sequence.values)[0], sequence)]
         if self.backwards is not None:
-            ends.append(_last(self.backwards(_reversed(sequence))[0], sequence))
+            ends.append(last_state(self.backwards(_reversed(sequence))[0], sequence))
         return torch.cat(ends, dim=1)
 
+    def states_and_ends(self, sequence: Padded) -> tuple[Padded, list[Float[Tensor, "b h"]]]:
+        """Return the states at every frame, (b, t, h), and the final one of each direction."""
+        states = [self.forwards(sequence.values)[0]]
+        ends = [last_state(states[0], sequence)]
+        if self.backwards is not None:
+            backwards = self.backwards(_reversed(sequence))[0]
+            ends.append(last_state(backwards, sequence))
+            states.append(_reversed(Padded(backwards, sequence.lengths)))
+        return Padded(torch.cat(states, dim=2), sequence.lengths), ends
 
-def _last(states: Float[Tensor, "b t h"], sequence: Padded) -> Float[Tensor, "b h"]:
+
+class FinalStateEncoder(nn.Module):
+    """The final hidden states of an LSTM, dropout and a linear layer: one vector per sequence."""
+
+    def __init__(
+        self, width: int, hidden: int, out: int, dropout: float, *, bidirectional: bool = False
+    ) -> None:
+        super().__init__()
+        self.end = FinalHiddenState(width, hidden, bidirectional=bidirectional)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(self.end.width, out)
+
+    def forward(self, sequence: Padded) -> Float[Tensor, "b out"]:
+        return self.linear(self.dropout(self.end(sequence)))
+
+
+def last_state(states: Float[Tensor, "b t h"], sequence: Padded) -> Float[Tensor, "b h"]:
+    """Return the state at the last real frame of each sequence."""
     rows = torch.arange(len(states), device=states.device)
     return states[rows, sequence.lengths - 1]
 
@@ -80,6 +107,36 @@ def _reversed(sequence: Padded) -> Float[Tensor, "b t d"]:
     rows = torch.arange(len(sequence.lengths), device=sequence.lengths.device)[:, None]
     steps = torch.arange(sequence.values.shape[1], device=sequence.lengths.device)
     return sequence.values[rows, (sequence.lengths[:, None] - 1 - steps).clamp(min=0)]
+
+
+class Convolution(nn.Module):
+    """A convolution without bias over the windows of `kernel` real frames of each sequence.
+
+    Of l frames there are l - kernel + 1 windows. A shorter sequence, filled with zeros, is one.
+    """
+
+    def __init__(self, width: int, out: int, kernel: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.convolution = nn.Conv1d(width, out, kernel, bias=False)
+
+    def forward(self, sequence: Padded) -> Padded:
+        filled = sequence.extended(max(self.kernel, sequence.values.shape[1])).values
+        values = self.convolution(filled.transpose(1, 2)).transpose(1, 2)
+        return Padded(values, (sequence.lengths - self.kernel + 1).clamp(min=1))
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalization that permits a training batch of one utterance, which has no variance.
+
+    It is normalized by the running statistics and leaves them as they are.
+    """
+
+    def forward(self, input: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        if self.training and len(input) == 1:
+            statistics = self.running_mean, self.running_var
+            return batch_norm(input, *statistics, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
 
 
 class Standardize(nn.Module):

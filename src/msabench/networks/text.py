@@ -6,8 +6,9 @@ modality follows from that and is always a sequence:
     all   token ids, (t,)            the whole encoder is trained
     k     hidden states, (t, d)      after the lower layers, which are frozen
     0     one pooled vector, (1, d)  nothing is trained
+    0     hidden states, (t, d)      nothing is trained, for a network that reads token states
 
-Pooling over the single step of a frozen text is the identity, so models treat all three alike.
+Pooling over the single step of a frozen text is the identity, so models treat all of them alike.
 """
 
 import json
@@ -73,6 +74,10 @@ class TextEncoder(nn.Module):
             _freeze(shared)
 
     def forward(self, text: Padded) -> Float[Tensor, "b d"]:
+        return pool(self.states(text).values, text, self.pooling)
+
+    def states(self, text: Padded) -> Padded:
+        """Return the states of the tokens, (b, t, d)."""
         states = text.values
         with torch_settings.mixed_precision(states.device):
             if self.embeddings is not None:
@@ -82,7 +87,7 @@ class TextEncoder(nn.Module):
                 states = run_layers(self.layers, states, inputs)
         if states.dtype == torch.bfloat16:
             states = states.float()
-        return pool(states, text, self.pooling)
+        return Padded(states, text.lengths)
 
 
 def _freeze(module: nn.Module) -> None:
@@ -308,18 +313,23 @@ def _truncate(tokens: Integer[np.ndarray, " t"], length: int) -> Integer[np.ndar
     return tokens if len(tokens) <= length else np.append(tokens[: length - 1], tokens[-1])
 
 
-def cache_name(trainable_layers: TrainableLayers, pooling: Pooling) -> str:
-    """Return the name of the cached array that a model with these settings reads."""
+def cache_name(trainable_layers: TrainableLayers, pooling: Pooling | None) -> str:
+    """Return the name of the cached array that a model with these settings reads.
+
+    pooling: of a text that is all frozen; None where the model reads the states of its tokens.
+    """
     if trainable_layers == "all":
         return "tokens"
-    return f"below-{trainable_layers}" if trainable_layers else f"pooled-{pooling}"
+    if trainable_layers:
+        return f"below-{trainable_layers}"
+    return f"pooled-{pooling}" if pooling else "states"
 
 
 @torch.inference_mode()
 def encode(
     model: Any,
     tokens: Ragged,
-    settings: Mapping[str, tuple[TrainableLayers, Pooling]],
+    settings: Mapping[str, tuple[TrainableLayers, Pooling | None]],
     folder: Path,
     *,
     batch_size: int = 64,
@@ -336,8 +346,9 @@ def encode(
     embeddings = architecture.embeddings(model)
     depth, width = len(layers), model.config.hidden_size
     arrays = {}
-    for name, (trainable_layers, _) in settings.items():
-        offsets = tokens.offsets if trainable_layers else np.arange(len(tokens) + 1)
+    for name, (trainable_layers, pooling) in settings.items():
+        pooled = trainable_layers == 0 and pooling is not None
+        offsets = np.arange(len(tokens) + 1) if pooled else tokens.offsets
         save_array(folder / f"{name}.offsets.npy", offsets)
         arrays[name] = np.lib.format.open_memmap(
             folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=(int(offsets[-1]), width)
@@ -355,7 +366,7 @@ def encode(
             states.append(run_layers([layer], states[-1], inputs))
         for name, (trainable_layers, pooling) in settings.items():
             after = states[frozen_layers(trainable_layers, depth)]
-            if trainable_layers == 0:
+            if trainable_layers == 0 and pooling is not None:
                 arrays[name][index] = pool(after, text, pooling).cpu().numpy()
                 continue
             for row, i in zip(after.cpu().numpy(), index, strict=True):

@@ -5,8 +5,9 @@ accumulation, early stopping, the best weights, resuming) is here, once, for all
 """
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,35 +19,56 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from msabench.errors import DataError
+from msabench.errors import DataError, ProcessError
 from msabench.execution import interruption
 from msabench.networks import parallel
-from msabench.networks.batches import Batch, cost, length_bucketed, sorted_by_length
+from msabench.networks.batches import Batch, cost, length_bucketed, shuffled, sorted_by_length
+from msabench.networks.layers import StandardizeEach
 from msabench.networks.torch_settings import Device, choose_device
 from msabench.params import Strict
 from msabench.training import checkpoints
 from msabench.training.checkpoints import Checkpoints, History, Progress
-from msabench.training.schedule import AdamW, Schedule
+from msabench.training.schedule import AdamW, Clip, Schedule
 from msabench.utterances import Utterances
 
 PREDICTION_BATCH_SIZE = 64  # of a network that is loaded without its schedule
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A pass over batches of an epoch that moves some of the weights.
+
+    loss: of a batch, in an epoch that counts from 1. share: of the epoch's batches, the first ones.
+    moves: the names of the parameter groups that its steps move; None: all of them.
+    """
+
+    loss: Callable[[Batch, int], Float[Tensor, ""]]
+    share: float = 1.0
+    moves: frozenset[str] | None = None
+
+
 class Network(nn.Module):
     """What the loop needs to know of a network, beside `forward(batch) -> (b,)`.
 
+    start: the label that an output of 0 predicts; None: the median of the training labels.
     optimizer_settings: the type of the settings that `parameter_groups` is given.
-    label_offset: (), what `forward` adds to its output: the median of the training labels, which
-        has the least L1 loss of all constants. So labels far from zero cost no training, and a
-        constant added to all labels is added to all predictions.
+    reads_states: whether it reads the states of a text's tokens, not one vector of it.
+    couples_utterances: whether the loss of a batch is no mean over its utterances, so that the
+        batch cannot be divided among processes.
+    label_offset: (), what `forward` adds to its output: `start`. The median has the least L1 loss
+        of all constants. So labels far from zero cost no training, and a constant added to all
+        labels is added to all predictions.
     """
 
     optimizer_settings: ClassVar[type[Strict]] = AdamW
+    reads_states: ClassVar[bool] = False
+    couples_utterances: ClassVar[bool] = False
     encoder: Any  # a TextEncoder, or None without text
     label_offset: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, start: float | None = None) -> None:
         super().__init__()
+        self.label_at_start = start
         # A buffer, as weight decay would pull a parameter towards zero.
         self.register_buffer("label_offset", torch.zeros(()))
 
@@ -55,8 +77,22 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def fit_statistics(self, train: Utterances) -> None:
-        """Compute what training needs of the training split: offset, means, label tables."""
-        self.label_offset.fill_(float(np.median(train.labels)))
+        """Compute what training needs of the training split: offset, means, label tables.
+
+        Here the label offset, and the statistics of every StandardizeEach.
+        """
+        median = float(np.median(train.labels))
+        self.label_offset.fill_(median if self.label_at_start is None else self.label_at_start)
+        for module in self.modules():
+            if isinstance(module, StandardizeEach):
+                module.fit_statistics(train)
+
+    def begin_epoch(self) -> None:
+        """Reset what a network keeps of an epoch, in buffers, which checkpoints hold."""
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the passes over the batches that make up an epoch, in their order."""
+        return [Phase(self.training_loss)]
 
     def training_loss(self, batch: Batch, epoch: int) -> Float[Tensor, ""]:
         """Return the loss of a training batch, a mean over its utterances; epochs count from 1.
@@ -71,21 +107,39 @@ class Network(nn.Module):
         return {}
 
     def parameter_groups(self, settings: Any) -> list[dict[str, Any]]:
-        """Return Adam's groups: here AdamW, the text encoder at bert_lr, the rest at lr.
+        """Return Adam's groups: here the text encoder at bert_lr, the rest at lr.
 
-        settings: of the type optimizer_settings. A group is params, lr, weight_decay, and
-        decoupled_weight_decay: true for AdamW.
+        settings: of the type optimizer_settings. A group is params, lr, weight_decay,
+        decoupled_weight_decay (true for AdamW), the name by which phases choose it, and scheduled:
+        false where the learning-rate schedule leaves it alone. Every weight is in one group:
+        gradients of others would never be zeroed, and yet count in a norm.
         """
-        encoder: list[nn.Parameter] = []
-        rest: list[nn.Parameter] = []
+        rates = {"other": settings.lr, "encoder": settings.bert_lr}
+        return self.grouped(rates, settings.weight_decay, decoupled=settings.decoupled)
+
+    def grouped(
+        self, rates: Mapping[str, float], decay: float | Mapping[str, float], *, decoupled: bool
+    ) -> list[dict[str, Any]]:
+        """Return a group for each rate, of the weights whose name begins with the rate's.
+
+        rates: a learning rate by name; "other" is that of all further weights. decay: of the
+        weights, one for all or by the same names.
+        """
+        weights: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
         for name, parameter in self.named_parameters():
-            (encoder if name.startswith("encoder.") else rest).append(parameter)
-        shared = {"weight_decay": settings.weight_decay, "decoupled_weight_decay": True}
-        groups = [
-            {"params": rest, "lr": settings.lr, **shared},
-            {"params": encoder, "lr": settings.bert_lr, **shared},
+            part, _, _ = name.partition(".")
+            weights[part if part in rates else "other"].append(parameter)
+        return [
+            {
+                "name": name,
+                "params": weights[name],
+                "lr": rate,
+                "weight_decay": decay[name] if isinstance(decay, Mapping) else decay,
+                "decoupled_weight_decay": decoupled,
+            }
+            for name, rate in rates.items()
+            if weights[name]
         ]
-        return [group for group in groups if group["params"]]
 
 
 class NetworkRegressor:
@@ -133,6 +187,11 @@ class NetworkRegressor:
     def _fit(self, train: Utterances, valid: Utterances, seed: int, scratch: Path) -> History:
         torch.manual_seed(seed)
         network = self.network = self.build()
+        if network.couples_utterances and parallel.is_distributed():
+            raise ProcessError(
+                f"{type(network).__name__}: its loss couples the utterances of a batch, which "
+                "several processes would divide; permitted: one process for each training"
+            )
         network.fit_statistics(train)
         network.to(self.device)
         optimizer = self._optimizer(network)
@@ -146,7 +205,9 @@ class NetworkRegressor:
             rng = np.random.default_rng([seed, epoch])
             torch.manual_seed(int(rng.integers(2**63)))
             batches = length_bucketed(cost(train), self.schedule.batch_size, rng)
-            if progress.batches and not parallel.is_distributed():
+            if progress.batches == 0:
+                network.begin_epoch()
+            elif not parallel.is_distributed():
                 kept.restore_rng_state()
             row: dict[str, int | float] = {
                 "epoch": epoch,
@@ -193,35 +254,58 @@ class NetworkRegressor:
         optimizer: torch.optim.Optimizer,
         kept: Checkpoints,
     ) -> float:
-        """Train on every batch once, but for those done; return the mean loss per utterance."""
+        """Train on the batches of each phase, but for those done.
+
+        Returns the mean loss per utterance that the phases saw.
+        """
         network = self._trained().train()
         epoch = len(progress.history) + 1
-        seen = sum(map(len, batches[: progress.batches]))
+        losses = [float(row["valid_loss"]) for row in progress.history]
+        steps = self._steps(network, batches)
+        seen = sum(len(step.index) for step in steps[: progress.batches])
         epoch_seed = torch.initial_seed()
         optimizer.zero_grad()
-        bar = _progress(batches[progress.batches :], epoch)
-        for number, index in enumerate(bar, start=progress.batches + 1):
-            rows, weight = parallel.shard(index, epoch_seed)
-            loss = weight * network.training_loss(Batch.of(train, rows, self.device), epoch)
+        bar = _progress(steps[progress.batches :], epoch)
+        for number, step in enumerate(bar, start=progress.batches + 1):
+            rows, weight = parallel.shard(step.index, epoch_seed)
+            loss = weight * step.phase.loss(Batch.of(train, rows, self.device), epoch)
             mean_loss = parallel.all_reduce(loss.detach()).item()
             if not np.isfinite(mean_loss):
                 raise FloatingPointError(
-                    f"epoch {epoch}, batch {number} of {len(batches)}: the loss is {mean_loss}; "
-                    + self._offending(train, index)
+                    f"epoch {epoch}, batch {number} of {len(steps)}: the loss is {mean_loss}; "
+                    + self._offending(train, step.index)
                 )
             loss.backward()
-            progress.loss += mean_loss * len(index)
-            progress.batches = number
-            seen += len(index)
-            bar.set_postfix(loss=f"{progress.loss / seen:.3f}", refresh=False)
-            last = number == len(batches) and not self.schedule.drop_incomplete
-            if number % self.schedule.accumulate == 0 or last:
-                self._schedule_rates(optimizer, epoch - 1 + (number - 1) / len(batches))
+            if self.schedule.clip:
                 parallel.all_reduce_gradients(network)
+                _clip_gradients(network, self.schedule.clip)
+            progress.loss += mean_loss * len(step.index)
+            progress.batches = number
+            seen += len(step.index)
+            bar.set_postfix(loss=f"{progress.loss / seen:.3f}", refresh=False)
+            if step.ends_group:
+                self._set_rates(optimizer, epoch - 1 + (number - 1) / len(steps), losses)
+                if not self.schedule.clip:
+                    parallel.all_reduce_gradients(network)
+                _drop_gradients(optimizer, step.phase)
                 optimizer.step()
                 optimizer.zero_grad()
                 self._checkpoint(kept, progress)
-        return progress.loss / len(train)
+            elif step.ends_phase or (self.schedule.clip and not parallel.is_rank_zero()):
+                optimizer.zero_grad()  # of a dropped group, or what rank 0 holds the sum of
+        return progress.loss / seen
+
+    def _steps(self, network: Network, batches: list[np.ndarray]) -> list["_Step"]:
+        """Return the batches of all phases of an epoch, in their order."""
+        steps = []
+        for phase in network.phases():
+            own = [of for i, of in enumerate(batches) if i / len(batches) < phase.share]
+            for number, index in enumerate(own, start=1):
+                last = number == len(own)
+                complete = number % self.schedule.accumulate == 0
+                ends_group = complete or (last and not self.schedule.drop_incomplete)
+                steps.append(_Step(phase, index, ends_group, last))
+        return steps
 
     def _offending(self, train: Utterances, index: np.ndarray) -> str:
         """Say which utterances of a batch are to blame for a loss that is not finite."""
@@ -241,21 +325,23 @@ class NetworkRegressor:
             "try a smaller learning rate"
         )
 
-    def _schedule_rates(self, optimizer: torch.optim.Optimizer, epochs: float) -> None:
-        """Set the learning rates of a step by the schedule, after so many epochs (a fraction)."""
-        if self.schedule.decay == "linear":
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * (1 - epochs / self.schedule.epochs)
+    def _set_rates(
+        self, optimizer: torch.optim.Optimizer, epochs: float, losses: Sequence[float]
+    ) -> None:
+        """Set the learning rates of a step by the schedule; see Schedule.rate."""
+        for group in optimizer.param_groups:
+            if group.get("scheduled", True):
+                group["lr"] = self.schedule.rate(group["initial_lr"], epochs, losses)
 
     def _validation_loss(
         self, predictions: np.ndarray, valid: Utterances, rng: np.random.Generator
     ) -> float:
         if self.schedule.validation_loss == "mae":
             return _mae(predictions, valid.labels)
-        order = rng.permutation(len(valid))
-        size = self.schedule.batch_size
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
-        return float(np.mean([_mae(predictions[i], valid.labels[i]) for i in batches]))
+        loss = _mse if self.schedule.validation_loss == "mse_of_batches" else _mae
+        batches = shuffled(len(valid), self.schedule.batch_size, rng)
+        means = [loss(predictions[i], valid.labels[i]) for i in batches]
+        return round(float(np.mean(means)), 4)
 
     def _best_epoch(self, history: History) -> int:
         return self.schedule.best_epoch([row["valid_loss"] for row in history])
@@ -277,11 +363,11 @@ class NetworkRegressor:
     @torch.inference_mode()
     def _predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
         network = self._trained().eval()
-        predictions = np.zeros(len(data), dtype=np.float32)
+        predictions = torch.zeros(len(data), dtype=network.label_offset.dtype)
         batches = sorted_by_length(cost(data), self.batch_size)
         for index in parallel.shard_batches(batches):
-            predictions[index] = network(Batch.of(data, index, self.device)).cpu().numpy()
-        return parallel.all_reduce(torch.from_numpy(predictions)).numpy()
+            predictions[index] = network(Batch.of(data, index, self.device)).cpu()
+        return parallel.all_reduce(predictions).numpy()
 
     def size(self) -> dict[str, int]:
         """Count the parameters, all of them trained: those of the text encoder, and the rest."""
@@ -314,6 +400,32 @@ class NetworkRegressor:
         return self.network
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A batch of a phase. ends_group: whether the optimizer makes a step after it."""
+
+    phase: Phase
+    index: np.ndarray
+    ends_group: bool
+    ends_phase: bool
+
+
+def _clip_gradients(network: nn.Module, clip: Clip) -> None:
+    """Clip the gradients of all weights that have one, in place."""
+    if clip.kind == "norm":
+        nn.utils.clip_grad_norm_(network.parameters(), clip.limit)
+    else:
+        nn.utils.clip_grad_value_(network.parameters(), clip.limit)
+
+
+def _drop_gradients(optimizer: torch.optim.Optimizer, phase: Phase) -> None:
+    """Remove the gradients of the groups that a phase does not move: Adam passes these over."""
+    for group in optimizer.param_groups:
+        if phase.moves is not None and group["name"] not in phase.moves:
+            for weight in group["params"]:
+                weight.grad = None
+
+
 @contextmanager
 def _out_of_memory_says(batch_size: int) -> Iterator[None]:
     """Name the batch size to try where a device has no memory left."""
@@ -328,14 +440,18 @@ def _out_of_memory_says(batch_size: int) -> Iterator[None]:
         raise
 
 
-def _progress(batches: list[np.ndarray], epoch: int) -> "tqdm[np.ndarray]":
+def _progress(steps: list[_Step], epoch: int) -> "tqdm[_Step]":
     """Show a bar with loss, rate and remaining time on a terminal, nothing elsewhere."""
     hidden = None if parallel.is_rank_zero() else True
-    return tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=hidden)
+    return tqdm(steps, desc=f"epoch {epoch}", unit="batch", leave=False, disable=hidden)
 
 
 def _mae(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(np.abs(predictions.astype(np.float64) - labels).mean())
+
+
+def _mse(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return float(np.square(predictions.astype(np.float64) - labels).mean())
 
 
 def write_history(path: Path, history: History) -> None:

@@ -1,9 +1,9 @@
 """The settings of a training: its optimizer, and the schedule of the loop."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from msabench.params import Strict
 
@@ -14,9 +14,55 @@ class AdamW(Strict):
     lr: learning rate. bert_lr: that of the text encoder's trained layers. weight_decay: decoupled.
     """
 
+    decoupled: ClassVar[bool] = True
+
     lr: PositiveFloat
     bert_lr: PositiveFloat
     weight_decay: NonNegativeFloat
+
+
+class Adam(AdamW):
+    """Adam, whose weight decay is coupled, as in most published code: a part of the gradient."""
+
+    decoupled: ClassVar[bool] = False
+
+
+class Clip(Strict):
+    """How gradients are clipped, after the backward pass of every batch.
+
+    kind: "value", each to -limit..limit, or "norm", that of all gradients to at most limit.
+    """
+
+    kind: Literal["value", "norm"]
+    limit: PositiveFloat
+
+
+class Plateau(Strict):
+    """A learning-rate schedule that follows the validation loss (PyTorch's ReduceLROnPlateau).
+
+    After more than `patience` epochs in a row without a loss below (1 - threshold) times the best,
+    rates are multiplied by factor, from the next epoch on, and epochs are counted anew.
+    """
+
+    LEAST: ClassVar[float] = 1e-8  # by which a rate falls, or else it stays
+
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)]
+    patience: NonNegativeInt
+    threshold: NonNegativeFloat = 1e-4
+
+    def rate(self, initial: float, losses: Sequence[float]) -> float:
+        """Return the rate after epochs of these validation losses: a function of them alone."""
+        rate, best, waited = initial, float("inf"), 0
+        for loss in losses:
+            if loss < best * (1 - self.threshold):
+                best, waited = loss, 0
+            else:
+                waited += 1
+            if waited > self.patience:
+                waited = 0
+                if rate - rate * self.factor > self.LEAST:
+                    rate *= self.factor
+        return rate
 
 
 class Schedule(Strict):
@@ -24,21 +70,35 @@ class Schedule(Strict):
 
     batch_size: utterances per batch. accumulate: batches per optimizer step; their gradients are
     summed. drop_incomplete: throw the gradients of an incomplete last group away, as the published
-    Self-MM does. epochs: at most so many. patience: stop after so many epochs without an
-    improvement of the validation loss by at least minimum_improvement. validation_loss: "mae"
-    over all utterances, or "mean_of_batches", the mean of each batch's MAE, which weighs a short
-    last batch too much, as the published Self-MM does. decay: the learning-rate schedule; "linear"
-    lowers every rate from its value to zero over `epochs`, batch by batch; "none" keeps it.
+    Self-MM does. clip: the gradients accumulated so far, after every batch. epochs: at most so
+    many. patience: stop after so many epochs without an improvement of the validation loss by at
+    least minimum_improvement. validation_loss: "mae" over all utterances; or, as published,
+    "mean_of_batches" or "mse_of_batches", the mean of each batch's MAE or mean squared error,
+    which weighs a short last batch too much, rounded to four decimals. decay: the learning-rate
+    schedule; "linear" lowers every rate from its value to zero over `epochs`, batch by batch; a
+    mapping lowers them on a plateau; "none" keeps them. warmup: epochs in which rates rise
+    linearly, batch by batch, to what `decay` gives.
     """
 
     batch_size: PositiveInt
     accumulate: PositiveInt = 1
     drop_incomplete: bool = False
+    clip: Clip | None = None
     epochs: PositiveInt
     patience: PositiveInt
     minimum_improvement: NonNegativeFloat = 0.0
-    validation_loss: Literal["mae", "mean_of_batches"] = "mae"
-    decay: Literal["none", "linear"] = "none"
+    validation_loss: Literal["mae", "mean_of_batches", "mse_of_batches"] = "mae"
+    decay: Literal["none", "linear"] | Plateau = "none"
+    warmup: NonNegativeFloat = 0.0
+
+    def rate(self, initial: float, epochs: float, losses: Sequence[float]) -> float:
+        """Return a learning rate after so many epochs (a fraction) with these validation losses."""
+        rate = initial
+        if isinstance(self.decay, Plateau):
+            rate = self.decay.rate(initial, losses)
+        elif self.decay == "linear":
+            rate = initial * (1 - epochs / self.epochs)
+        return rate * epochs / self.warmup if epochs < self.warmup else rate
 
     def best_epoch(self, losses: Sequence[float]) -> int:
         """Return the epoch, from 1, that lowered the loss by the minimum last: it is kept.

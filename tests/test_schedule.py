@@ -1,0 +1,58 @@
+"""Learning-rate schedules are functions of the epochs and of the validation losses before."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msabench.training.schedule import Plateau, Schedule
+
+
+def schedule(**changes):
+    return Schedule(**{"batch_size": 4, "epochs": 4, "patience": 9} | changes)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(990, 1010).map(lambda loss: loss / 1000), max_size=40),
+    st.integers(0, 3),
+    st.sampled_from([0.1, 0.5]),
+    st.sampled_from([0.0, 1e-4, 1e-2]),
+)
+def test_plateau_equals_that_of_pytorch(losses, patience, factor, threshold):
+    """After every epoch, down to rates that no longer fall."""
+    initial = 0.01
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=initial)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=factor, patience=patience, threshold=threshold
+    )
+    ours = Plateau(factor=factor, patience=patience, threshold=threshold)
+    for epoch, loss in enumerate(losses, start=1):
+        theirs.step(loss)
+        assert ours.rate(initial, losses[:epoch]) == pytest.approx(optimizer.param_groups[0]["lr"])
+
+
+def test_rates_rise_linearly_to_those_of_the_schedule():
+    """Over the epochs of the warm-up, each a fraction of its batches."""
+    after = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
+    expected_rates = {"none": [0, 0.25, 0.5, 1, 1], "linear": [0, 0.21875, 0.375, 0.5, 0.25]}
+    for decay, expected in expected_rates.items():
+        rates = [schedule(decay=decay, warmup=2.0).rate(1.0, float(e), []) for e in after]
+        assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ({"decay": "cosine"}, "decay"),
+        ({"decay": {"factor": 1.0, "patience": 2}}, "factor"),
+        ({"decay": {"factor": 0.5}}, "patience"),
+        ({"clip": {"kind": "norm", "limit": 0.0}}, "limit"),
+        ({"clip": {"kind": "size", "limit": 1.0}}, "kind"),
+        ({"warmup": -1.0}, "warmup"),
+    ],
+)
+def test_wrong_settings(wrong, place):
+    with pytest.raises(ValueError, match=place):
+        schedule(**wrong)
