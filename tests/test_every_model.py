@@ -17,14 +17,15 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from msabench import models, params, plan
 from msabench.networks import text
-from msabench.networks.batches import Batch
+from msabench.networks.batches import Batch, cost, length_bucketed
 from msabench.training import checkpoints
 from msabench.training.loop import NetworkRegressor
 from msabench.utterances import MODALITIES, Ragged
 from tests.conftest import broken_off, random_ragged, random_utterances
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
-NAMES = list(PARAMS.models)
+# Other blocks are the same models with other settings.
+NAMES = [name for name, block in PARAMS.models.items() if block.get("model", name) == name]
 # The settings that a model has in params.yaml; which modalities a run reads is none of them.
 BLOCKS = {
     name: {
@@ -33,8 +34,19 @@ BLOCKS = {
         if key != "modalities"
     }
     for name, block in PARAMS.models.items()
+    if name in NAMES
 }
 NETWORKS = [name for name in NAMES if models.is_network(name)]
+
+
+def in_tiers(names):
+    """The names as parameters of a test: of models not compared by default, in the second tier."""
+    return [
+        pytest.param(name, marks=() if name in PARAMS.compare else pytest.mark.slow, id=name)
+        for name in names
+    ]
+
+
 SUBSETS = [list(subset) for size in (1, 2, 3) for subset in combinations(MODALITIES, size)]
 # For the models that have them; trainable_layers 0: the text is one frozen vector.
 SMALL = {
@@ -78,7 +90,7 @@ VALID = random_utterances(seed=2, n=16)
 TEST = random_utterances(seed=3, n=16)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=in_tiers(NAMES))
 def name(request):
     return request.param
 
@@ -213,7 +225,8 @@ def test_save_and_load(name, fitted, tmp_path):
 
 def test_longer_padding_same_predictions(name, tiny_bert, tmp_path):
     """An utterance has the same prediction alone and beside one that is many times longer."""
-    layers = {"text_encoder": tiny_bert, "trainable_layers": 1} if name in NETWORKS else {}
+    trained = {"text_encoder": tiny_bert, "trainable_layers": 1}
+    layers = trained if models.is_network(name) else {}
     data = random_utterances(n=16, text_tokens=6 if layers else 1)
     regressor = build(name, data, **layers, epochs=1)
     regressor.fit(data, data, seed=1, scratch=tmp_path)
@@ -303,7 +316,7 @@ def test_wrong_setting_is_refused(name):
         )
 
 
-network = pytest.mark.parametrize("name", NETWORKS, scope="module")
+network = pytest.mark.parametrize("name", in_tiers(NETWORKS), scope="module")
 
 
 @pytest.mark.slow
@@ -325,14 +338,19 @@ def test_no_setting_of_the_optimizer_shapes_the_network(name, fitted, tmp_path):
 @pytest.mark.slow
 @network
 def test_overfits_64_utterances(name, tmp_path):
-    """A network that cannot has a gradient, a target or a modality in the wrong place."""
+    """A network that cannot has a gradient, a target or a modality in the wrong place.
+
+    Where a batch's utterances are coupled, all of them are one batch: others differ by chance.
+    """
     data = random_utterances(seed=1, n=64)
-    regressor = build(name, data, epochs=80, patience=80, batch_size=16)
+    batches = 1 if models._model(name).couples_utterances else 4
+    epochs = 320 // batches
+    regressor = build(name, data, epochs=epochs, patience=epochs, batch_size=64 // batches)
     regressor.fit(data, data, seed=1, scratch=tmp_path)
     assert error(regressor.predict(data), data) < 0.1
 
 
-@pytest.mark.parametrize("name", NETWORKS, scope="module", indirect=True)
+@pytest.mark.parametrize("name", in_tiers(NETWORKS), scope="module", indirect=True)
 def test_gradient_reaches_every_modality_but_no_padding(fitted):
     batch = Batch.of(TRAIN, np.arange(8), torch.device("cpu"))
     for sequence in batch.sequences.values():
@@ -389,6 +407,24 @@ def test_resumed_equals_uninterrupted(name, uninterrupted, done, tmp_path, monke
     for file in checkpoint.iterdir():  # the last checkpoint has all that training changes
         assert (tmp_path / "broken" / file.name).read_bytes() == file.read_bytes()
     np.testing.assert_array_equal(resumed.predict(TEST), whole.predict(TEST))
+
+
+@pytest.mark.slow
+@network
+def test_resumed_after_every_batch_equals_uninterrupted(name, uninterrupted, tmp_path, monkeypatch):
+    """Of every phase too, and whatever a network remembers of the batches before."""
+    monkeypatch.setenv(checkpoints.SECONDS, "0")
+    whole, history, checkpoint = uninterrupted
+    steps = whole._steps(whole.network, length_bucketed(cost(TRAIN), 8, np.random.default_rng(0)))
+    for done in range(1, len(history) * len(steps)):
+        scratch, resumed = tmp_path / str(done), build(name, TRAIN, accumulate=2, decay="linear")
+        with broken_off(done):
+            build(name, TRAIN, accumulate=2, decay="linear").fit(
+                TRAIN, VALID, seed=1, scratch=scratch
+            )
+        assert resumed.fit(TRAIN, VALID, seed=1, scratch=scratch) == history
+        for file in checkpoint.iterdir():
+            assert (scratch / file.name).read_bytes() == file.read_bytes()
 
 
 def with_text(data, trainable_layers):

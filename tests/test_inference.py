@@ -22,7 +22,7 @@ from msabench.predictions import Predictions
 from msabench.utterances import Ragged, Utterances, load_splits
 from tests import trained_tree
 from tests.conftest import random_utterances
-from tests.test_every_model import NAMES
+from tests.trained_tree import NAMES
 
 TEXT = "the film was very good"
 

@@ -644,8 +644,11 @@ def test_encoders_without_an_entry_need_a_default():
         ({"models": with_model("cnn", dropout=1.5)}, r"models.cnn: dropout: 1.5; .*less than 1"),
         ({"models": with_model("cnn", epochs="many")}, r"models.cnn: epochs: 'many'; .*integer"),
         ({"models": with_model("ours", pooling="max")}, r"pooling: 'max'; .*'cls' or 'mean'"),
-        ({"models": with_model("lstm")}, r"models.lstm.model: 'lstm'; permitted: cnn, ours, self"),
-        ({"models": with_model("a", model="lstm")}, r"models.a.model: 'lstm'; permitted: cnn, our"),
+        ({"models": with_model("lstm")}, r"models.lstm.model: 'lstm'; permitted: cnn, lmf, "),
+        (
+            {"models": with_model("a", model="lstm")},
+            r"models.a.model: 'lstm'; permitted: cnn, lmf, ",
+        ),
         ({"models": with_model("a", model=["svm"])}, r"models.a.model: \['svm'\]; permitted: cnn"),
         ({"models": with_model("a", model="svm", lr=1.0)}, r"models.a.lr: unknown setting"),
         ({"sweep": {"x": {"table": 3, "model": "lstm"}}}, r"sweep.x.model: 'lstm'; permitted: cn"),
@@ -724,3 +727,34 @@ def test_a_run_repairs_later_frames_as_those_of_its_data(source):
 def test_a_source_without_the_setting_repairs_frames():
     assert not_finite("label_csv") == {"zero"}
     assert planned()["ours"]["not_finite"] == "zero"  # simulated
+
+
+# What only the published settings have, by model; corrected in the block of the model's own name.
+DEFECTS = {
+    "tfn": {"limit": 3.0, "standardize": False},
+    "lmf": {"train_fusion": False, "standardize": False, "start": "neutral"},
+    "misa": {"frames_of_text": True, "standardize": False, "start": "neutral"},
+    "mmim": {"full_likelihood": False, "fit_entropy": False, "ridge": 0.0, "start": "neutral"},
+    "mult": {"positions": False, "standardize": False, "start": "neutral"},
+}
+
+
+@pytest.mark.parametrize("dataset", ["simulated", "mosei", "mosi", "sims"])
+@pytest.mark.parametrize("model", DEFECTS)
+def test_published_and_corrected_settings_of_a_model(model, dataset):
+    """On each corpus: its published block has the defects, its own none of them."""
+    compare = ["ours", model, f"{model}_published"]
+    configs = planned(dataset=dataset, compare=compare)
+    corrected, published = (configs[name] for name in compare[1:])
+    assert published["model"] == corrected["model"] == model
+    for key, value in DEFECTS[model].items():
+        assert published["network"][key] == value
+        assert corrected["network"][key] != value
+    rounded = {"tfn": "mean", "lmf": "mean", "misa": "mse", "mmim": "mean", "mult": "mean"}[model]
+    assert published["schedule"]["validation_loss"] == f"{rounded}_of_batches"
+    assert corrected["schedule"]["validation_loss"] == "mae"
+    assert not corrected["schedule"]["drop_incomplete"]
+    if "pad_to" in published["network"]:
+        frames = {"mosi": 375, "sims": 400}.get(dataset, 500)
+        assert published["network"]["pad_to"]["audio"] == frames
+        assert corrected["network"]["pad_to"] is None

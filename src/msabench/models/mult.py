@@ -1,0 +1,143 @@
+"""Multimodal Transformer (Tsai, Bai, Liang, Kolter, Morency and Salakhutdinov, ACL 2019): each
+modality attends to each other one, frame by frame and without alignment.
+
+Attention costs the product of two lengths: with 500 frames each of audio and vision, as published,
+an epoch on CMU-MOSEI takes about two hours on one core.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import permutations
+
+import torch
+from jaxtyping import Float
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from msabench.networks.attention import Transformer
+from msabench.networks.batches import Batch, Padded
+from msabench.networks.layers import Convolution, DropoutRate
+from msabench.networks.sequences import Sequences
+from msabench.networks.text import TextEncoder
+from msabench.params import OfModalities, Start
+from msabench.training.loop import Network
+from msabench.training.schedule import Adam
+from msabench.utterances import MODALITIES
+
+
+class MulT(Network):
+    """y = w . (s + W_2 ReLU(W_1 s + b_1) + b_2) + c, s = [v_text; v_audio; v_vision] (section 3.2).
+
+    X_m (b, t_m, d): a convolution over the steps of modality m.
+    X_mn = Transformer(X_m, X_n), (b, t_m, d): target m reads source n, with weights of their own
+    v_m (b, 2 d): the last real step of a Transformer of at least three layers, by which
+    [X_mn over the other modalities n] reads itself.
+
+    Of two modalities, v_m is (b, d). One alone has no X_mn: X_m reads itself.
+    dim, heads: d, and the heads of every transformer. layers: of one for X_mn. kernel: steps of a
+    convolution's window; a modality of width d has no convolution. causal, positions: see
+    Transformer; published: no positions. attention_dropout: by the source; that of text where a
+    sequence reads itself. output_dropout: before W_2. pad_to, standardize: see Sequences;
+    published: padded and not standardized. start: the label that is predicted before training;
+    published: neutral. Defaults in params.yaml are MMSA's for MOSEI.
+    Raises ValueError for a dim that does not fit heads or positions.
+    """
+
+    optimizer_settings = Adam
+    reads_states = True
+
+    def __init__(
+        self,
+        encoder: TextEncoder | None,
+        widths: Mapping[str, int],
+        *,
+        dim: PositiveInt,
+        heads: PositiveInt,
+        layers: PositiveInt,
+        kernel: OfModalities[PositiveInt],
+        text_dropout: DropoutRate,
+        attention_dropout: OfModalities[DropoutRate],
+        embedding_dropout: DropoutRate,
+        relu_dropout: DropoutRate,
+        residual_dropout: DropoutRate,
+        output_dropout: DropoutRate,
+        causal: bool = True,
+        positions: bool = True,
+        pad_to: OfModalities[PositiveInt] | None = None,
+        standardize: bool = False,
+        start: Start = "median",
+        neutral: float | None = None,
+    ) -> None:
+        super().__init__(neutral if start == "neutral" else None)
+        self.encoder = encoder
+        self.sequences = Sequences(encoder, widths, standardize=standardize, pad_to=pad_to)
+        self.names = [name for name in MODALITIES if name in widths]
+        self.text_dropout = nn.Dropout(text_dropout)
+        self.convolutions = nn.ModuleDict(
+            {
+                name: Convolution(widths[name], dim, kernel[name])
+                for name in self.names
+                if widths[name] != dim
+            }
+        )
+        transformer = partial(
+            Transformer,
+            heads=heads,
+            embedding_dropout=embedding_dropout,
+            relu_dropout=relu_dropout,
+            residual_dropout=residual_dropout,
+            causal=causal,
+            positions=positions,
+        )
+        self.crossmodal = nn.ModuleDict(
+            {
+                f"{target}_with_{source}": transformer(
+                    dim, layers=layers, attention_dropout=attention_dropout[source]
+                )
+                for target, source in permutations(self.names, 2)
+            }
+        )
+        width = dim * max(len(self.names) - 1, 1)
+        self.self_attention = nn.ModuleDict(
+            {
+                name: transformer(
+                    width, layers=max(layers, 3), attention_dropout=attention_dropout["text"]
+                )
+                for name in self.names
+            }
+        )
+        width *= len(self.names)
+        self.residual = nn.Sequential(
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Dropout(output_dropout),
+            nn.Linear(width, width),
+        )
+        self.out = nn.Linear(width, 1)
+
+    def forward(self, batch: Batch) -> Float[Tensor, " b"]:
+        """Predict the sentiment of each utterance."""
+        read = self.sequences(batch.sequences, self.encoder)
+        if "text" in read:
+            text = read["text"]
+            read["text"] = Padded(self.text_dropout(text.values), text.lengths)
+        for name, convolution in self.convolutions.items():
+            read[name] = convolution(read[name])
+        ends = [
+            self.self_attention[name].end(self._fused(name, read))  # type: ignore[operator]
+            for name in self.names
+        ]
+        vector = torch.cat(ends, dim=1)
+        return self.label_offset + self.out(vector + self.residual(vector)).squeeze(1)
+
+    def _fused(self, target: str, read: Mapping[str, Padded]) -> Padded:
+        """Return the results of a target with each source, side by side; alone, the target."""
+        results = [
+            self.crossmodal[f"{target}_with_{source}"](read[target], read[source]).values
+            for source in self.names
+            if source != target
+        ]
+        return Padded(torch.cat(results, dim=2), read[target].lengths) if results else read[target]
+
+
+Model = MulT
