@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 #: DATASET=mosei_text  one of datasets in params.yaml, for real and tune
 #: ENCODER=name        the text encoder, for real: results in metrics/<data set>_<encoder>/
 #: MOSEI_LABELS=/path  where that data set lies: the variable that its entry names
-#: MODEL=svm           the model, for tune
+#: MODEL=svm           the model, for tune; the network, for soak
 #: DATA=/path          the file or folder, for hash
 #: BASE=main           the branch, tag or commit to compare with, for review
 #: KILLS=20 SEED=1     how often each training is killed, and the seed of the moments, for soak
@@ -152,7 +152,7 @@ review: $(VENV)/installed ## compare lock, metrics, params and figures with a ba
 
 KILLS ?= 20
 soak: $(VENV)/installed ## kill each network's training many times; all must end the same (a quarter of an hour)
-	PYTHONPATH=src $(BIN)/python -m tests.soak --kills "$(KILLS)" $(if $(SEED),--seed "$(SEED)")
+	PYTHONPATH=src $(BIN)/python -m tests.soak --kills "$(KILLS)" $(if $(SEED),--seed "$(SEED)") $(if $(MODEL),--model "$(MODEL)")
 
 audit: $(VENV)/installed ## ask PyPI's advisories about every pinned package
 	$(BIN)/python -m pip install --quiet pip-audit==2.10.1

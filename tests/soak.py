@@ -1,12 +1,13 @@
 """Kill trainings again and again; each must end as if nothing had happened.
 
-    python -m tests.soak --kills 20 [--seed 7]
+    python -m tests.soak --kills 20 [--seed 7] [--model mmim]
 
-Each network of params.yaml is trained on a few simulated utterances, with a checkpoint after every
-step, by its real stage in a process of its own. It is killed at random moments, every second time
-in the middle of the writing of a checkpoint, and started again: weights, history and predictions
-must be those of the training that was left alone, byte for byte. Then its disk is full, and then
-read-only (both need root). The last line tells how many cases passed and failed.
+Each network that params.yaml compares, or the one named, is trained on a few simulated utterances,
+with a checkpoint after every step, by its real stage in a process of its own. It is killed at
+random moments, every second time in the middle of the writing of a checkpoint, and started again:
+weights, history and predictions must be those of the training that was left alone, byte for byte.
+Then its disk is full, and then read-only (both need root). The last line tells how many cases
+passed and failed.
 """
 
 import argparse
@@ -186,8 +187,11 @@ def cases(
         yield "read-only disk", wrong or check(training)
 
 
-def prepare(folder: Path) -> list[str]:
-    """Make a work tree with prepared data; return its networks."""
+def prepare(folder: Path, only: str | None) -> list[str]:
+    """Make a work tree with prepared data; return the networks that are trained there.
+
+    only: the one network; by default those that params.yaml compares.
+    """
     for name in ("src", "stages"):
         shutil.copytree(
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -196,7 +200,15 @@ def prepare(folder: Path) -> list[str]:
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")
     settings["datasets"]["simulated"]["settings"].update(SIZES)
-    networks = [name for name in settings["compare"] if models.is_network(name)]
+    every = [
+        name
+        for name, block in settings["models"].items()
+        if models.is_network(block.get("model", name))
+    ]
+    if only not in (None, *every):
+        raise SystemExit(f"error: --model: {only!r}; permitted: {', '.join(every)}")
+    settings["compare"] = [only] if only else settings["compare"]
+    networks = [name for name in every if name in settings["compare"]]
     for name in networks:
         settings["models"][name]["epochs"] = 3
     settings["batch_size"] = 32
@@ -211,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="of each network")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--model", help="a network of params.yaml; default: those it compares")
     parser.add_argument("--no-disks", action="store_true", help="try no full and read-only disks")
     options = parser.parse_args()
     if options.kills < 1:
@@ -220,7 +233,7 @@ def main() -> None:
     passed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
         first = Path(folder) / "first"
-        networks = prepare(first)
+        networks = prepare(first, options.model)
 
         def soak(model: str) -> list[str | None]:
             tree = Path(folder) / model

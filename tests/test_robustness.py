@@ -21,7 +21,7 @@ from msabench.predictions import Predictions
 from msabench.utterances import SPLITS, Ragged, load_prepared, mean_and_std, save_prepared
 from stages import robustness as stage
 from tests.conftest import random_ragged, random_utterances
-from tests.test_every_model import NAMES, config_of
+from tests.test_every_model import NAMES, config_of, in_tiers
 
 CLS, SEP, UNK = 2, 3, 1
 FRAMES = random_ragged(np.random.default_rng(0), 40, 5, high=30)
@@ -207,7 +207,7 @@ def trained(model, encoder, modalities):
 
 
 @pytest.mark.parametrize("modalities", [("audio", "vision"), ()], ids=["all", "text alone"])
-@pytest.mark.parametrize("model", NAMES)
+@pytest.mark.parametrize("model", in_tiers(NAMES))
 def test_a_trained_model_on_every_level_of_what_it_reads(
     model, modalities, tiny_bert, tmp_path, monkeypatch
 ):
