@@ -730,7 +730,7 @@ def test_a_source_without_the_setting_repairs_frames():
 
 
 # What only the published settings have, by model; corrected in the block of the model's own name.
-DEFECTS = {
+DEFECTS: dict[str, dict[str, Any]] = {
     "tfn": {"limit": 3.0, "standardize": False},
     "lmf": {"train_fusion": False, "standardize": False, "start": "neutral"},
     "misa": {"frames_of_text": True, "standardize": False, "start": "neutral"},
