@@ -34,8 +34,8 @@ class LMF(Network):
 
     hidden: width of each modality's layers. train_fusion: whether w and b are trained; published:
     not, by mistake. start: the label that is predicted before training; published: neutral. pad_to,
-    standardize: see Sequences; published: padded and not standardized. Defaults in params.yaml are
-    MMSA's for MOSEI.
+    standardize: see Sequences; published: padded and not standardized. MMSA's settings:
+    `lmf_published` in params.yaml.
     """
 
     optimizer_settings = AdamOfFactors

@@ -68,7 +68,8 @@ class MISA(Network):
     fusion_dropout: in the MLP. frames_of_text: as many frames are read as the text has tokens, as
     published, which is right for aligned frames alone. start: the label that is predicted before
     training; published: neutral. standardize: features that are not trained, by training
-    statistics; published: not. Defaults in params.yaml are MMSA's for MOSEI.
+    statistics; published: not. MMSA's settings: `misa_published` in params.yaml.
+    Raises ValueError for a dim that is no multiple of heads.
     """
 
     MOMENTS = 5  # of central moment discrepancy (Zellinger et al., ICLR 2017)

@@ -80,7 +80,7 @@ class MMIM(Network):
     logarithm of the variance; fit_entropy: train the projection of which H is the entropy; ridge:
     added to the diagonal of its covariances. Published: not, not, and 0. start: the label that is
     predicted before training; published: neutral. standardize: features that are not trained, by
-    training statistics; published: not. Defaults in params.yaml are MMSA's for MOSEI.
+    training statistics; published: not. MMSA's settings: `mmim_published` in params.yaml.
     """
 
     REDUCED = 4  # times smaller than v_m is the projection of which the entropy is taken

@@ -39,7 +39,7 @@ class MulT(Network):
     Transformer; published: no positions. attention_dropout: by the source; that of text where a
     sequence reads itself. output_dropout: before W_2. pad_to, standardize: see Sequences;
     published: padded and not standardized. start: the label that is predicted before training;
-    published: neutral. Defaults in params.yaml are MMSA's for MOSEI.
+    published: neutral. MMSA's settings: `mult_published` in params.yaml.
     Raises ValueError for a dim that does not fit heads or positions.
     """
 

@@ -28,7 +28,7 @@ class TFN(Network):
 
     hidden: width of each modality's layers; text_out: of z_t. fusion_dim: of the MLP. limit: l for
     every data set, about 0, as published. pad_to, standardize: see Sequences; published: padded and
-    not standardized. Defaults in params.yaml are MMSA's for MOSEI.
+    not standardized. MMSA's settings: `tfn_published` in params.yaml.
     """
 
     optimizer_settings = Adam
