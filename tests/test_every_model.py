@@ -170,7 +170,8 @@ def test_shuffled_labels_give_chance(name, tmp_path):
     train, valid = (
         replace(split, labels=rng.permutation(split.labels)) for split in (LINEAR, VALID)
     )
-    assert 0.9 < of_chance(trained_on(train, valid, name, tmp_path), TEST) < 1.5
+    many = random_utterances(seed=3, n=200)  # of which 16 might be predicted well by chance
+    assert 0.9 < of_chance(trained_on(train, valid, name, tmp_path), many) < 1.5
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
@@ -372,12 +373,12 @@ def test_other_seed_other_predictions(name, fitted, tmp_path):
 
 @network
 def test_keeps_the_best_epoch(name, tmp_path):
-    """Valid contradicts train here: the more epochs, the worse; the first ones are the best."""
+    """Valid contradicts train here: what is learned makes it worse; the last epoch is not kept."""
     valid = replace(VALID, labels=-VALID.labels)
-    regressor = build(name, TRAIN, patience=4, epochs=4)
+    regressor = build(name, TRAIN, patience=12, epochs=12)
     history = regressor.fit(TRAIN, valid, seed=1, scratch=tmp_path)
     errors = [row["valid_mae"] for row in history]
-    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in history] == list(range(1, 13))
     assert errors[-1] > min(errors)
     assert error(regressor.predict(valid), valid) == min(errors)
 
