@@ -24,7 +24,7 @@ from msabench.errors import DeviceError, ParamsError
 from msabench.execution import interruption, scratch
 from msabench.networks import parallel, torch_settings
 from msabench.training import checkpoints
-from msabench.training.loop import Network
+from msabench.training.network import Network
 from stages import PARENT
 from tests.conftest import until
 from tests.test_training import LABELS, Line, fit, utterances

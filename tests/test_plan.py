@@ -13,7 +13,7 @@ from msabench import models, params, plan
 from msabench.errors import ParamsError
 from msabench.networks.encoders import MPNET
 from msabench.params import Dataset
-from msabench.training.loop import Network
+from msabench.training.network import Network
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 BASE = params.load(PARAMS)

@@ -13,7 +13,7 @@ def schedule(**changes):
     return Schedule(**{"batch_size": 4, "epochs": 4, "patience": 9} | changes)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     st.lists(st.integers(990, 1010).map(lambda loss: loss / 1000), max_size=40),
     st.integers(0, 3),

@@ -15,7 +15,8 @@ from msabench.errors import ProcessError
 from msabench.networks import torch_settings
 from msabench.networks.batches import Batch
 from msabench.training import checkpoints, loop
-from msabench.training.loop import Network, NetworkRegressor, Phase, write_history
+from msabench.training.loop import NetworkRegressor, write_history
+from msabench.training.network import Network, Phase
 from msabench.training.schedule import AdamW, Schedule
 from msabench.utterances import Ragged, Utterances
 

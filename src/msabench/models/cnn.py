@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from msabench.networks.batches import Batch
 from msabench.networks.layers import DropoutRate, StandardizeEach, segment_means
 from msabench.networks.text import TextEncoder, untrained
-from msabench.training.loop import Network
+from msabench.training.network import Network
 
 
 class CNN(Network):

@@ -16,7 +16,7 @@ from msabench.networks.sequences import Sequences
 from msabench.networks.subnetworks import Subnetworks, with_one
 from msabench.networks.text import TextEncoder
 from msabench.params import OfModalities, Start
-from msabench.training.loop import Network
+from msabench.training.network import Network
 from msabench.training.schedule import Adam
 
 

@@ -16,7 +16,7 @@ from msabench.networks.batches import Batch, Padded
 from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import Start
-from msabench.training.loop import Network
+from msabench.training.network import Network
 from msabench.training.schedule import Adam
 
 Vectors = dict[str, Float[Tensor, "b d"]]  # by modality

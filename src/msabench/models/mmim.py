@@ -17,7 +17,7 @@ from msabench.networks.batches import Batch
 from msabench.networks.layers import DropoutRate, FinalStateEncoder, StandardizeEach
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import OfFrames, Start, Strict
-from msabench.training.loop import Network, Phase
+from msabench.training.network import Network, Phase
 from msabench.utterances import MODALITIES, Utterances
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from msabench.networks.layers import Convolution, DropoutRate
 from msabench.networks.sequences import Sequences
 from msabench.networks.text import TextEncoder
 from msabench.params import OfModalities, Start
-from msabench.training.loop import Network
+from msabench.training.network import Network
 from msabench.training.schedule import Adam
 from msabench.utterances import MODALITIES
 

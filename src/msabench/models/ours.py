@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from msabench.networks.batches import Batch
 from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach
 from msabench.networks.text import TextEncoder, untrained
-from msabench.training.loop import Network
+from msabench.training.network import Network
 
 
 class Ours(Network):

@@ -26,7 +26,7 @@ from msabench.networks.batches import Batch
 from msabench.networks.layers import DropoutRate, FinalStateEncoder, StandardizeEach, varies
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import OfFrames, Start, Strict
-from msabench.training.loop import Network
+from msabench.training.network import Network
 from msabench.utterances import MODALITIES, Utterances
 
 FUSION = "fusion"
