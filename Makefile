@@ -20,6 +20,7 @@ export OMP_NUM_THREADS ?= 1
 #: SHARED=/path        where its workers find this tree; or REMOTE=name, the DVC remote with the data
 #: DATASET=mosei_text  one of datasets in params.yaml, for real and tune
 #: ENCODER=name        the text encoder, for real: results in metrics/<data set>_<encoder>/
+#: RESULTS=models/x    the folder in metrics/ that real records in, by default that of the data set
 #: MOSEI_LABELS=/path  where that data set lies: the variable that its entry names
 #: MODEL=svm           the model, for tune; the network, for soak
 #: DATA=/path          the file or folder, for hash
