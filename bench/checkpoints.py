@@ -56,8 +56,10 @@ def measure(folder: Path) -> dict[str, Any]:
     from msabench import models, params
 
     tree = trees.default_tree(folder)
-    names = params.load(tree / "params.yaml").compare
-    networks = [name for name in names if models.is_network(name)]
+    plan = params.load(tree / "params.yaml")
+    networks = [
+        name for name in plan.compare if models.is_network(plan.models[name].get("model", name))
+    ]
     load = wait_until_idle()
     figures = {name: trees.script(tree, TRAIN, name).result for name in networks}
     return {

@@ -735,7 +735,7 @@ DEFECTS: dict[str, dict[str, Any]] = {
     "tfn": {"limit": 3.0, "standardize": False},
     "lmf": {"train_fusion": False, "standardize": False, "start": "neutral"},
     "misa": {"frames_of_text": True, "standardize": False, "start": "neutral"},
-    "mmim": {"full_likelihood": False, "fit_entropy": False, "ridge": 0.0, "start": "neutral"},
+    "mmim": {"full_likelihood": False, "fit_entropy": False, "ridge": 0.0, "standardize": False},
     "mult": {"positions": False, "standardize": False, "start": "neutral"},
 }
 
@@ -755,6 +755,8 @@ def test_published_and_corrected_settings_of_a_model(model, dataset):
     assert published["schedule"]["validation_loss"] == f"{rounded}_of_batches"
     assert corrected["schedule"]["validation_loss"] == "mae"
     assert not corrected["schedule"]["drop_incomplete"]
+    if model == "mult":  # a plateau that acts before early stopping
+        assert corrected["schedule"]["decay"]["patience"] < corrected["schedule"]["patience"]
     if "pad_to" in published["network"]:
         frames = {"mosi": 375, "sims": 400}.get(dataset, 500)
         assert published["network"]["pad_to"]["audio"] == frames

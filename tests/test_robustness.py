@@ -13,10 +13,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msabench import runs
+from msabench import models, runs
 from msabench.evaluation import robustness
 from msabench.evaluation.robustness import LEVELS, SHARES
 from msabench.networks import text
+from msabench.params import Pooling
 from msabench.predictions import Predictions
 from msabench.utterances import SPLITS, Ragged, load_prepared, mean_and_std, save_prepared
 from stages import robustness as stage
@@ -174,11 +175,13 @@ WORDS = ["good", "bad", "very good film", "the film was not bad", "the film was 
 
 def trained(model, encoder, modalities):
     """Train a model on small random data in the working folder, as the stages before leave it."""
-    trainable_layers = 0 if model == "svm" else 1
+    states = models.reads_states(model)  # of a frozen text
+    trainable_layers = 0 if model == "svm" or states else 1
+    pooling: Pooling | None = None if states else "mean"
     reads = {
-        "array": text.cache_name(trainable_layers, "mean"),
+        "array": text.cache_name(trainable_layers, pooling),
         "trainable_layers": trainable_layers,
-        "pooling": "mean",
+        "pooling": pooling,
         "max_tokens": 6,
     }
     reader = text.Reader({"name": encoder}, reads, torch.device("cpu"))

@@ -1,6 +1,5 @@
 """Learning-rate schedules are functions of the epochs and of the validation losses before."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -34,11 +33,12 @@ def test_plateau_equals_that_of_pytorch(losses, patience, factor, threshold):
 
 
 def test_rates_rise_linearly_to_those_of_the_schedule():
-    """Over the epochs of the warm-up, each a fraction of its batches."""
-    after = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
-    expected_rates = {"none": [0, 0.25, 0.5, 1, 1], "linear": [0, 0.21875, 0.375, 0.5, 0.25]}
+    """Over the epochs of the warm-up, from the first batch on; four batches to an epoch."""
+    after = [0.0, 0.25, 1.0, 1.75, 3.0]
+    expected_rates = {"none": [0.125, 0.25, 0.625, 1, 1]}
+    expected_rates["linear"] = [0.125, 0.234375, 0.46875, 0.5625, 0.25]
     for decay, expected in expected_rates.items():
-        rates = [schedule(decay=decay, warmup=2.0).rate(1.0, float(e), []) for e in after]
+        rates = [schedule(decay=decay, warmup=2.0).rate(1.0, epochs, [], 4) for epochs in after]
         assert rates == pytest.approx(expected)
 
 

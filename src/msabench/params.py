@@ -51,7 +51,9 @@ class OfFrames(TypedDict, Generic[T]):
     vision: T
 
 
-Start = Literal["neutral", "median"]  # the label that a network predicts before training
+# The label that a network predicts before training: of the training split the median, also where
+# the labels have no neutral point.
+Start = Literal["neutral", "median"]
 TrainableLayers = NonNegativeInt | Literal["all"]
 Pooling = Literal["cls", "mean"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

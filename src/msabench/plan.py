@@ -139,7 +139,7 @@ def _decides(config: Config) -> Config:
     return {key: value for key, value in config.items() if key != "modalities_required"}
 
 
-def _asleep(params: Params, stage: str) -> list[str]:
+def _models_not_compared(params: Params, stage: str) -> list[str]:
     """Name the models of a stage that are not compared, each once."""
     runs = [run for run in not_compared(params).values() if run.stage == stage]
     return list(dict.fromkeys(run.config["not_compared"] for run in runs))
@@ -450,7 +450,9 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
     return {
         "models": params.compare,
         "modalities": {name: runs[name].config["modalities"] for name in params.compare},
-        "not_compared": {stage: _asleep(params, stage) for stage in ("sweep", "ablation")},
+        "not_compared": {
+            stage: _models_not_compared(params, stage) for stage in ("sweep", "ablation")
+        },
         "seeds": params.seeds,
         "sweep_seeds": params.sweep_seeds,
         "sweep": sweep,

@@ -78,12 +78,13 @@ class Golden:
     def settings(self, **changes):
         """The published settings of the model under those of the file, in groups; no dropout."""
         loop_settings = dict(self.about["loop"])
-        if isinstance(loop_settings["decay"], dict):
-            loop_settings["decay"].pop("groups", None)  # the model says which the schedule spares
+        if isinstance(loop_settings.get("decay"), dict):  # the model says which groups it spares
+            plateau = loop_settings["decay"]
+            loop_settings["decay"] = {k: v for k, v in plateau.items() if k != "groups"}
         flat = PRESETS[f"{self.model}_mmsa_mosei"] | self.about["settings"] | loop_settings
         flat |= {"epochs": 1000, "batch_size": 1, "trainable_layers": 0} | changes
         if isinstance(flat["lr"], float):
-            flat.setdefault("bert_lr", flat["lr"])
+            flat["bert_lr"] = self.about["settings"].get("bert_lr", flat["lr"])
         flat = {key: _zero(value) if "dropout" in key else value for key, value in flat.items()}
         shared = {"neutral": 0.0, "pooling": "cls"}  # as BERT is read, unless the preset says more
         return models.check_settings(self.model, flat, self.model, shared)
@@ -116,15 +117,17 @@ class Golden:
 
     @torch.no_grad()
     def start(self, network):
-        """Give a network the starting weights; each of the reference's has its place."""
-        shapes = {name: array.shape for name, array in self.below("run/end/").items()}
+        """Give a network the starting weights; each of the reference's has its place.
+
+        A weight of which the file has no array has the same shape in both.
+        """
+        arrays = self.below("step/gradient/") | self.below("run/end/")
         weights = self.named(network.named_parameters())
-        assert set(weights) <= set(shapes)
-        dead = {*self.about["no_gradient"], "output_range", "output_shift"}
+        dead = {*self.about.get("no_gradient", ()), "output_range", "output_shift"}
         buffers = self.named(network.named_buffers())
-        assert set(shapes) - set(weights) - set(buffers) <= dead
+        assert set(arrays) - set(weights) - set(buffers) <= dead
         for name, weight in weights.items():
-            salt, shape = self.about["salt"], shapes[name]
+            salt, shape = self.about.get("salt", ""), arrays.get(name, weight).shape
             phase = zlib.crc32((salt + name).encode()) % 1000
             size = 0.2 if len(shape) == 1 else 1.5 / math.sqrt(shape[-1])
             values = size * np.sin(phase + 1.7 * np.arange(math.prod(shape)))
@@ -216,6 +219,7 @@ def assert_terms(terms, losses, expected):
 def test_predictions(golden):
     network, batches = first_batches(golden, golden.regressor())
     assert_close(network.eval()(batches[0]), golden.arrays["eval/predictions"])
+    assert_close(network.train()(batches[0]), golden.arrays["step/predictions"])
 
 
 @of_files()
@@ -316,6 +320,7 @@ class Training:
     def assert_rates(self, columns, expected):
         """columns: the groups of the reference; "all" are those of the project together."""
         assert len(self.rates) == len(expected)
+        assert all(self.rates)  # some group moves in every step
         for column, values in zip(columns, expected.T, strict=True):
             for rates, value in zip(self.rates, values, strict=True):
                 if column == "all":
@@ -328,13 +333,15 @@ class Training:
 def test_training(golden, tmp_path, monkeypatch):
     """Every loss, rate and validation loss, where it stops, and the weights at its end."""
     arrays, about = golden.arrays, golden.about
-    training = Training(golden, golden.regressor(), tmp_path, monkeypatch)
+    regressor = golden.regressor()
+    training = Training(golden, regressor, tmp_path, monkeypatch)
     assert_close(training.losses, arrays["run/losses"])
     assert_terms(training.terms, training.losses, golden.below("run/term/"))
     training.assert_rates(about["rates"], arrays["run/rates"])
     assert_close(training.valid_predictions, arrays["run/valid_predictions"])
     assert_close([row["valid_loss"] for row in training.history], arrays["run/valid"])
     assert len(training.history) == about["epochs"]
+    assert regressor._best_epoch(training.history) == about["best_epoch"]
     for name, expected in golden.below("run/end/").items():
         if name in training.end:
             assert_weights(training.end[name], expected, OF_END)
@@ -358,7 +365,7 @@ def test_corrected_training(golden, tmp_path, monkeypatch):
 def test_corrected_terms(golden):
     """Of the first batch; the entropy of the second one, with the first in memory."""
     expected = golden.below("corrected/")
-    regressor = golden.regressor(**golden.about["corrected"]["settings"])
+    regressor = golden.regressor(**golden.about["corrected"]["settings"], memory=1)
     network, batches = first_batches(golden, regressor)
     network.train().begin_epoch()
     first, second = (network.terms(batch) for batch in batches[:2])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from typing_extensions import TypedDict
 
+from msabench.errors import ParamsError
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach
 from msabench.networks.text import TextEncoder, untrained
@@ -69,7 +70,8 @@ class MISA(Network):
     published, which is right for aligned frames alone. start: the label that is predicted before
     training; published: neutral. standardize: features that are not trained, by training
     statistics; published: not. MMSA's settings: `misa_published` in params.yaml.
-    Raises ValueError for a dim that is no multiple of heads.
+    Raises ValueError for a dim that is no multiple of heads, and ParamsError for frames of a frozen
+    text, which is one vector.
     """
 
     MOMENTS = 5  # of central moment discrepancy (Zellinger et al., ICLR 2017)
@@ -96,6 +98,11 @@ class MISA(Network):
         super().__init__(neutral if start == "neutral" else None)
         if dim % heads:
             raise ValueError(f"dim: {dim}; it should be a multiple of heads, {heads}")
+        if frames_of_text and encoder is not None and encoder.frozen:
+            raise ParamsError(
+                "frames_of_text: true; permitted: false where the text is frozen, whose tokens are "
+                "one vector, or trainable_layers of 1 or more"
+            )
         self.weights = weights
         self.frames_of_text = frames_of_text
         self.encoder = encoder

@@ -1,8 +1,5 @@
-"""Multimodal Transformer (Tsai, Bai, Liang, Kolter, Morency and Salakhutdinov, ACL 2019): each
-modality attends to each other one, frame by frame and without alignment.
-
-Attention costs the product of two lengths: with 500 frames each of audio and vision, as published,
-an epoch on CMU-MOSEI takes about two hours on one core.
+"""Multimodal Transformer (Tsai et al., ACL 2019): each modality attends to each other one, without
+alignment; with 500 frames of each, an epoch on CMU-MOSEI takes two hours of one core.
 """
 
 from collections.abc import Mapping

@@ -73,6 +73,11 @@ class TextEncoder(nn.Module):
         if shared is not None and embeddings is None:
             _freeze(shared)
 
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing of the encoder is trained."""
+        return self.embeddings is None and len(self.layers) == 0
+
     def forward(self, text: Padded) -> Float[Tensor, "b d"]:
         return pool(self.states(text).values, text, self.pooling)
 

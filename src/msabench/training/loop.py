@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
+from msabench import errors
 from msabench.errors import DataError, ProcessError
 from msabench.execution import interruption
 from msabench.networks import parallel
@@ -69,7 +70,8 @@ class NetworkRegressor:
         own epoch_metrics.
         Raises FloatingPointError for a loss that is not finite, MemoryError with the batch size to
         try, OSError where scratch cannot be written, KeyboardInterrupt after a checkpoint where
-        `interruption` asks for it. What the last checkpoint holds stays in scratch.
+        `interruption` asks for it, ProcessError for a loss that several processes cannot divide.
+        What the last checkpoint holds stays in scratch.
         """
         with _out_of_memory_says(self.schedule.batch_size):
             return self._fit(train, valid, seed, scratch)
@@ -77,11 +79,7 @@ class NetworkRegressor:
     def _fit(self, train: Utterances, valid: Utterances, seed: int, scratch: Path) -> History:
         torch.manual_seed(seed)
         network = self.network = self.build()
-        if network.couples_utterances and parallel.is_distributed():
-            raise ProcessError(
-                f"{type(network).__name__}: its loss couples the utterances of a batch, which "
-                "several processes would divide; permitted: one process for each training"
-            )
+        _check_processes(network)
         network.fit_statistics(train)
         network.to(self.device)
         optimizer = self._optimizer(network)
@@ -174,7 +172,8 @@ class NetworkRegressor:
             seen += len(step.index)
             bar.set_postfix(loss=f"{progress.loss / seen:.3f}", refresh=False)
             if step.ends_group:
-                self._set_rates(optimizer, epoch - 1 + (number - 1) / len(steps), losses)
+                epochs = epoch - 1 + (number - 1) / len(steps)
+                self._set_rates(optimizer, epochs, losses, len(steps))
                 if not self.schedule.clip:
                     parallel.all_reduce_gradients(network)
                 _drop_gradients(optimizer, step.phase)
@@ -216,12 +215,12 @@ class NetworkRegressor:
         )
 
     def _set_rates(
-        self, optimizer: torch.optim.Optimizer, epochs: float, losses: Sequence[float]
+        self, optimizer: torch.optim.Optimizer, epochs: float, losses: Sequence[float], batches: int
     ) -> None:
         """Set the learning rates of a step by the schedule; see Schedule.rate."""
         for group in optimizer.param_groups:
             if group.get("scheduled", True):
-                group["lr"] = self.schedule.rate(group["initial_lr"], epochs, losses)
+                group["lr"] = self.schedule.rate(group["initial_lr"], epochs, losses, batches)
 
     def _validation_loss(
         self, predictions: np.ndarray, valid: Utterances, rng: np.random.Generator
@@ -288,6 +287,15 @@ class NetworkRegressor:
         if self.network is None:
             raise RuntimeError("the network has no weights yet: call fit or load first")
         return self.network
+
+
+@errors.see("docs/clusters.md")
+def _check_processes(network: Network) -> None:
+    if network.couples_utterances and parallel.is_distributed():
+        raise ProcessError(
+            f"{type(network).__name__}: its loss couples the utterances of a batch, which several "
+            "processes would divide; permitted: one process for each training"
+        )
 
 
 @dataclass(frozen=True)

@@ -91,14 +91,19 @@ class Schedule(Strict):
     decay: Literal["none", "linear"] | Plateau = "none"
     warmup: NonNegativeFloat = 0.0
 
-    def rate(self, initial: float, epochs: float, losses: Sequence[float]) -> float:
-        """Return a learning rate after so many epochs (a fraction) with these validation losses."""
+    def rate(self, initial: float, epochs: float, losses: Sequence[float], batches: int) -> float:
+        """Return a learning rate after so many epochs (a fraction) with these validation losses.
+
+        batches: of an epoch. In the warm-up the batch of the step counts too: no rate is 0.
+        """
         rate = initial
         if isinstance(self.decay, Plateau):
             rate = self.decay.rate(initial, losses)
         elif self.decay == "linear":
             rate = initial * (1 - epochs / self.epochs)
-        return rate * epochs / self.warmup if epochs < self.warmup else rate
+        if self.warmup > 0:
+            rate *= min(1.0, (epochs + 1 / batches) / self.warmup)
+        return rate
 
     def best_epoch(self, losses: Sequence[float]) -> int:
         """Return the epoch, from 1, that lowered the loss by the minimum last: it is kept.

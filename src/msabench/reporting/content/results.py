@@ -214,7 +214,7 @@ def report_table(results: Results, number: str) -> Section:
     beside, why = literature.has_report(results.plan), _left_out(results, number)
     title = Title(f"Table {number}", results.plan["title"], facts["title"])
     if models := _not_compared(results).get(number):
-        return Section(f"table{number}", title, _asleep(models))
+        return Section(f"table{number}", title, _note_of(models))
     if why and not beside:
         return Section(f"table{number}", title, [])
     columns = [NAME, *map(Column, VALID)]
@@ -265,12 +265,12 @@ def _left_out(results: Results, number: str) -> list[str]:
 
 def _not_compared(results: Results) -> dict[str, list[str]]:
     """Name the model of each table that shows one model, where that is not compared."""
-    asleep = results.plan["not_compared"]
-    table2 = [model for model in asleep["ablation"] if model == SUBSETS_MODEL]
-    return {"2": table2, **dict.fromkeys(SWEEPS, asleep["sweep"])}
+    models = results.plan["not_compared"]
+    table2 = [model for model in models["ablation"] if model == SUBSETS_MODEL]
+    return {"2": table2, **dict.fromkeys(SWEEPS, models["sweep"])}
 
 
-def _asleep(models: Sequence[str]) -> list[Block]:
+def _note_of(models: Sequence[str]) -> list[Block]:
     """Say that models are left out; nothing where none is."""
     names = ", ".join(models)
     return [f"Left out, as not among `compare` in params.yaml: {names}."] if names else []
@@ -387,11 +387,11 @@ def ablation(results: Results) -> Section:
     """Return every model on every subset of the modalities."""
     detail = "every model on every subset of the modalities"
     title = Title("Modality ablation", results.plan["title"], detail)
-    asleep = _asleep(results.plan["not_compared"]["ablation"])
+    left_out = _note_of(results.plan["not_compared"]["ablation"])
     if not results.ablation:
         models = ",".join(results.plan["models"])
         command = f"Not measured. `dvc exp run -S 'ablation.models=[{models}]'` trains them."
-        return Section("ablation", title, [command, *asleep])
+        return Section("ablation", title, [command, *left_out])
     rows = []
     full = cautions.all_modalities(results)
     for model, part in results.ablation.items():
@@ -410,7 +410,7 @@ def ablation(results: Results) -> Section:
         *one_seed(results.plan["ablation_seeds"]),
         Table(columns, rows, keys=2),
         *cautions.of_modalities(results),
-        *asleep,
+        *left_out,
         *why_dashes(every, results.plan),
     ]
     return Section("ablation", title, blocks)
