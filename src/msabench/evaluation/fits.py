@@ -23,7 +23,7 @@ def measure(folders: Iterable[str], predictions: Path) -> dict[str, Row]:
     spread: the standard deviation of its predictions on test over that of the labels; None where
     all labels are equal. Of a model that is trained in epochs, else None: best_epoch, that of the
     weights that were kept, epochs, the most that were permitted, and decay, the schedule of the
-    learning rate.
+    learning rate: none, linear or plateau.
     """
     return {
         folder: {"spread": _spread(predictions / folder / "test.csv")}
@@ -39,7 +39,7 @@ def at_limit(fit: Row) -> bool:
     smallest steps, are nearly always the best of such a schedule, which says nothing of a longer
     one.
     """
-    return fit["decay"] == "none" and fit["best_epoch"] == fit["epochs"]
+    return fit["decay"] in ("none", "plateau") and fit["best_epoch"] == fit["epochs"]
 
 
 def _spread(path: Path) -> float | None:
@@ -55,4 +55,5 @@ def _epochs(folder: Path) -> Row:
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     schedule = Schedule(**run["schedule"])
     best = schedule.best_epoch(read_history(file)["valid_loss"])
-    return {"best_epoch": best, "epochs": schedule.epochs, "decay": schedule.decay}
+    decay = schedule.decay if isinstance(schedule.decay, str) else "plateau"
+    return {"best_epoch": best, "epochs": schedule.epochs, "decay": decay}
