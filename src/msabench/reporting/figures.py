@@ -27,8 +27,12 @@ from msabench.labels import Classes
 
 Columns = Mapping[str, Sequence[float]]
 
-# Okabe and Ito's palette, safe for the colour-blind, in an order of good contrast.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31")
+# Palettes that are safe for the colour-blind, in an order of good contrast: Okabe and Ito's, then
+# Paul Tol's muted one, for more models than the repository has.
+COLOURS = (
+    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31"),
+    *("#332288", "#882255", "#44AA99", "#999933", "#117733", "#AA4499", "#555555"),
+)
 INK, GREY, PALE = "#333333", "#8A8A8A", "#D9D9D9"
 SHADES = LinearSegmentedColormap.from_list("shades", ["#EEF4F9", "#5AA0CC", "#083E66"])
 STYLE: Any = {
