@@ -33,6 +33,7 @@ COLOURS = (
     *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31"),
     *("#332288", "#882255", "#44AA99", "#999933", "#117733", "#AA4499", "#555555"),
 )
+COLUMNS = 4  # of panels, one per model
 INK, GREY, PALE = "#333333", "#8A8A8A", "#D9D9D9"
 SHADES = LinearSegmentedColormap.from_list("shades", ["#EEF4F9", "#5AA0CC", "#083E66"])
 STYLE: Any = {
@@ -206,7 +207,7 @@ def predictions_against_labels(
         axes.set(
             title=name, xlabel="label", ylabel="prediction", xlim=extent[:2], ylim=(bottom, top)
         )
-        axes.label_outer()
+    _label_outer(panels)
     if drawn:
         fullest = max(cells.get_clim()[1] or 1.0 for cells in drawn)
         for cells in drawn:
@@ -236,7 +237,7 @@ def confusions(counts: Mapping[str, Integer[np.ndarray, "k k"]], names: Sequence
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.label_outer()
+    _label_outer(panels)
     figure.supxlabel("per cent of the utterances of each label, all seeds together", fontsize=9)
     return figure
 
@@ -379,14 +380,26 @@ def _colours(count: int) -> list[str]:
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    """Lay out one square panel per model, at most four in a row."""
-    columns = max(1, min(4, count))
+    """Lay out one square panel per model, at most COLUMNS in a row."""
+    columns = max(1, min(COLUMNS, count))
     lines = max(1, ceil(count / columns))
     figure = Figure(figsize=(max(7, 1 + 2.7 * columns), 1.2 + 2.8 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes in panels[count:]:
         axes.remove()
     return figure, list(panels[:count])
+
+
+def _label_outer(panels: Sequence[Axes]) -> None:
+    """Label the axes of the panels that have none on their left, or none below."""
+    for number, axes in enumerate(panels):
+        if number % COLUMNS:
+            axes.set_ylabel("")
+            axes.tick_params(labelleft=False)
+        below = number + COLUMNS < len(panels)
+        axes.tick_params(labelbottom=not below)
+        if below:
+            axes.set_xlabel("")
 
 
 def _bar(axes: Axes, y: int, row: Row, metric: str, colour: str) -> None:
