@@ -40,8 +40,8 @@ WRITTEN_PER_SECOND = 200e6  # bytes; assumed until the first checkpoint is timed
 class Progress:
     """The position of a training.
 
-    history: one row per finished epoch. batches, loss: of the current epoch, the batches done and
-    their summed loss.
+    history: one row per finished epoch. batches, loss: of the current epoch, the batches done, and
+    the summed loss of those of its last phase.
     """
 
     history: History = field(default_factory=list)

@@ -144,13 +144,14 @@ class NetworkRegressor:
     ) -> float:
         """Train on the batches of each phase, but for those done.
 
-        Returns the mean loss per utterance that the phases saw.
+        Returns the mean loss per utterance of the last phase, the one that fits the labels.
         """
         network = self._trained().train()
         epoch = len(progress.history) + 1
         losses = [float(row["valid_loss"]) for row in progress.history]
         steps = self._steps(network, batches)
-        seen = sum(len(step.index) for step in steps[: progress.batches])
+        last = steps[-1].phase
+        seen = sum(len(step.index) for step in steps[: progress.batches] if step.phase is last)
         epoch_seed = torch.initial_seed()
         optimizer.zero_grad()
         bar = _progress(steps[progress.batches :], epoch)
@@ -167,10 +168,11 @@ class NetworkRegressor:
             if self.schedule.clip:
                 parallel.all_reduce_gradients(network)
                 _clip_gradients(network, self.schedule.clip)
-            progress.loss += mean_loss * len(step.index)
             progress.batches = number
-            seen += len(step.index)
-            bar.set_postfix(loss=f"{progress.loss / seen:.3f}", refresh=False)
+            if step.phase is last:
+                progress.loss += mean_loss * len(step.index)
+                seen += len(step.index)
+                bar.set_postfix(loss=f"{progress.loss / seen:.3f}", refresh=False)
             if step.ends_group:
                 epochs = epoch - 1 + (number - 1) / len(steps)
                 self._set_rates(optimizer, epochs, losses, len(steps))

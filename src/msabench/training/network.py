@@ -19,7 +19,7 @@ from msabench.utterances import Utterances
 
 @dataclass(frozen=True)
 class Phase:
-    """A pass over batches of an epoch that moves some of the weights.
+    """A pass over batches of an epoch that moves some of the weights; the last one fits the labels.
 
     loss: of a batch, in an epoch that counts from 1. share: of the epoch's batches, the first ones.
     moves: the names of the parameter groups that its steps move; None: all of them.
