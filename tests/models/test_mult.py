@@ -207,7 +207,7 @@ def test_the_end_is_the_last_state_of_all_layers(causal):
     sequence = padded([4, 1, 6], 6)
     seen = visible(sequence, sequence, causal=causal)[:, None]
     mask = torch.zeros_like(seen, dtype=torch.float64).masked_fill(~seen, -torch.inf)
-    states = transformer._embedded(sequence)
+    states = transformer._scaled(sequence)
     for layer in transformer.layers:
         states = layer(states, None, mask)
     expected = last_state(transformer.norm(states), sequence)

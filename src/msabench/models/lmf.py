@@ -56,7 +56,7 @@ class LMF(Network):
         start: Start = "median",
         neutral: float | None = None,
     ) -> None:
-        super().__init__(neutral if start == "neutral" else None)
+        super().__init__(start, neutral)
         self.encoder = encoder
         self.train_fusion = train_fusion
         self.sequences = Sequences(encoder, widths, standardize=standardize, pad_to=pad_to)

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from msabench.errors import ParamsError
 from msabench.networks.batches import Batch, Padded
-from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach
+from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach, check_heads
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import Start
 from msabench.training.network import Network
@@ -95,9 +95,8 @@ class MISA(Network):
         start: Start = "median",
         neutral: float | None = None,
     ) -> None:
-        super().__init__(neutral if start == "neutral" else None)
-        if dim % heads:
-            raise ValueError(f"dim: {dim}; it should be a multiple of heads, {heads}")
+        super().__init__(start, neutral)
+        check_heads("dim", dim, heads)
         if frames_of_text and encoder is not None and encoder.frozen:
             raise ParamsError(
                 "frames_of_text: true; permitted: false where the text is frozen, whose tokens are "

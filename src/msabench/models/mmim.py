@@ -111,7 +111,7 @@ class MMIM(Network):
         label_range: Sequence[float] = (-3.0, 3.0),
         neutral: float | None = None,
     ) -> None:
-        super().__init__(neutral if start == "neutral" else None)
+        super().__init__(start, neutral)
         self.centre = LabelScale.of(label_range, neutral).centre
         self.contrast, self.information, self.memory = contrast, information, memory
         self.estimator_share, self.fit_entropy = estimator_share, fit_entropy

@@ -65,7 +65,7 @@ class MulT(Network):
         start: Start = "median",
         neutral: float | None = None,
     ) -> None:
-        super().__init__(neutral if start == "neutral" else None)
+        super().__init__(start, neutral)
         self.encoder = encoder
         self.sequences = Sequences(encoder, widths, standardize=standardize, pad_to=pad_to)
         self.names = [name for name in MODALITIES if name in widths]

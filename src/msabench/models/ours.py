@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach
+from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach, check_heads
 from msabench.networks.text import TextEncoder, untrained
 from msabench.training.network import Network
 
@@ -44,10 +44,7 @@ class Ours(Network):
         standardize: bool,
     ) -> None:
         super().__init__()
-        if transformer_dim % heads:
-            raise ValueError(
-                f"transformer_dim: {transformer_dim}; it should be a multiple of heads, {heads}"
-            )
+        check_heads("transformer_dim", transformer_dim, heads)
         d = transformer_dim
         self.encoder = encoder
         self.standardize = StandardizeEach(untrained(encoder, widths) if standardize else {})

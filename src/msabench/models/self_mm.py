@@ -11,7 +11,7 @@ features. `UnimodalLabels(labels, widths, ...)` is the label generation, usable 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -32,47 +32,32 @@ from msabench.utterances import MODALITIES, Utterances
 FUSION = "fusion"
 
 
-class OfTasks(TypedDict):
-    """A size for each of the four tasks."""
-
-    fusion: PositiveInt
-    text: PositiveInt
-    audio: PositiveInt
-    vision: PositiveInt
+T = TypeVar("T")
 
 
-class DropoutOfTasks(TypedDict):
-    """A dropout rate for each of the four tasks."""
+class OfTasks(TypedDict, Generic[T]):
+    """A value for each of the four tasks."""
 
-    fusion: DropoutRate
-    text: DropoutRate
-    audio: DropoutRate
-    vision: DropoutRate
-
-
-class RateOfGroups(TypedDict):
-    """A learning rate for each group of parameters; `other` are the four heads."""
-
-    text: PositiveFloat
-    audio: PositiveFloat
-    vision: PositiveFloat
-    other: PositiveFloat
+    fusion: T
+    text: T
+    audio: T
+    vision: T
 
 
-class DecayOfGroups(TypedDict):
-    """A weight decay for each group of parameters."""
+class OfGroups(TypedDict, Generic[T]):
+    """A value for each group of parameters; `other` are the four heads."""
 
-    text: NonNegativeFloat
-    audio: NonNegativeFloat
-    vision: NonNegativeFloat
-    other: NonNegativeFloat
+    text: T
+    audio: T
+    vision: T
+    other: T
 
 
 class AdamByGroup(Strict):
     """The settings of Adam, not AdamW: weight decay is coupled, as in the published code."""
 
-    lr: RateOfGroups
-    weight_decay: DecayOfGroups
+    lr: OfGroups[PositiveFloat]
+    weight_decay: OfGroups[NonNegativeFloat]
 
 
 @dataclass(frozen=True)
@@ -228,8 +213,8 @@ class SelfMM(Network):
         lstm_dim: OfFrames[PositiveInt],
         lstm_dropout: DropoutRate,
         out_dim: OfFrames[PositiveInt],
-        post_dim: OfTasks,
-        dropout: DropoutOfTasks,
+        post_dim: OfTasks[PositiveInt],
+        dropout: OfTasks[DropoutRate],
         exclude_zero: bool,
         clamp: PositiveFloat | None = None,
         label_range: Sequence[float] = (-3.0, 3.0),
@@ -238,7 +223,7 @@ class SelfMM(Network):
         standardize: bool = False,
     ) -> None:
         scale = LabelScale.of(label_range, neutral)
-        super().__init__(scale.centre if start == "neutral" else None)
+        super().__init__(start, scale.centre)
         self.origin = scale.centre
         self.post_dim = post_dim
         self.clamp = clamp or (scale.low - self.origin, scale.high - self.origin)

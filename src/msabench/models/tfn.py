@@ -51,7 +51,7 @@ class TFN(Network):
         label_range: Sequence[float] = (-3.0, 3.0),
     ) -> None:
         low, high = label_range
-        super().__init__((low + high) / 2 if limit is None else 0.0)
+        super().__init__("neutral", (low + high) / 2 if limit is None else 0.0)
         self.limit = limit or (high - low) / 2
         self.encoder = encoder
         self.sequences = Sequences(encoder, widths, standardize=standardize, pad_to=pad_to)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from msabench.networks.batches import Padded
-from msabench.networks.layers import last_state
+from msabench.networks.layers import check_heads, last_state
 
 
 class Transformer(nn.Module):
@@ -36,8 +36,7 @@ class Transformer(nn.Module):
         positions: bool,
     ) -> None:
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim: {dim}; it should be a multiple of heads, {heads}")
+        check_heads("dim", dim, heads)
         if positions and dim < 4:
             raise ValueError(f"dim: {dim}; it should be at least 4, for positions")
         self.causal = causal
@@ -51,9 +50,9 @@ class Transformer(nn.Module):
 
     def forward(self, target: Padded, source: Padded) -> Padded:
         """Return the states of a target that attends to a source, (b, t, e)."""
-        states = self._embedded(target)
+        states, read = self.embedding_dropout(self._scaled(target)), self._scaled(source)
         # Keys and values have dropout masks of their own; every layer reads these same two.
-        memory = self._embedded(source), self._embedded(source)
+        memory = self.embedding_dropout(read), self.embedding_dropout(read)
         mask = additive(visible(target, source, causal=self.causal), states.dtype)
         for layer in self.layers:
             states = layer(states, memory, mask)
@@ -64,7 +63,7 @@ class Transformer(nn.Module):
 
         The last layer computes no other one: a sixth of MulT's time, where sequences are long.
         """
-        states = self._embedded(sequence)
+        states = self.embedding_dropout(self._scaled(sequence))
         mask = additive(visible(sequence, sequence, causal=self.causal), states.dtype)
         *below, top = self.layers
         for layer in below:
@@ -73,11 +72,9 @@ class Transformer(nn.Module):
         mask = additive(sequence.mask[:, None], states.dtype)
         return self.norm(top(last, (states, states), mask)).squeeze(1)
 
-    def _embedded(self, sequence: Padded) -> Float[Tensor, "b t e"]:
+    def _scaled(self, sequence: Padded) -> Float[Tensor, "b t e"]:
         values = math.sqrt(sequence.values.shape[2]) * sequence.values
-        if self.positions:
-            values = values + sinusoids(values)
-        return self.embedding_dropout(values)
+        return values + sinusoids(values) if self.positions else values
 
 
 class Layer(nn.Module):

@@ -101,20 +101,22 @@ def length_bucketed(
     for start in range(0, len(order), pool):
         part = order[start : start + pool]
         order[start : start + pool] = part[np.argsort(lengths[part], kind="stable")]
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = _cut(order, batch_size)
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def shuffled(n: int, batch_size: int, rng: np.random.Generator) -> list[Integer[np.ndarray, " b"]]:
     """Return batches of n utterances in random order."""
-    order = rng.permutation(n)
-    return [order[start : start + batch_size] for start in range(0, n, batch_size)]
+    return _cut(rng.permutation(n), batch_size)
 
 
 def sorted_by_length(
     lengths: Integer[np.ndarray, " n"], batch_size: int
 ) -> Iterator[Integer[np.ndarray, " b"]]:
     """Yield batches of the n utterances from the longest to the shortest."""
-    order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    yield from _cut(np.argsort(-lengths, kind="stable"), batch_size)
+
+
+def _cut(order: Integer[np.ndarray, " n"], size: int) -> list[Integer[np.ndarray, " b"]]:
+    """Cut an order into batches; the last one may be smaller."""
+    return [order[start : start + size] for start in range(0, len(order), size)]

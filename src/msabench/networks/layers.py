@@ -26,6 +26,12 @@ def pool(
     return kept.sum(dim=1) / sequence.lengths[:, None]
 
 
+def check_heads(name: str, dim: int, heads: int) -> None:
+    """Raise ValueError for a width, the setting of that name, that its heads do not divide."""
+    if dim % heads:
+        raise ValueError(f"{name}: {dim}; it should be a multiple of heads, {heads}")
+
+
 def segment_means(sequence: Padded, steps: int) -> Float[Tensor, "b d steps"]:
     """Return the mean over the real frames of each of `steps` equal segments.
 
@@ -65,20 +71,22 @@ class FinalHiddenState(nn.Module):
         self.width = hidden * (2 if bidirectional else 1)
 
     def forward(self, sequence: Padded) -> Float[Tensor, "b h"]:
-        ends = [last_state(self.forwards(sequence.values)[0], sequence)]
-        if self.backwards is not None:
-            ends.append(last_state(self.backwards(_reversed(sequence))[0], sequence))
+        ends = [last_state(states, sequence) for states in self._as_read(sequence)]
         return torch.cat(ends, dim=1)
 
     def states_and_ends(self, sequence: Padded) -> tuple[Padded, list[Float[Tensor, "b h"]]]:
         """Return the states at every frame, (b, t, h), and the final one of each direction."""
+        forwards, *backwards = as_read = self._as_read(sequence)
+        in_place = [_reversed(Padded(states, sequence.lengths)) for states in backwards]
+        ends = [last_state(states, sequence) for states in as_read]
+        return Padded(torch.cat([forwards, *in_place], dim=2), sequence.lengths), ends
+
+    def _as_read(self, sequence: Padded) -> list[Float[Tensor, "b t h"]]:
+        """Return the states of each direction, in the order in which it reads the frames."""
         states = [self.forwards(sequence.values)[0]]
-        ends = [last_state(states[0], sequence)]
         if self.backwards is not None:
-            backwards = self.backwards(_reversed(sequence))[0]
-            ends.append(last_state(backwards, sequence))
-            states.append(_reversed(Padded(backwards, sequence.lengths)))
-        return Padded(torch.cat(states, dim=2), sequence.lengths), ends
+            states.append(self.backwards(_reversed(sequence))[0])
+        return states
 
 
 class FinalStateEncoder(nn.Module):

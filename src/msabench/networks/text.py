@@ -105,7 +105,7 @@ def _freeze(module: nn.Module) -> None:
 
 def untrained(encoder: TextEncoder | None, widths: Mapping[str, int]) -> dict[str, int]:
     """Return the widths of the modalities with constant features: text only if it is all frozen."""
-    trained = encoder is not None and len(encoder.layers) > 0
+    trained = encoder is not None and not encoder.frozen
     return {name: width for name, width in widths.items() if not (trained and name == "text")}
 
 

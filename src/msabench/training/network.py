@@ -12,7 +12,7 @@ from torch.nn.functional import l1_loss
 
 from msabench.networks.batches import Batch
 from msabench.networks.layers import StandardizeEach
-from msabench.params import Strict
+from msabench.params import Start, Strict
 from msabench.training.schedule import AdamW
 from msabench.utterances import Utterances
 
@@ -33,7 +33,8 @@ class Phase:
 class Network(nn.Module):
     """What the loop needs to know of a network, beside `forward(batch) -> (b,)`.
 
-    start: the label that an output of 0 predicts; None: the median of the training labels.
+    start: the label that an output of 0 predicts: neutral, where there is one, or the median of the
+        training labels.
     optimizer_settings: the type of the settings that `parameter_groups` is given.
     reads_states: whether it reads the states of a text's tokens, not one vector of it.
     couples_utterances: whether the loss of a batch is no mean over its utterances, so that the
@@ -49,9 +50,9 @@ class Network(nn.Module):
     encoder: Any  # a TextEncoder, or None without text
     label_offset: Tensor
 
-    def __init__(self, start: float | None = None) -> None:
+    def __init__(self, start: Start = "median", neutral: float | None = None) -> None:
         super().__init__()
-        self.label_at_start = start
+        self.label_at_start = neutral if start == "neutral" else None
         # A buffer, as weight decay would pull a parameter towards zero.
         self.register_buffer("label_offset", torch.zeros(()))
 
