@@ -25,17 +25,29 @@ def noisy_padding(lengths, width, longest):
     return Padded(values, torch.tensor(lengths))
 
 
+def in_packed(layer):
+    """The parameters of a FinalHiddenState by the names that PyTorch's LSTM gives them."""
+    return {
+        name.partition(".")[2] + ("_reverse" if name.startswith("backwards.") else ""): parameter
+        for name, parameter in layer.named_parameters()
+    }
+
+
+def packed_like(layer):
+    """PyTorch's LSTM with the weights of a FinalHiddenState of width 4 and hidden size 6."""
+    bidirectional = layer.backwards is not None
+    packed = torch.nn.LSTM(4, 6, batch_first=True, bidirectional=bidirectional).double()
+    packed.load_state_dict({name: own.detach() for name, own in in_packed(layer).items()})
+    return packed
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_final_hidden_state_equals_packed_sequences(bidirectional):
     """Values and gradients equal those of a packed LSTM, whatever the padding holds."""
     torch.manual_seed(0)
     sequence = noisy_padding([5, 1, 9, 3], width=4, longest=11)
     layer = FinalHiddenState(4, 6, bidirectional=bidirectional).double()
-    packed = torch.nn.LSTM(4, 6, batch_first=True, bidirectional=bidirectional).double()
-    ours = dict(layer.named_parameters())
-    for name, parameter in packed.named_parameters():
-        direction = "backwards" if name.endswith("_reverse") else "forwards"
-        parameter.data.copy_(ours[f"{direction}.{name.removesuffix('_reverse')}"])
+    packed = packed_like(layer)
     _, (end, _) = packed(
         pack_padded_sequence(
             sequence.values, sequence.lengths, batch_first=True, enforce_sorted=False
@@ -46,9 +58,8 @@ def test_final_hidden_state_equals_packed_sequences(bidirectional):
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
     actual.square().sum().backward()
     expected.square().sum().backward()
-    for name, parameter in packed.named_parameters():
-        direction = "backwards" if name.endswith("_reverse") else "forwards"
-        own = ours[f"{direction}.{name.removesuffix('_reverse')}"]
+    for name, own in in_packed(layer).items():
+        parameter = packed.get_parameter(name)
         torch.testing.assert_close(own.grad, parameter.grad, rtol=1e-10, atol=1e-10)
 
 
@@ -56,11 +67,7 @@ def test_states_of_both_directions_equal_packed_sequences():
     torch.manual_seed(0)
     sequence = noisy_padding([5, 1, 9], width=4, longest=11)
     layer = FinalHiddenState(4, 6, bidirectional=True).double()
-    packed = torch.nn.LSTM(4, 6, batch_first=True, bidirectional=True).double()
-    ours = dict(layer.named_parameters())
-    for name, parameter in packed.named_parameters():
-        direction = "backwards" if name.endswith("_reverse") else "forwards"
-        parameter.data.copy_(ours[f"{direction}.{name.removesuffix('_reverse')}"])
+    packed = packed_like(layer)
     lengths = sequence.lengths
     output, (end, _) = packed(
         pack_padded_sequence(sequence.values, lengths, batch_first=True, enforce_sorted=False)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,28 @@ def in_order(monkeypatch):
     monkeypatch.setattr(loop, "length_bucketed", cut)
 
 
+@pytest.fixture
+def steps():
+    """Of each step of an optimizer, its groups: name, rate, and the gradients of their weights."""
+    taken: list[list[dict[str, Any]]] = []
+
+    def record(optimizer, *_):
+        taken.append(
+            [
+                {
+                    "name": group["name"],
+                    "lr": group["lr"],
+                    "gradients": [w.grad.clone() for w in group["params"] if w.grad is not None],
+                }
+                for group in optimizer.param_groups
+            ]
+        )
+
+    handle = register_optimizer_step_pre_hook(record)
+    yield taken
+    handle.remove()
+
+
 LABELS = np.linspace(-3, 3, 32)
 
 
@@ -111,17 +134,10 @@ def test_four_accumulated_batches_are_one_large_one(tmp_path):
 @pytest.mark.parametrize(
     ("decay", "factors"), [("none", [1, 1, 1, 1]), ("linear", [0.875, 0.625, 0.375, 0.125])]
 )
-def test_learning_rate_schedule(decay, factors, tmp_path, monkeypatch):
+def test_learning_rate_schedule(decay, factors, tmp_path, steps):
     """Two epochs of four batches, a step every second: the rate of each step by hand."""
-    rates = []
-    step = torch.optim.Adam.step
-
-    def recorded(optimizer):
-        rates.append([group["lr"] for group in optimizer.param_groups])
-        return step(optimizer)
-
-    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
     fit(Line, utterances(np.arange(16)), tmp_path, epochs=2, accumulate=2, decay=decay)
+    rates = [[group["lr"] for group in groups] for groups in steps]
     np.testing.assert_allclose(rates, [[OPTIMIZER.lr * factor] for factor in factors])
 
 
@@ -169,20 +185,10 @@ def test_early_stopping(errors, changes, epochs, best, tmp_path):
 
 @pytest.mark.usefixtures("in_order")
 @pytest.mark.parametrize("kind", ["value", "norm"])
-def test_gradients_are_clipped_after_every_batch(kind, tmp_path):
+def test_gradients_are_clipped_after_every_batch(kind, tmp_path, steps):
     """Those accumulated so far: of the first batch, then of its clipped ones with the second's."""
     data, limit = utterances(LABELS[:8]), 0.5
-    actual: list[torch.Tensor] = []
-
-    def step(optimizer, *_):
-        (group,) = optimizer.param_groups
-        actual.extend(weight.grad.clone() for weight in group["params"])
-
-    handle = register_optimizer_step_pre_hook(step)
-    try:
-        fit(Line, data, tmp_path, accumulate=2, epochs=1, clip={"kind": kind, "limit": limit})
-    finally:
-        handle.remove()
+    fit(Line, data, tmp_path, accumulate=2, epochs=1, clip={"kind": kind, "limit": limit})
     torch.manual_seed(1)
     network = Line()
     network.fit_statistics(data)
@@ -197,7 +203,8 @@ def test_gradients_are_clipped_after_every_batch(kind, tmp_path):
             gradient.clamp(-limit, limit) if kind == "value" else gradient * limit / size
             for gradient in accumulated
         ]
-    torch.testing.assert_close(actual, expected)
+    ((group,),) = steps
+    torch.testing.assert_close(group["gradients"], expected)
 
 
 class TwoPhases(Line):
@@ -230,22 +237,14 @@ class TwoPhases(Line):
 
 
 @pytest.mark.usefixtures("in_order")
-def test_phases_pass_over_their_share_and_move_their_groups(tmp_path, monkeypatch):
+def test_phases_pass_over_their_share_and_move_their_groups(tmp_path, steps):
     """Five batches of 4, 4, 4, 4 and 2; the mean loss is that of the last phase."""
-    moved: list[tuple[str, float]] = []
-    step = torch.optim.Adam.step
-
-    def recorded(optimizer):
-        with_gradient = [g for g in optimizer.param_groups if g["params"][0].grad is not None]
-        moved.extend((group["name"], group["lr"]) for group in with_gradient)
-        return step(optimizer)
-
-    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
     regressor, history = fit(
         TwoPhases, utterances(LABELS[:18]), tmp_path, epochs=2, accumulate=2, decay="linear"
     )
     first = ["begin", *[("bias", 4)] * 3, *[("weight", 4)] * 4, ("weight", 2)]
     assert regressor.network.events == first * 2
+    moved = [(of["name"], of["lr"]) for groups in steps for of in groups if of["gradients"]]
     assert [name for name, _ in moved] == ["bias", "bias", "weight", "weight", "weight"] * 2
     rates = {name: {rate for other, rate in moved if other == name} for name in ("bias", "weight")}
     assert rates["bias"] == {OPTIMIZER.lr}  # spared by the schedule
@@ -253,19 +252,12 @@ def test_phases_pass_over_their_share_and_move_their_groups(tmp_path, monkeypatc
     assert history[0]["train_loss"] == pytest.approx(1.0)
 
 
-def test_rates_fall_on_a_plateau_of_the_validation_loss(tmp_path, monkeypatch):
+def test_rates_fall_on_a_plateau_of_the_validation_loss(tmp_path, steps):
     """From the epoch after the second one without improvement."""
-    rates = []
-    step = torch.optim.Adam.step
-
-    def recorded(optimizer):
-        rates.append(optimizer.param_groups[0]["lr"])
-        return step(optimizer)
-
-    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
     errors = [3.0, 3.0, 3.0, 2.0, 2.0]
     decay = {"factor": 0.5, "patience": 1}
     fit(lambda: Given(errors), utterances(np.zeros(4)), tmp_path, epochs=5, decay=decay)
+    rates = [groups[0]["lr"] for groups in steps]
     assert rates == pytest.approx([0.01, 0.01, 0.01, 0.005, 0.005])
 
 
