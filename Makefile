@@ -98,7 +98,7 @@ define CLONE
 endef
 
 # Of another text encoder than the data set's own, the results have a folder of their own.
-RESULTS = $(DATASET)$(if $(ENCODER),_$(notdir $(ENCODER:%/=%)))
+RESULTS ?= $(DATASET)$(if $(ENCODER),_$(notdir $(ENCODER:%/=%)))
 TEXT_ENCODER = $(if $(wildcard $(ENCODER)/config.json),$(abspath $(ENCODER)),$(ENCODER))
 REAL = runs/real/$(RESULTS)
 real: $(VENV)/installed ## run on real data, without sweeps: make real DATASET=mosei_text MOSEI_LABELS=/path
