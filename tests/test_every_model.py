@@ -317,7 +317,9 @@ def test_wrong_setting_is_refused(name):
         )
 
 
-network = pytest.mark.parametrize("name", in_tiers(NETWORKS), scope="module")
+# indirect: else `fitted` would be kept for the next name (pytest knows that it depends on the fixture
+# `name`, and not that it depends on a parameter of that name).
+network = pytest.mark.parametrize("name", in_tiers(NETWORKS), scope="module", indirect=True)
 
 
 @pytest.mark.slow
@@ -351,7 +353,7 @@ def test_overfits_64_utterances(name, tmp_path):
     assert error(regressor.predict(data), data) < 0.1
 
 
-@pytest.mark.parametrize("name", in_tiers(NETWORKS), scope="module", indirect=True)
+@network
 def test_gradient_reaches_every_modality_but_no_padding(fitted):
     batch = Batch.of(TRAIN, np.arange(8), torch.device("cpu"))
     for sequence in batch.sequences.values():
