@@ -277,12 +277,13 @@ def test_it_prints_each_stage_and_run_and_the_total(runs, monkeypatch, capsys):
     program.main(["estimate", "--jobs", "2"])
     heading, header, *lines = capsys.readouterr().out.splitlines()
     assert heading == "simulated data: 6 / 2 / 3 utterances, lengths of a test"
-    assert header.split() == ["stage", "times", "each", "all", "memory", "disk", "run"]
+    assert header.split() == ["stage", "times", "each", "all", "utterance", "memory", "disk", "run"]
     printed = {line.split()[-1] for line in lines if "equals" not in line}
     assert {name for name in runs if name not in plan.equal_runs(runs)} <= printed
     epochs = runs["ours"].config["schedule"]["epochs"]
     [ours] = [line.split() for line in lines if line.endswith("  ours")]
     assert ours[:4] == ["train", "3", str(7 + 10 * epochs), "s"]
+    assert f"{1000 * COST.epoch / 6:.2g} ms" in " ".join(ours)
     program.main(["estimate", "--jobs", "2", "--json", "-S", "seeds=[1]"])
     content = json.loads(capsys.readouterr().out)
     assert {row["run"]: row["times"] for row in content["rows"]}["ours"] == 1

@@ -317,8 +317,8 @@ def test_wrong_setting_is_refused(name):
         )
 
 
-# indirect: else `fitted` would be kept for the next name (pytest knows that it depends on the fixture
-# `name`, and not that it depends on a parameter of that name).
+# indirect: else pytest would keep `fitted` for the next name, as it knows that it depends on the
+# fixture `name`, but not that it does on a parameter of that name.
 network = pytest.mark.parametrize("name", in_tiers(NETWORKS), scope="module", indirect=True)
 
 

@@ -98,12 +98,14 @@ def as_text(
     from msabench.commands._table import table
 
     counts = " / ".join(f"{count:,}" for count in sizes.utterances.values())
-    header = ("stage", "times", "each", "all", "memory", "disk", "run")
+    header = ("stage", "times", "each", "all", "utterance", "memory", "disk", "run")
     lines = [
         f"{params.datasets[params.dataset].title}: {counts} utterances, lengths {sizes.origin}",
         table(header, [_cells(row) for row in rows]),
         f"At most {duration(total.seconds)} with {jobs} side by side ({duration(total.work)} one "
         f"after the other), {size(total.memory)} of memory and {size(total.disk)} of disk.",
+        "utterance: training time per utterance and epoch; of a model without epochs, of the whole "
+        "training.",
         "Early stopping ends sooner. Not counted: a download, DVC's own start (a second or two for "
         "each run), tables, figures and cards.",
     ]
@@ -118,9 +120,10 @@ def as_text(
 def _cells(row: "Row") -> tuple[str, ...]:
     name = f"{row.run} ({row.note})" if row.note else row.run
     if not row.times:
-        return (row.stage, "0", "-", "-", "-", "-", name)
+        return (row.stage, "0", "-", "-", "-", "-", "-", name)
     times = None if row.seconds is None else row.seconds * row.times
-    shown = (duration(row.seconds), duration(times), size(row.memory), size(row.disk))
+    utterance = "-" if row.utterance is None else f"{1000 * row.utterance:.2g} ms"
+    shown = (duration(row.seconds), duration(times), utterance, size(row.memory), size(row.disk))
     return (row.stage, str(row.times), *shown, name)
 
 

@@ -37,7 +37,8 @@ class Row:
 
     times: how often it runs, once for each seed; 0 for a run that trains nothing. seconds: each
     time, at most; None where that is not known. memory: the peak of one. disk: of all seeds; both
-    in bytes. note: why a run trains nothing.
+    in bytes. utterance: of `seconds`, the training per utterance and epoch (of a model without
+    epochs, per utterance). note: why a run trains nothing.
     """
 
     stage: str
@@ -46,6 +47,7 @@ class Row:
     seconds: float | None = None
     memory: float = 0.0
     disk: float = 0.0
+    utterance: float | None = None
     note: str = ""
 
 
@@ -96,9 +98,7 @@ def estimate(
     }
     costs = measure_all(tasks, jobs, gpus)
     by_run = {name: costs[kind] for name, kind in kinds.items()}
-    return (
-        rows + rows_of(runs, by_run, sizes.folds) + robustness_rows(params, by_run, encoder, sizes)
-    )
+    return rows + rows_of(runs, by_run, sizes) + robustness_rows(params, by_run, encoder, sizes)
 
 
 def kinds_of(runs: Mapping[str, Run], arrays: Mapping[str, str], sizes: Sizes) -> dict[str, str]:
@@ -199,7 +199,7 @@ def measured(
     return replace(cost, build=cost.build + start_up)
 
 
-def rows_of(runs: Mapping[str, Run], costs: Mapping[str, Cost], folds: int) -> list[Row]:
+def rows_of(runs: Mapping[str, Run], costs: Mapping[str, Cost], sizes: Sizes) -> list[Row]:
     """Return the row of each run, in the order of the plan.
 
     costs: of those that train. The others equal one of them, or lack a modality.
@@ -216,9 +216,10 @@ def rows_of(runs: Mapping[str, Run], costs: Mapping[str, Cost], folds: int) -> l
                 run.stage,
                 name,
                 len(run.seeds),
-                training_seconds(cost, run.config, folds),
+                training_seconds(cost, run.config, sizes.folds),
                 cost.memory,
                 cost.weights * len(run.seeds),
+                cost.epoch / sizes.utterances["train"],
             )
         )
     return rows
