@@ -107,7 +107,8 @@ real: $(VENV)/installed ## run on real data, without sweeps: make real DATASET=m
 	  SET="-S dataset=$(DATASET) $(if $(ENCODER),-S 'text_encoder=$(TEXT_ENCODER)') -S 'sweep_seeds=[]' $(SET)"
 	mkdir -p metrics/$(RESULTS)
 	find $(REAL)/metrics -maxdepth 1 -type f -exec cp {} metrics/$(RESULTS)/ ';'
-	cp $(wildcard $(REAL)/plots/published.svg) $(REAL)/params.yaml $(REAL)/dvc.lock metrics/$(RESULTS)/
+	find $(REAL)/plots -name published.svg -exec cp {} metrics/$(RESULTS)/ ';'
+	cp $(REAL)/params.yaml $(REAL)/dvc.lock metrics/$(RESULTS)/
 
 TUNE = runs/tune/$(DATASET)-$(MODEL)
 tune: $(VENV)/installed ## choose a model's settings on validation: make tune DATASET=mine MODEL=svm
