@@ -53,12 +53,14 @@ print(json.dumps({
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    from msabench import models, params
+    from msabench import models, params, plan
 
     tree = trees.default_tree(folder)
-    plan = params.load(tree / "params.yaml")
+    settings = params.load(tree / "params.yaml")
     networks = [
-        name for name in plan.compare if models.is_network(plan.models[name].get("model", name))
+        name
+        for name in settings.compare
+        if models.is_network(plan.block_of(settings, name)["model"])
     ]
     load = wait_until_idle()
     figures = {name: trees.script(tree, TRAIN, name).result for name in networks}

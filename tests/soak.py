@@ -27,7 +27,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from msabench import models
+from msabench import models, params, plan
 from msabench.training.checkpoints import SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -200,10 +200,9 @@ def prepare(folder: Path, only: str | None) -> list[str]:
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")
     settings["datasets"]["simulated"]["settings"].update(SIZES)
+    checked = params.load(ROOT / "params.yaml")
     every = [
-        name
-        for name, block in settings["models"].items()
-        if models.is_network(block.get("model", name))
+        name for name in checked.models if models.is_network(plan.block_of(checked, name)["model"])
     ]
     if only not in (None, *every):
         raise SystemExit(f"error: --model: {only!r}; permitted: {', '.join(every)}")

@@ -25,7 +25,7 @@ from tests.conftest import broken_off, random_ragged, random_utterances
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 # Other blocks are the same models with other settings.
-NAMES = [name for name, block in PARAMS.models.items() if block.get("model", name) == name]
+NAMES = [name for name in PARAMS.models if plan.block_of(PARAMS, name)["model"] == name]
 # The settings that a model has in params.yaml; which modalities a run reads is none of them.
 BLOCKS = {
     name: {

@@ -481,6 +481,22 @@ def test_the_values_at_the_top_are_those_of_the_block_called_ours():
     assert {name for name in after if after[name] != before[name]} == {"ours"}
 
 
+def test_a_block_that_is_like_another_has_its_settings_but_for_its_own():
+    """Mappings key by key, and of `ours` those that stand at the top."""
+    blocks = with_model("wide", like="ours", dropout=0.4, transformer_dim=256)
+    blocks |= {"other": {"like": "self_mm", "dropout": {"text": 0.4}}}
+    configs = planned(models=blocks, compare=["wide", "other"], lr=3e-4)
+    ours, self_mm = planned(lr=3e-4)["ours"], planned()["self_mm"]
+    changed = {"dropout": 0.4, "transformer_dim": 256}
+    assert configs["wide"] == ours | {"network": ours["network"] | changed}
+    rates = self_mm["network"]["dropout"] | {"text": 0.4}
+    assert configs["other"] == self_mm | {"network": self_mm["network"] | {"dropout": rates}}
+    blocks |= {"published": {"like": "mult_published", "dim": 60}}
+    configs = planned(models=blocks, compare=["published", "mult_published"])
+    assert configs["published"]["model"] == "mult"
+    assert configs["published"]["network"] == configs["mult_published"]["network"] | {"dim": 60}
+
+
 def test_a_model_is_trained_under_each_of_its_names():
     """Each has a row of Table 6, and so runs."""
     blocks = with_model("twin", **BASE.models["svm"], model="svm")
@@ -653,6 +669,14 @@ def test_encoders_without_an_entry_need_a_default():
         ({"models": with_model("a", model=["svm"])}, r"models.a.model: \['svm'\]; permitted: cnn"),
         ({"models": with_model("a", model="svm", lr=1.0)}, r"models.a.lr: unknown setting"),
         ({"sweep": {"x": {"table": 3, "model": "lstm"}}}, r"sweep.x.model: 'lstm'; permitted: cn"),
+        ({"models": with_model("a", like="lstm")}, r"models.a.like: 'lstm'; permitted: self_mm, "),
+        ({"models": with_model("a", like=["svm"])}, r"models.a.like: \['svm'\]; permitted: self"),
+        ({"models": with_model("a", like="a")}, r"models.a.like: 'a'; permitted: self_mm, "),
+        (
+            {"models": with_model("a", like="svm", model="svm")},
+            r"models.a.model: 'svm'; permitted: nothing beside `like`",
+        ),
+        ({"models": with_model("a", like="svm", lr=1.0)}, r"models.a.lr: unknown setting"),
         ({"models": with_model("svm", lr=0.1)}, r"models.svm.lr: unknown setting"),
         (
             {"models": with_model("svm", modalities=["smell"])},

@@ -48,6 +48,8 @@ SUBSETS = {
 SWEEP_MODEL = "ours"
 # The values of SWEEP_MODEL that stand at the top of params.yaml, since Tables 3 to 5 vary them.
 TOP_SETTINGS = ("batch_size", "lr", "bert_lr", "transformer_dim")
+# What a block says of itself; all else are its settings.
+NO_SETTINGS = ("preset", "model", "like")
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def runs_of(params: Params) -> dict[str, Run]:
     setting that a model does not have or does not permit, and for two runs of one name.
     """
     blocks = {
-        name: Run("train", tuple(params.seeds), _run(params, name, settings, f"models.{name}"))
-        for name, settings in params.models.items()
+        name: Run("train", tuple(params.seeds), _run(params, name, block, f"models.{name}"))
+        for name, block in {name: block_of(params, name) for name in params.models}.items()
     }
     if SWEEP_MODEL not in blocks:
         raise ParamsError(f"models: {SWEEP_MODEL} is missing, the model of Tables 3 to 5")
@@ -153,6 +155,22 @@ def prediction_folders(params: Params, runs: Mapping[str, Run]) -> set[str]:
     return written | {f"robustness-{model}-{seed}" for model, seed in corrupted}
 
 
+def block_of(params: Params, name: str) -> Config:
+    """Return a block of a model, with its `model`, and over the block that it is `like`, if any.
+
+    Raises ParamsError for one that is like a block that does not exist, or is like another itself.
+    """
+    block, where = params.models[name], f"models.{name}"
+    if "like" not in block:
+        return {"model": name, **block}
+    if "model" in block:
+        raise ParamsError(f"{where}.model: {block['model']!r}; permitted: nothing beside `like`")
+    permitted = [other for other, of in params.models.items() if "like" not in of]
+    if block["like"] not in permitted:
+        raise ParamsError(f"{where}.like: {block['like']!r}; permitted: {', '.join(permitted)}")
+    return _laid_over({"model": block["like"], **params.models[block["like"]]}, block)
+
+
 def _run(params: Params, name: str, block: Config, where: str) -> Config:
     """Resolve one run: what `train` and later use need to know, data and seed apart.
 
@@ -160,7 +178,7 @@ def _run(params: Params, name: str, block: Config, where: str) -> Config:
     cannot tell which file that is.
     """
     dataset = params.datasets[params.dataset]
-    model, files = block.get("model", name), models.files()
+    model, files = block["model"], models.files()
     if not isinstance(model, str) or model not in files:
         raise ParamsError(f"{where}.model: {model!r}; permitted: {', '.join(files)}")
     settings = own_settings(params, name, block, where)
@@ -244,12 +262,13 @@ def known_encoder(params: Params) -> KnownEncoder:
 def own_settings(params: Params, name: str, block: Config, where: str) -> Config:
     """Return the settings of a block, flat: its own over its presets.
 
-    The values at the top are those of SWEEP_MODEL: over its presets, under its block.
+    The values at the top are those of SWEEP_MODEL: over its presets, under its block, and of what
+    is like it.
     """
     layers = [params.presets[preset] for preset in _presets(params, block.get("preset"), where)]
-    if name == SWEEP_MODEL:
+    if SWEEP_MODEL in (name, block.get("like")):
         layers.append({key: getattr(params, key) for key in TOP_SETTINGS})
-    layers.append({key: value for key, value in block.items() if key not in ("preset", "model")})
+    layers.append({key: value for key, value in block.items() if key not in NO_SETTINGS})
     settings: Config = {}
     for layer in layers:
         settings = _laid_over(settings, layer)
@@ -307,7 +326,7 @@ def _sweep(params: Params) -> dict[str, Run]:
     rows = {}
     places: dict[tuple[int, str], str] = {}
     for name, changes in params.sweep.items():
-        settings = params.models[SWEEP_MODEL] | changes
+        settings = block_of(params, SWEEP_MODEL) | changes
         table, row = settings.pop("table", None), row_name(changes)
         if table not in (3, 4, 5):
             raise ParamsError(f"sweep.{name}.table: {table!r}; permitted: 3, 4 or 5")
@@ -347,7 +366,7 @@ def _candidates(params: Params) -> dict[str, Run]:
     model, seeds = params.tune.model, tuple(params.tune.seeds)
     runs = {}
     for name, changes in params.tune.candidates.items():
-        config = _run(params, model, params.models[model] | changes, f"tune.{name}")
+        config = _run(params, model, block_of(params, model) | changes, f"tune.{name}")
         if "modalities" in changes and config["modalities"] != list(MODALITIES):
             config["modalities_required"] = True
         runs[name] = Run("tune", seeds, config)
