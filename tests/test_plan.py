@@ -669,6 +669,7 @@ def test_encoders_without_an_entry_need_a_default():
         ({"models": with_model("a", model=["svm"])}, r"models.a.model: \['svm'\]; permitted: cnn"),
         ({"models": with_model("a", model="svm", lr=1.0)}, r"models.a.lr: unknown setting"),
         ({"sweep": {"x": {"table": 3, "model": "lstm"}}}, r"sweep.x.model: 'lstm'; permitted: cn"),
+        ({"sweep": {"x": {"table": 3, "like": "svm"}}}, r"sweep.x.like: unknown setting"),
         ({"models": with_model("a", like="lstm")}, r"models.a.like: 'lstm'; permitted: self_mm, "),
         ({"models": with_model("a", like=["svm"])}, r"models.a.like: \['svm'\]; permitted: self"),
         ({"models": with_model("a", like="a")}, r"models.a.like: 'a'; permitted: self_mm, "),

@@ -48,8 +48,6 @@ SUBSETS = {
 SWEEP_MODEL = "ours"
 # The values of SWEEP_MODEL that stand at the top of params.yaml, since Tables 3 to 5 vary them.
 TOP_SETTINGS = ("batch_size", "lr", "bert_lr", "transformer_dim")
-# What a block says of itself; all else are its settings.
-NO_SETTINGS = ("preset", "model", "like")
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,12 @@ def runs_of(params: Params) -> dict[str, Run]:
     setting that a model does not have or does not permit, and for two runs of one name.
     """
     blocks = {
-        name: Run("train", tuple(params.seeds), _run(params, name, block, f"models.{name}"))
-        for name, block in {name: block_of(params, name) for name in params.models}.items()
+        name: Run(
+            "train",
+            tuple(params.seeds),
+            _run(params, name, block_of(params, name), f"models.{name}"),
+        )
+        for name in params.models
     }
     if SWEEP_MODEL not in blocks:
         raise ParamsError(f"models: {SWEEP_MODEL} is missing, the model of Tables 3 to 5")
@@ -156,19 +158,20 @@ def prediction_folders(params: Params, runs: Mapping[str, Run]) -> set[str]:
 
 
 def block_of(params: Params, name: str) -> Config:
-    """Return a block of a model, with its `model`, and over the block that it is `like`, if any.
+    """Return a block with its model, laid over the block that it is like, if any.
 
     Raises ParamsError for one that is like a block that does not exist, or is like another itself.
     """
-    block, where = params.models[name], f"models.{name}"
-    if "like" not in block:
+    block, where = dict(params.models[name]), f"models.{name}"
+    like = block.pop("like", None)
+    if like is None:
         return {"model": name, **block}
     if "model" in block:
         raise ParamsError(f"{where}.model: {block['model']!r}; permitted: nothing beside `like`")
     permitted = [other for other, of in params.models.items() if "like" not in of]
-    if block["like"] not in permitted:
-        raise ParamsError(f"{where}.like: {block['like']!r}; permitted: {', '.join(permitted)}")
-    return _laid_over({"model": block["like"], **params.models[block["like"]]}, block)
+    if like not in permitted:
+        raise ParamsError(f"{where}.like: {like!r}; permitted: {', '.join(permitted)}")
+    return _laid_over({"model": like, **params.models[like]}, block)
 
 
 def _run(params: Params, name: str, block: Config, where: str) -> Config:
@@ -262,13 +265,13 @@ def known_encoder(params: Params) -> KnownEncoder:
 def own_settings(params: Params, name: str, block: Config, where: str) -> Config:
     """Return the settings of a block, flat: its own over its presets.
 
-    The values at the top are those of SWEEP_MODEL: over its presets, under its block, and of what
-    is like it.
+    The values at the top are those of SWEEP_MODEL, and of blocks that are like it: over its
+    presets, under its block.
     """
     layers = [params.presets[preset] for preset in _presets(params, block.get("preset"), where)]
-    if SWEEP_MODEL in (name, block.get("like")):
+    if SWEEP_MODEL in (name, params.models.get(name, {}).get("like")):
         layers.append({key: getattr(params, key) for key in TOP_SETTINGS})
-    layers.append({key: value for key, value in block.items() if key not in NO_SETTINGS})
+    layers.append({key: value for key, value in block.items() if key not in ("preset", "model")})
     settings: Config = {}
     for layer in layers:
         settings = _laid_over(settings, layer)
