@@ -124,12 +124,41 @@ def interval(numbers: list[float], kind: str) -> str:
     return f"{value:{kind}} ({low:{kind}} to {high:{kind}})"
 
 
+def test_the_effect_of_each_correction_is_that_of_the_comparison():
+    """Cells are `value (low to high)` of the model less what it is with the flag as published."""
+    (header, *rows), *others = [
+        table
+        for table in tables(prose(ROOT / "docs/models.md"))
+        if cells(table[0])[-1] == "effect on MAE"
+    ]
+    assert others == []
+    folder = ROOT / "metrics/models/corrections"
+    pairs = json.loads((folder / "comparison.json").read_text())["mae"]["pairs"]
+    runs = json.loads((folder / "seeds.json").read_text())
+    shown = {}
+    for row in rows:
+        model, published, _, effect = cells(row)
+        flag = re.match(r"`(\w+)", published)[1]
+        shown |= {f"{model} - {model}_{flag}": effect}
+    measured = {}
+    for name, pair in pairs.items():
+        model, _, changed = name.partition(" - ")
+        if changed.startswith(f"{model}_"):
+            bounds = interval([pair[key] for key in ("difference", "low", "high")], "+.3f")
+            measured[name] = bounds if runs[model] != runs[changed] else "none"
+    assert len(measured) == 15
+    assert {name: shown.get(name, "")[: len(effect)] for name, effect in measured.items()} == (
+        measured
+    )
+    assert not [name for name in shown if name not in measured and "(" in shown[name]]
+
+
 def test_every_row_of_a_results_table_stands_in_the_metrics():
     """Of a table whose header is one of tables.md: its rows are copied from there."""
     paths = [*ROOT.glob("metrics/**/tables.md"), *ROOT.glob("docs/results/*/tables.md")]
     lines = {line for path in paths for text in versions(path) for line in text.splitlines()}
     copied = [table for page in PAGES for table in tables(prose(page)) if cells(table[0])[0] == ""]
-    assert len(copied) == 7
+    assert len(copied) == 8
     assert [row for table in copied for row in table if row not in lines] == []
 
 

