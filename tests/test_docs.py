@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = {"CMU-MOSEI": "mosei_text", "CMU-MOSI": "mosi_utterances"}
+FOLDERS |= {"MiniLM": "", "MPNet": "_all-mpnet-base-v2"}
 METRICS = {"MAE": "mae", "Corr": "corr", "Acc-2": "acc_2"}
 
 
@@ -96,7 +98,7 @@ def test_what_an_encoder_and_a_model_buy_is_that_of_the_comparisons():
         corpus = title.removesuffix(", MAE")
         for row in rows:
             name, *shown, change = cells(row)
-            both = [measured_mae(corpus, encoder, name) for encoder in encoders]
+            both = [measured_mae(FOLDERS[corpus] + FOLDERS[of], name) for of in encoders]
             kind = "+.3f" if " - " in name else ".3f"
             assert shown == [interval(numbers, kind) for numbers in both]
             (before, *old), (after, *new) = both
@@ -106,10 +108,8 @@ def test_what_an_encoder_and_a_model_buy_is_that_of_the_comparisons():
             assert change == ("" if " - " in name else expected)
 
 
-def measured_mae(corpus: str, encoder: str, name: str) -> list[float]:
+def measured_mae(folder: str, name: str) -> list[float]:
     """Return value, low and high of a model, or of a difference in either order."""
-    folder = {"CMU-MOSEI": "mosei_text", "CMU-MOSI": "mosi_utterances"}[corpus]
-    folder += {"MiniLM": "", "MPNet": "_all-mpnet-base-v2"}[encoder]
     numbers = json.loads((ROOT / f"metrics/{folder}/comparison.json").read_text())["mae"]
     if name in numbers["models"]:
         return [numbers["models"][name][key] for key in ("value", "low", "high")]
@@ -125,31 +125,29 @@ def interval(numbers: list[float], kind: str) -> str:
 
 
 def test_the_effect_of_each_correction_is_that_of_the_comparison():
-    """Cells are `value (low to high)` of the model less what it is with the flag as published."""
+    """Cells are `value (low to high)` of the model less what it is with the flag as published.
+
+    Or say why there is none, where the flag is not measured or changes no run.
+    """
     (rows,) = [
         table[1:]
         for table in tables(prose(ROOT / "docs/models.md"))
         if cells(table[0])[-1] == "effect on MAE"
     ]
-    folder = ROOT / "metrics/models/corrections"
-    pairs = json.loads((folder / "comparison.json").read_text())["mae"]["pairs"]
-    runs = json.loads((folder / "seeds.json").read_text())
-    shown: dict[str, str] = {}
+    folder = "models/corrections"
+    runs = json.loads((ROOT / f"metrics/{folder}/seeds.json").read_text())
+    measured = set()
     for row in rows:
         model, published, _, effect = cells(row)
         (flag,) = re.findall(r"^`(\w+)", published)
-        shown[f"{model} - {model}_{flag}"] = effect
-    measured = {}
-    for name, pair in pairs.items():
-        model, _, changed = name.partition(" - ")
-        if changed.startswith(f"{model}_"):
-            bounds = interval([pair[key] for key in ("difference", "low", "high")], "+.3f")
-            measured[name] = bounds if runs[model] != runs[changed] else "none"
-    assert len(measured) == 15
-    assert {name: shown.get(name, "")[: len(effect)] for name, effect in measured.items()} == (
-        measured
-    )
-    assert not [name for name in shown if name not in measured and "(" in shown[name]]
+        changed = f"{model}_{flag}"
+        measured |= {model, changed} & {*runs}
+        if changed in runs and runs[changed] != runs[model]:
+            assert effect == interval(measured_mae(folder, f"{model} - {changed}"), "+.3f")
+        else:
+            assert re.fullmatch(r"none\b[^()]+", effect)
+    assert measured == {*runs}
+    assert len(runs) == 20
 
 
 def test_every_row_of_a_results_table_stands_in_the_metrics():
