@@ -21,7 +21,7 @@ PREPARED = Path("data/prepared")
 def main(name: str, seed: int) -> None:
     import numpy as np  # here, as `--help` needs none of these
 
-    from msabench import runs
+    from msabench import corruption, runs
     from msabench.evaluation import robustness
     from msabench.networks import text, torch_settings
     from msabench.predictions import Predictions
@@ -41,8 +41,8 @@ def main(name: str, seed: int) -> None:
     corrupt: dict[str, Callable[..., Any]] = {}  # (level, rng) -> Ragged
     for modality, frames in test.sequences.items():
         _, std = mean_and_std(train.sequences[modality])
-        corrupt[f"{modality}_missing"] = partial(robustness.drop_frames, frames)
-        corrupt[f"{modality}_noise"] = partial(robustness.add_noise, frames, std)
+        corrupt[f"{modality}_missing"] = partial(corruption.drop_frames, frames)
+        corrupt[f"{modality}_noise"] = partial(corruption.add_noise, frames, std)
     if "text" in config["widths"]:
         device = torch_settings.choose_device(config["device"])
         reader = text.Reader(config["encoder"], config["text"], device)
@@ -50,9 +50,9 @@ def main(name: str, seed: int) -> None:
         unknown = reader.tokenizer.unk_token_id
         if unknown is None:
             raise EncoderError(f"text_encoder: {config['encoder']['name']} has no unknown token")
-        lose = partial(robustness.drop_tokens, tokens, unknown=unknown)
+        lose = partial(corruption.drop_tokens, tokens, unknown=unknown)
         corrupt["text_missing"] = lambda share, rng: reader.read(lose(share, rng))
-        wrong = partial(robustness.replace_tokens, tokens)
+        wrong = partial(corruption.replace_tokens, tokens)
         corrupt["text_noise"] = lambda share, rng: reader.read(wrong(share, rng))
         test = test.with_text(reader.read(tokens))
 

@@ -21,6 +21,7 @@ FLOORS = [
     ["errors", "arithmetic"],
     ["program", "hashes", "labels"],
     ["params", "utterances"],
+    ["corruption"],
     ["predictions", "folds"],
     ["data", "networks"],
     ["execution"],

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msabench import models, runs
-from msabench.evaluation import robustness
+from msabench import corruption
 from msabench.evaluation.robustness import LEVELS, SHARES
 from msabench.networks import text
 from msabench.params import Pooling
@@ -34,10 +34,10 @@ TOKENS = Ragged.of(
     ]
 )
 CORRUPTIONS: dict[str, tuple[Ragged, Callable[..., Ragged]]] = {
-    "drop_frames": (FRAMES, robustness.drop_frames),
-    "add_noise": (FRAMES, lambda frames, *rest: robustness.add_noise(frames, STD, *rest)),
-    "drop_tokens": (TOKENS, partial(robustness.drop_tokens, unknown=UNK)),
-    "replace_tokens": (TOKENS, robustness.replace_tokens),
+    "drop_frames": (FRAMES, corruption.drop_frames),
+    "add_noise": (FRAMES, lambda frames, *rest: corruption.add_noise(frames, STD, *rest)),
+    "drop_tokens": (TOKENS, partial(corruption.drop_tokens, unknown=UNK)),
+    "replace_tokens": (TOKENS, corruption.replace_tokens),
 }
 
 
@@ -74,17 +74,17 @@ def test_nothing_but_values_changes_and_the_input_is_only_read(name, tmp_path):
 def test_the_share_is_that_of_each_sequence_and_a_smaller_one_lies_in_it(
     lengths, share, less, seed
 ):
-    chosen = robustness.random_mask(np.array(lengths), share, rng_of(seed))
+    chosen = corruption.random_mask(np.array(lengths), share, rng_of(seed))
     for length, part in zip(lengths, np.split(chosen, np.cumsum(lengths)[:-1]), strict=True):
         assert len(part) == length
         assert abs(part.sum() - share * length) < 1
-    smaller = robustness.random_mask(np.array(lengths), share * less, rng_of(seed))
+    smaller = corruption.random_mask(np.array(lengths), share * less, rng_of(seed))
     assert not (smaller & ~chosen).any()
 
 
 def test_every_place_is_chosen_as_often():
     counts = sum(
-        robustness.random_mask(np.array([3, 5]), 0.4, rng_of(seed)) for seed in range(2000)
+        corruption.random_mask(np.array([3, 5]), 0.4, rng_of(seed)) for seed in range(2000)
     )
     assert counts / 2000 == pytest.approx([2 / 5] * 8, abs=0.05)
 
@@ -93,12 +93,12 @@ def test_every_place_is_chosen_as_often():
 def test_the_share_is_met_on_average_by_short_sequences_too(length):
     """One frame each: with rounding to the nearest, all would be lost at once."""
     lengths = np.full(4000 // length, length)
-    lost = [robustness.random_mask(lengths, share, rng_of()).mean() for share in SHARES]
+    lost = [corruption.random_mask(lengths, share, rng_of()).mean() for share in SHARES]
     assert lost == pytest.approx(SHARES, abs=0.03)
 
 
 def test_missing_frames_are_zeros_and_the_others_as_they_were():
-    result = robustness.drop_frames(FRAMES, 0.6, rng_of())
+    result = corruption.drop_frames(FRAMES, 0.6, rng_of())
     zeros = (result.values == 0).all(axis=1)
     np.testing.assert_array_equal(result.values[~zeros], FRAMES.values[~zeros])
     for i, length in enumerate(FRAMES.lengths):
@@ -109,12 +109,12 @@ def test_missing_frames_are_zeros_and_the_others_as_they_were():
 def test_noise_is_in_standard_deviations_of_each_feature():
     frames = Ragged.of([np.full((500, 5), 7, np.float32), np.full((1500, 5), 7, np.float32)])
     for level in (0.5, 4.0):
-        noise = robustness.add_noise(frames, STD, level, rng_of()).values.astype(float) - 7
+        noise = corruption.add_noise(frames, STD, level, rng_of()).values.astype(float) - 7
         assert noise.std(axis=0) == pytest.approx(level * STD, rel=0.1)
         assert (np.abs(noise.mean(axis=0)) <= 0.1 * level * STD).all()
         np.testing.assert_array_equal(noise[:, 2], 0)  # a constant feature stays constant
     half, whole = (
-        robustness.add_noise(FRAMES, STD, level, rng_of()).values - FRAMES.values
+        corruption.add_noise(FRAMES, STD, level, rng_of()).values - FRAMES.values
         for level in (1.0, 2.0)
     )
     np.testing.assert_allclose(2 * half, whole, rtol=1e-3, atol=1e-3)  # the same noise, larger
@@ -132,8 +132,8 @@ def test_what_is_imputed_stays():
     none = np.empty((0, 5), np.float32)
     frames = replace(Ragged.of([FRAMES[0], none, FRAMES[1]]), mean_frame=mean)
     for corrupted in (
-        robustness.drop_frames(frames, 1.0, rng_of()),
-        robustness.add_noise(frames, STD, 4.0, rng_of()),
+        corruption.drop_frames(frames, 1.0, rng_of()),
+        corruption.add_noise(frames, STD, 4.0, rng_of()),
     ):
         np.testing.assert_array_equal(corrupted[1], [mean])
         assert (corrupted[0][:, :2] != FRAMES[0][:, :2]).all()
@@ -161,11 +161,11 @@ def test_missing_tokens_are_unknown_and_the_others_as_they_were():
 
 def test_wrong_tokens_are_those_of_all_texts():
     """All wrong, they are the same tokens in other places."""
-    result = robustness.replace_tokens(TOKENS, 1.0, rng_of())
+    result = corruption.replace_tokens(TOKENS, 1.0, rng_of())
     assert sorted(result.values) == sorted(TOKENS.values)
-    changed = (robustness.replace_tokens(TOKENS, 0.4, rng_of()).values != TOKENS.values).mean()
+    changed = (corruption.replace_tokens(TOKENS, 0.4, rng_of()).values != TOKENS.values).mean()
     assert 0.25 < changed < 0.45
-    fewer, more = (robustness.replace_tokens(TOKENS, s, rng_of()).values for s in (0.4, 0.8))
+    fewer, more = (corruption.replace_tokens(TOKENS, s, rng_of()).values for s in (0.4, 0.8))
     wrong = fewer != TOKENS.values
     np.testing.assert_array_equal(more[wrong], fewer[wrong])
 

@@ -1,17 +1,6 @@
-"""Corrupted inputs: random frames and tokens that are missing or wrong, to some level.
-
-A missing frame is a vector of zeros, a missing token is [UNK], and every length stays (TFR-Net,
-Yuan et al., ACM MM 2021). Where an utterance lacks the modality, what is imputed stays. With an RNG
-in the same state, a higher level corrupts a superset of what a lower one does.
-"""
+"""What the robustness stage corrupts of the test data, and how much; see msabench.corruption."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-
-import numpy as np
-from jaxtyping import Bool, Float, Integer
-
-from msabench.utterances import Ragged
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the frames or tokens of each utterance
 DEVIATIONS = (0.0, 0.5, 1.0, 2.0, 4.0)  # standard deviations of a feature
@@ -25,57 +14,3 @@ LEVELS: Mapping[str, tuple[float, ...]] = {
     "audio_noise": DEVIATIONS,
     "vision_noise": DEVIATIONS,
 }
-
-
-def drop_frames(frames: Ragged, share: float, rng: np.random.Generator) -> Ragged:
-    """Return the frames, a share of each utterance's replaced by zeros."""
-    dropped = random_mask(frames.stored_lengths, share, rng)
-    return replace(frames, values=np.where(dropped[:, None], np.float32(0), frames.values))
-
-
-def add_noise(
-    frames: Ragged, std: Float[np.ndarray, " d"], deviations: float, rng: np.random.Generator
-) -> Ragged:
-    """Return the frames with Gaussian noise of so many standard deviations of each feature."""
-    noise = rng.standard_normal(frames.values.shape, dtype=np.float32)
-    noise *= (deviations * std).astype(np.float32)
-    noise += frames.values
-    return replace(frames, values=noise)
-
-
-def drop_tokens(tokens: Ragged, share: float, rng: np.random.Generator, unknown: int) -> Ragged:
-    """Return the tokens, a share of each text's, without [CLS] and [SEP], set to `unknown`."""
-    values, inner = np.array(tokens.values), _inner(tokens)
-    dropped = random_mask(tokens.lengths - 2, share, rng)
-    values[inner] = np.where(dropped, np.int32(unknown), values[inner])
-    return Ragged(values, tokens.offsets)
-
-
-def replace_tokens(tokens: Ragged, share: float, rng: np.random.Generator) -> Ragged:
-    """Return the tokens, a share of each text's, without [CLS] and [SEP], taken from any text."""
-    values, inner = np.array(tokens.values), _inner(tokens)
-    replaced = random_mask(tokens.lengths - 2, share, rng)
-    values[inner] = np.where(replaced, rng.permutation(values[inner]), values[inner])
-    return Ragged(values, tokens.offsets)
-
-
-def random_mask(
-    lengths: Integer[np.ndarray, " n"], share: float, rng: np.random.Generator
-) -> Bool[np.ndarray, " total"]:
-    """Return a random mask of a share of each sequence, end to end.
-
-    The share is rounded to whole elements, up or down by chance, so that it is met on average: of
-    sequences of one element it is the share that is masked.
-    """
-    sequence = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((rng.random(len(sequence)), sequence))
-    rank = np.empty(len(sequence), dtype=np.int64)  # of each element in its sequence
-    rank[order] = np.arange(len(sequence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return rank < np.floor(share * lengths + rng.random(len(lengths)))[sequence]
-
-
-def _inner(tokens: Ragged) -> Bool[np.ndarray, " total"]:
-    """Return the mask of the tokens that are neither first nor last of their text."""
-    inner = np.ones(len(tokens.values), dtype=bool)
-    inner[tokens.offsets[:-1]] = inner[tokens.offsets[1:] - 1] = False
-    return inner
