@@ -124,15 +124,17 @@ def random_ragged(rng, n, width, low=1, high=12):
     return Ragged.of([rng.normal(size=(t, width)).astype(np.float32) for t in lengths])
 
 
-def random_utterances(seed=0, n=48, clips=3, text_tokens=1):
+def random_utterances(seed=0, n=48, clips=3, text_tokens=1, text_width=8):
     """Utterances whose label is a linear function of the means of all modalities.
 
-    text_tokens: 1 for a frozen text (one vector each), more for hidden states.
+    text_tokens: 1 for a frozen text (one vector each), more for hidden states. text_width: of each.
     """
     rng = np.random.default_rng(seed)
     signal = rng.normal(size=n)
     sequences = {
-        "text": random_ragged(rng, n, 8, text_tokens if text_tokens == 1 else 3, text_tokens),
+        "text": random_ragged(
+            rng, n, text_width, text_tokens if text_tokens == 1 else 3, text_tokens
+        ),
         "audio": random_ragged(rng, n, 5),
         "vision": random_ragged(rng, n, 4, high=7),
     }

@@ -13,8 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msabench import models, runs
-from msabench import corruption
+from msabench import corruption, models, runs
 from msabench.evaluation.robustness import LEVELS, SHARES
 from msabench.networks import text
 from msabench.params import Pooling

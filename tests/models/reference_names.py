@@ -83,6 +83,76 @@ WEIGHTS["mmim"] = (
     }
     | LSTM
 )
+BERT = {r"^encoder\.layers\.": "bert.encoder.layer.", r"^encoder\.embeddings\.": "bert.embeddings."}
+WEIGHTS["bert_mag"] = BERT | {
+    r"^bert\.": "model.bert.",
+    r"^text\.injection\.gates\.(\w)\w+\.": r"model.bert.MAG.W_h\1.",
+    r"^text\.injection\.shifts\.(\w)\w+\.": r"model.bert.MAG.W_\1.",
+    r"^text\.injection\.norm\.": "model.bert.MAG.LayerNorm.",
+    r"^pooler\.": "model.bert.pooler.dense.",
+    r"^out\.": "model.classifier.",
+}
+WEIGHTS["cenet"] = BERT | {
+    r"^text\.injection\.attention\.": "bert.encoder.CE.",
+    r"\.vision\.inner\.": ".visual_transform.0.",
+    r"\.vision\.outer\.": ".visual_transform.2.",
+    r"\.audio\.inner\.": ".acoustic_transform.0.",
+    r"\.audio\.outer\.": ".acoustic_transform.2.",
+    r"CE\.([av])\w+\.(query|key|value)\.": r"CE.h\1.\2.",
+    r"\.(h[av])\.query\.": r".\1.Wq.",
+    r"\.(h[av])\.key\.": r".\1.Wk.",
+    r"\.(h[av])\.value\.": r".\1.Wv.",
+    r"^text\.injection\.joined\.": "bert.encoder.CE.cat_connect.",
+    r"^head\.1\.": "classifier.dense.",
+    r"^head\.4\.": "classifier.out_proj.",
+}
+BLOCKS = {
+    r"\.norms\.0\.": ".0.norm_q.",
+    r"\.norms\.1\.": ".0.norm_k.",
+    r"\.norms\.2\.": ".0.norm_v.",
+    r"\.attention\.query\.": ".0.fn.to_q.",
+    r"\.attention\.keys\.0\.": ".0.fn.to_k.",
+    r"\.attention\.values\.0\.": ".0.fn.to_v.",
+    r"\.attention\.out\.": ".0.fn.to_out.0.",
+    r"\.feedforward\.0\.": ".1.norm.",
+    r"\.feedforward\.1\.": ".1.fn.net.0.",
+    r"\.feedforward\.3\.": ".1.fn.net.3.",
+}
+WEIGHTS["almt"] = (
+    TEXT
+    | {
+        r"^embeddings\.text\.": "embedding_l.",
+        r"^embeddings\.(\w)\w+\.": r"embedding_\1.",
+        r"^(embedding_.)\.linear\.": r"\1.0.",
+        r"^(embedding_.)\.tokens$": r"\1.1.extra_token",
+        r"^(embedding_.)\.positions$": r"\1.1.pos_embedding",
+        r"^(embedding_.)\.blocks\.": r"\1.1.encoder.layers.",
+        r"^language\.": "l_encoder.encoder.layers.",
+        r"^language_positions$": "l_encoder.pos_embedding",
+        r"^hyper$": "h_hyper",
+        r"^hyper_layers\.(\d+)\.": r"h_hyper_layer.layers.\1.",
+        r"^(h_hyper_layer.*)\.guide\.": r"\1.0.norm1.",
+        r"^(h_hyper_layer.*)\.sources\.0\.": r"\1.0.norm2.",
+        r"^(h_hyper_layer.*)\.sources\.1\.": r"\1.0.norm3.",
+        r"^(h_hyper_layer.*)\.hyper\.": r"\1.0.norm4.",
+        r"^(h_hyper_layer.*)\.attention\.(key|value)s\.0\.": r"\1.0.fn.to_\2_ta.",
+        r"^(h_hyper_layer.*)\.attention\.(key|value)s\.1\.": r"\1.0.fn.to_\2_tv.",
+        r"\.to_key_": ".to_k_",
+        r"\.to_value_": ".to_v_",
+        r"^fusion\.": "fusion_layer.CrossTransformerEncoder.layers.",
+        r"^token$": "fusion_layer.extra_token",
+        r"^source_positions$": "fusion_layer.pos_embedding_s",
+        r"^target_positions$": "fusion_layer.pos_embedding_t",
+        r"^out\.": "regression_head.",
+    }
+    | BLOCKS
+)
+# States on the way, of which a file has arrays, and the module of the network that returns them.
+STATES = {
+    "bert_mag": {"injected": lambda network: network.text.injection},
+    "cenet": {"injected": lambda network: network.text.injection},
+    "almt": {"hyper": lambda network: network.hyper_layers[-1]},
+}
 # Terms of a loss, and groups of the learning rates: of the reference -> of the project.
 TERMS = {
     "diff": "difference",

@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from transformers import BertConfig, BertModel
 
 from msabench import models, params
 from msabench.networks.batches import Batch, Padded
@@ -28,7 +29,7 @@ from msabench.training.checkpoints import Checkpoints
 from msabench.training.loop import NetworkRegressor
 from msabench.training.schedule import Schedule
 from msabench.utterances import MODALITIES, Ragged, Utterances
-from tests.models.reference_names import GROUPS, TERMS, WEIGHTS
+from tests.models.reference_names import GROUPS, STATES, TERMS, WEIGHTS
 
 GOLDEN = os.environ.get("MSABENCH_GOLDEN") or Path(__file__).parents[1] / "golden/models"
 FILES = sorted(Path(GOLDEN).glob("*.npz"))
@@ -95,10 +96,9 @@ class Golden:
         model = models._model(self.model)
 
         def build():
-            ids = "vocabulary" in about
-            table = nn.Embedding(about["vocabulary"], widths["text"]) if ids else None
+            parts = _bert(about)
             pooling = groups["encoder"]["pooling"]
-            encoder = TextEncoder(widths["text"], embeddings=table, pooling=pooling)
+            encoder = TextEncoder(widths["text"], pooling=pooling, **parts)
             network = model(encoder, widths, **groups["network"]).double()
             self.start(network)
             return network
@@ -134,6 +134,18 @@ class Golden:
             if len(shape) == 1 and "norm" in name.lower() and name.endswith("weight"):
                 values += 1
             weight.copy_(torch.from_numpy(values).reshape(weight.shape))
+
+
+def _bert(about):
+    """What stands in the place of BERT: a small one, a table of token states, or nothing."""
+    if "bert" in about:
+        dropouts = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        config = BertConfig.from_dict(about["bert"] | dropouts)
+        bert = BertModel(config, add_pooling_layer=False)
+        return {"embeddings": bert.embeddings, "layers": bert.encoder.layer}
+    if "vocabulary" in about:
+        return {"embeddings": nn.Embedding(about["vocabulary"], about["widths"]["text"])}
+    return {}
 
 
 def _zero(value):
@@ -220,6 +232,23 @@ def test_predictions(golden):
     network, batches = first_batches(golden, golden.regressor())
     assert_close(network.eval()(batches[0]), golden.arrays["eval/predictions"])
     assert_close(network.train()(batches[0]), golden.arrays["step/predictions"])
+
+
+@of_files()
+def test_states_on_the_way(golden):
+    """Of the first batch: those of which the names of the reference are known here."""
+    network, batches = first_batches(golden, golden.regressor())
+    expected = golden.below("eval/")
+    states = {name: of for name, of in STATES.get(golden.model, {}).items() if name in expected}
+    actual: dict = {}
+    for name, module in states.items():
+        module(network).register_forward_hook(
+            lambda *call, name=name: actual.update({name: call[-1]})
+        )
+    network.eval()(batches[0])
+    assert actual.keys() == states.keys()
+    for name, values in actual.items():
+        assert_close(values, expected[name].reshape(values.shape))
 
 
 @of_files()

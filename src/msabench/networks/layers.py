@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
@@ -38,14 +38,34 @@ def segment_means(sequence: Padded, steps: int) -> Float[Tensor, "b d steps"]:
     Segment i of a sequence of l frames covers frames floor(i l / steps) to ceil((i+1) l / steps),
     so that a sequence shorter than `steps` repeats its frames.
     """
+    segments = torch.full_like(sequence.lengths, steps)
+    return _segment_means(sequence, segments, steps).transpose(1, 2)
+
+
+def aligned(frames: Padded, text: Padded) -> Padded:
+    """Return as many frames as a text has tokens, (b, t, d): means of equal segments.
+
+    Segments as those of segment_means, so that frames which are aligned already stay as they are;
+    zeros behind the real tokens.
+    """
+    values = _segment_means(frames, text.lengths, text.values.shape[1])
+    return Padded(values, text.lengths)
+
+
+def _segment_means(
+    sequence: Padded, segments: Int[Tensor, " b"], steps: int
+) -> Float[Tensor, "b steps d"]:
+    """Return the means of each sequence's own number of segments, and zeros up to `steps`."""
     values, lengths = sequence.values, sequence.lengths[:, None]  # (b, t, d), (b, 1)
+    count = segments[:, None]
     i = torch.arange(steps, device=lengths.device)
-    first = (i * lengths) // steps
-    last = -((-(i + 1) * lengths) // steps)  # rounds up
+    first = (i * lengths) // count
+    last = -((-(i + 1) * lengths) // count)  # rounds up
     frame = torch.arange(values.shape[1], device=lengths.device)
     inside = (frame >= first[..., None]) & (frame < last[..., None])  # (b, steps, t)
+    inside = inside & (i < count)[..., None]
     weights = inside.to(values.dtype) / (last - first)[..., None]
-    return (weights @ values).transpose(1, 2)
+    return weights @ values
 
 
 def varies(mean: Any, std: Any) -> Any:

@@ -12,7 +12,7 @@ Pooling over the single step of a frozen text is the identity, so models treat a
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Integer
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -42,6 +43,8 @@ VOCABULARIES = (
     *("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model"),
     *("sentencepiece.bpe.model", "tokenizer.model"),
 )
+# What acts on the states of the tokens, (b, t, d), between two layers.
+Inject = Callable[[Tensor], Tensor]
 SPECIAL_TOKENS = 2  # of every text: [CLS] and [SEP], alone where it is blank
 
 
@@ -51,6 +54,8 @@ class TextEncoder(nn.Module):
     architecture: what the layers read. embeddings: where all of it is trained. layers: the trained
     top layers, none where the text is frozen. shared: what all layers read; trained with the
     embeddings alone, as cached states were made with it. width: features of the vector, d.
+    pooler: weight and bias of the checkpoint's own layer above the first token's last state, for a
+    network that has one too; None where there is none, or the pooling is another. Not a part of it.
     """
 
     def __init__(
@@ -62,9 +67,11 @@ class TextEncoder(nn.Module):
         embeddings: nn.Module | None = None,
         shared: nn.Module | None = None,
         pooling: Pooling = "mean",
+        pooler: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.width = width
+        self.pooler = pooler
         self.pooling = pooling
         self.architecture = architecture or Architecture()
         self.embeddings = embeddings
@@ -81,15 +88,23 @@ class TextEncoder(nn.Module):
     def forward(self, text: Padded) -> Float[Tensor, "b d"]:
         return pool(self.states(text).values, text, self.pooling)
 
-    def states(self, text: Padded) -> Padded:
-        """Return the states of the tokens, (b, t, d)."""
+    def states(self, text: Padded, inject: Inject | None = None, at: int = 0) -> Padded:
+        """Return the states of the tokens, (b, t, d).
+
+        inject: applied to the states before the trained layer `at`, from 0; of a text that is all
+        frozen, to what it is.
+        """
         states = text.values
         with torch_settings.mixed_precision(states.device):
             if self.embeddings is not None:
                 states = self.architecture.embed(self.embeddings, text)
-            if len(self.layers) > 0:
-                inputs = self.architecture.inputs(self.shared, states, text)
-                states = run_layers(self.layers, states, inputs)
+            parts = [self.layers] if inject is None else [self.layers[:at], self.layers[at:]]
+            for number, layers in enumerate(parts):
+                if number > 0 and inject is not None:
+                    states = inject(states)
+                if len(layers) > 0:
+                    inputs = self.architecture.inputs(self.shared, states, text)
+                    states = run_layers(layers, states, inputs)
         if states.dtype == torch.bfloat16:
             states = states.float()
         return Padded(states, text.lengths)
@@ -158,6 +173,7 @@ def build_encoder(
         embeddings=architecture.embeddings(model) if trainable_layers == "all" else None,
         shared=architecture.shared(model),
         pooling=pooling,
+        pooler=load_pooler(name, published) if pooling == "cls" else None,
     )
 
 
@@ -213,6 +229,22 @@ def load_model(name: str, published: Mapping[str, Any] | None = None) -> Any:
                 f"files, such as {missing[0]}"
             )
         return model
+
+
+def load_pooler(
+    name: str, published: Mapping[str, Any] | None = None
+) -> dict[str, Float[Tensor, "..."]] | None:
+    """Return weight (d, d) and bias (d,) of an encoder's pooler, by these names; None without."""
+    with encoders.folder(name, published) as folder:
+        for path in sorted(folder.glob("*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                stored = {key.removeprefix("bert."): key for key in file.keys()}  # noqa: SIM118
+                if "pooler.dense.weight" in stored:
+                    return {
+                        part: file.get_tensor(stored[f"pooler.dense.{part}"]).float()
+                        for part in ("weight", "bias")
+                    }
+    return None
 
 
 def _architecture(name: str, folder: Path) -> Architecture:

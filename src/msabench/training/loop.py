@@ -261,11 +261,12 @@ class NetworkRegressor:
         return parallel.all_reduce(predictions).numpy()
 
     def size(self) -> dict[str, int]:
-        """Count the parameters, all of them trained: those of the text encoder, and the rest."""
+        """Count the parameters that are trained: those of the text encoder, and the rest."""
         counts = {"parameters of the text encoder": 0, "other parameters": 0}
         of_encoder, rest = counts
         for name, parameter in self._trained().named_parameters():
-            counts[of_encoder if name.startswith("encoder.") else rest] += parameter.numel()
+            if parameter.requires_grad:
+                counts[of_encoder if name.startswith("encoder.") else rest] += parameter.numel()
         return counts
 
     def save(self, folder: Path) -> None:

@@ -39,6 +39,8 @@ class Network(nn.Module):
     reads_states: whether it reads the states of a text's tokens, not one vector of it.
     couples_utterances: whether the loss of a batch is no mean over its utterances, so that the
         batch cannot be divided among processes.
+    only_weighs: modalities whose values no prediction reads: they decide how much of the others'
+        is read.
     label_offset: (), what `forward` adds to its output: `start`. The median has the least L1 loss
         of all constants. So labels far from zero cost no training, and a constant added to all
         labels is added to all predictions.
@@ -47,6 +49,7 @@ class Network(nn.Module):
     optimizer_settings: ClassVar[type[Strict]] = AdamW
     reads_states: ClassVar[bool] = False
     couples_utterances: ClassVar[bool] = False
+    only_weighs: ClassVar[tuple[str, ...]] = ()
     encoder: Any  # a TextEncoder, or None without text
     label_offset: Tensor
 

@@ -1,5 +1,6 @@
 """The settings of a training: its optimizer, and the schedule of the loop."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -65,6 +66,26 @@ class Plateau(Strict):
         return rate
 
 
+class Cosine(Strict):
+    """A learning-rate schedule by whole epochs, as ALMT's: a linear rise, then half a cosine.
+
+    After k epochs: the rate k / warmup while k is at most warmup, so that the first epoch has the
+    rate 0, and then (1 + cos(pi (k - floor(warmup) - 1) / cosine)) / 2 of it. warmup, cosine: in
+    epochs.
+    """
+
+    warmup: PositiveFloat
+    cosine: PositiveFloat
+    unit: Literal["epoch"] = "epoch"
+
+    def rate(self, initial: float, epochs: int) -> float:
+        """Return the rate after so many epochs."""
+        if epochs <= self.warmup:
+            return initial * epochs / self.warmup
+        angle = math.pi * (epochs - math.floor(self.warmup) - 1) / self.cosine
+        return initial * (1 + math.cos(angle)) / 2
+
+
 class Schedule(Strict):
     """The settings of the loop.
 
@@ -75,9 +96,10 @@ class Schedule(Strict):
     least minimum_improvement. validation_loss: "mae" over all utterances; or, as published,
     "mean_of_batches" or "mse_of_batches", the mean of each batch's MAE or mean squared error,
     which weighs a short last batch too much, rounded to four decimals. decay: the learning-rate
-    schedule; "linear" lowers every rate from its value to zero over `epochs`, batch by batch; a
-    mapping lowers them on a plateau; "none" keeps them. warmup: epochs in which rates rise
-    linearly, batch by batch, to what `decay` gives.
+    schedule; "linear" lowers every rate from its value to zero over `epochs`, batch by batch, and
+    "cosine" by half a cosine from the end of the warm-up on; a mapping lowers them on a plateau, or
+    by a cosine as published; "none" keeps them. warmup: epochs in which rates rise linearly, batch
+    by batch, to what `decay` gives.
     """
 
     batch_size: PositiveInt
@@ -88,7 +110,7 @@ class Schedule(Strict):
     patience: PositiveInt
     minimum_improvement: NonNegativeFloat = 0.0
     validation_loss: Literal["mae", "mean_of_batches", "mse_of_batches"] = "mae"
-    decay: Literal["none", "linear"] | Plateau = "none"
+    decay: Literal["none", "linear", "cosine"] | Plateau | Cosine = "none"
     warmup: NonNegativeFloat = 0.0
 
     def rate(self, initial: float, epochs: float, losses: Sequence[float], batches: int) -> float:
@@ -99,8 +121,13 @@ class Schedule(Strict):
         rate = initial
         if isinstance(self.decay, Plateau):
             rate = self.decay.rate(initial, losses)
+        elif isinstance(self.decay, Cosine):
+            rate = self.decay.rate(initial, int(epochs))
         elif self.decay == "linear":
             rate = initial * (1 - epochs / self.epochs)
+        elif self.decay == "cosine":
+            done = max(epochs - self.warmup, 0.0) / max(self.epochs - self.warmup, 1 / batches)
+            rate = initial * (1 + math.cos(math.pi * min(done, 1.0))) / 2
         if self.warmup > 0:
             rate *= min(1.0, (epochs + 1 / batches) / self.warmup)
         return rate
