@@ -13,6 +13,7 @@ import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,10 +96,7 @@ class Golden:
         model = models._model(self.model)
 
         def build():
-            ids = "vocabulary" in about
-            table = nn.Embedding(about["vocabulary"], widths["text"]) if ids else None
-            pooling = groups["encoder"]["pooling"]
-            encoder = TextEncoder(widths["text"], embeddings=table, pooling=pooling)
+            encoder = text_encoder(about, groups["encoder"]["pooling"])
             network = model(encoder, widths, **groups["network"]).double()
             self.start(network)
             return network
@@ -134,6 +132,22 @@ class Golden:
             if len(shape) == 1 and "norm" in name.lower() and name.endswith("weight"):
                 values += 1
             weight.copy_(torch.from_numpy(values).reshape(weight.shape))
+
+
+def text_encoder(about, pooling):
+    """A BERT, all of it trained, or a table of token states in its place; neither for states."""
+    width = about["widths"]["text"]
+    parts: dict[str, Any] = {}
+    if "bert" in about:
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(**about["bert"])
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+        bert = BertModel(config, add_pooling_layer=False)
+        parts = {"embeddings": bert.embeddings, "layers": bert.encoder.layer}
+    elif "vocabulary" in about:
+        parts = {"embeddings": nn.Embedding(about["vocabulary"], width)}
+    return TextEncoder(width, pooling=pooling, **parts)
 
 
 def _zero(value):
