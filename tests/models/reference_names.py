@@ -83,6 +83,43 @@ WEIGHTS["mmim"] = (
     }
     | LSTM
 )
+BERT = {
+    r"^encoder\.embeddings\.": "text_model.model.embeddings.",
+    r"^encoder\.layers\.": "text_model.model.encoder.layer.",
+}
+WEIGHTS["tetfn"] = (
+    BERT
+    | {
+        r"^convolutions\.text\.convolution\.": "proj_l.",
+        r"^frames\.audio\.": "audio_model.",
+        r"^frames\.vision\.": "video_model.",
+        r"\.lstm\.forwards\.": ".rnn.",
+        r"\.windows\.convolution\.": ".conv.",
+        r"^crossmodal\.": "trans_",
+        r"^self_attention\.(\w+)\.": r"trans_\1_mem.",
+        r"(trans|with)_text": r"\1_l",
+        r"(trans|with)_audio": r"\1_a",
+        r"(trans|with)_vision": r"\1_v",
+        r"\.(lower|upper)\.": r".\1_mha.",
+        r"^heads\.(\w+)\.layer": r"post_\1_layer_",
+        "post_vision": "post_video",
+    }
+    | TRANSFORMER
+)
+# States on the way: the module, whether its input or output is meant, and the axes in the file.
+STATES = {
+    "mult": {
+        "text_with_audio": ("crossmodal.text_with_audio", "output", "tbd"),
+        "last": ("residual", "input", "bd"),
+    },
+    "tetfn": {
+        "text": ("convolutions.text", "output", "bdt"),
+        "audio": ("frames.audio", "output", "bdt"),
+        "vision": ("frames.vision", "output", "bdt"),
+        "audio_with_vision": ("crossmodal.audio_with_vision", "output", "tbd"),
+        "last": ("heads.fusion", "input", "bd"),
+    },
+}
 # Terms of a loss, and groups of the learning rates: of the reference -> of the project.
 TERMS = {
     "diff": "difference",

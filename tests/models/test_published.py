@@ -29,7 +29,7 @@ from msabench.training.checkpoints import Checkpoints
 from msabench.training.loop import NetworkRegressor
 from msabench.training.schedule import Schedule
 from msabench.utterances import MODALITIES, Ragged, Utterances
-from tests.models.reference_names import GROUPS, TERMS, WEIGHTS
+from tests.models.reference_names import GROUPS, STATES, TERMS, WEIGHTS
 
 GOLDEN = os.environ.get("MSABENCH_GOLDEN") or Path(__file__).parents[1] / "golden/models"
 FILES = sorted(Path(GOLDEN).glob("*.npz"))
@@ -203,6 +203,8 @@ def first_batches(golden, regressor):
     train, batches = golden.split("train")
     network = regressor.build()
     network.fit_statistics(train)
+    for task, labels in golden.below("step/labels/").items():
+        network.unimodal.labels[task][batches[0]] = torch.from_numpy(labels)
     return network, [Double.of(train, index, torch.device("cpu")) for index in batches]
 
 
@@ -212,8 +214,8 @@ def recorded_terms(network):
     if hasattr(network, "terms"):
         original = network.terms
 
-        def recorded(batch):
-            terms.append(original(batch))
+        def recorded(*arguments):
+            terms.append(original(*arguments))
             return terms[-1]
 
         network.terms = recorded
@@ -236,6 +238,26 @@ def test_predictions(golden):
     assert_close(network.train()(batches[0]), golden.arrays["step/predictions"])
 
 
+@of_files("eval/last")
+def test_states_on_the_way(golden):
+    """Of the first batch, with the starting weights."""
+    network, batches = first_batches(golden, golden.regressor())
+    states = {}
+    for state, (name, side, axes) in STATES[golden.model].items():
+
+        def keep(_, inputs, output, state=state, side=side, axes=axes):
+            of = inputs[0] if side == "input" else output
+            values = of.values if isinstance(of, Padded) else of
+            states[state] = torch.einsum(f"{'btd' if 't' in axes else 'bd'}->{axes}", values)
+
+        network.get_submodule(name).register_forward_hook(keep)
+    network.eval()(batches[0])
+    expected = golden.below("eval/")
+    assert {*expected} == {*states, "predictions"}
+    for state, values in states.items():
+        assert_close(values, expected[state])
+
+
 @of_files()
 def test_loss_and_gradients(golden):
     """Of the first batch; the last phase of an epoch is the one in which labels are read."""
@@ -246,6 +268,8 @@ def test_loss_and_gradients(golden):
     expected = {name: [value] for name, value in golden.below("step/term/").items()}
     assert_terms(terms, [loss.item()], expected)
     assert_gradients(golden, "step", network, loss)
+    for task, features in golden.below("step/feature/").items():
+        assert_close(network.unimodal.features[task][batches[0].index], features)
 
 
 @of_files("estimators/loss")
@@ -281,6 +305,7 @@ class Training:
         self.rates: list = []
         self.valid_predictions: list = []
         self.terms: list = []
+        self.labels: list = []
         self.end: dict = {}
         build = regressor.build
 
@@ -296,6 +321,9 @@ class Training:
         def predict(data):
             predictions = NetworkRegressor._predict(regressor, data)
             self.valid_predictions.append(predictions)
+            if hasattr(regressor.network, "unimodal"):
+                tables = regressor.network.unimodal.labels
+                self.labels.append({task: table.clone() for task, table in tables.items()})
             return predictions
 
         def end(kept):
@@ -340,7 +368,8 @@ class Training:
                 if column == "all":
                     assert_close([*rates.values()], value)
                 else:
-                    assert_close(rates.get(GROUPS.get(column, column), np.nan), value)
+                    name = column if column in rates else GROUPS.get(column, column)
+                    assert_close(rates.get(name, np.nan), value)
 
 
 @of_files()
@@ -354,6 +383,8 @@ def test_training(golden, tmp_path, monkeypatch):
     training.assert_rates(about["rates"], arrays["run/rates"])
     assert_close(training.valid_predictions, arrays["run/valid_predictions"])
     assert_close([row["valid_loss"] for row in training.history], arrays["run/valid"])
+    for task, tables in golden.below("run/labels/").items():
+        assert_close(torch.stack([labels[task] for labels in training.labels]), tables)
     assert len(training.history) == about["epochs"]
     assert regressor._best_epoch(training.history) == about["best_epoch"]
     for name, expected in golden.below("run/end/").items():
