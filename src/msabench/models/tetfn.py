@@ -111,7 +111,6 @@ class TETFN(UnimodalTasks):
         )
         self.encoder = encoder
         self.names = [name for name in MODALITIES if name in widths]
-        with_text = "text" in self.names
         self.sequences = Sequences(
             encoder, widths, standardize=standardize, pad_to=pad_to, align=True
         )
@@ -141,16 +140,12 @@ class TETFN(UnimodalTasks):
             residual_dropout=residual_dropout,
             causal=causal,
         )
-
-        def pair(target: str, source: str) -> nn.Module:
-            by_text = "text" not in (target, source)
-            rate = attention_dropout["text" if by_text else source]
-            build = partial(transformer, dim, attention_dropout=rate, positions=by_text)
-            if by_text:
-                return TextEnhanced(build, layers=layers, enhanced=with_text)
-            return build(layers=layers)
-
-        self.crossmodal = pairs(self.names, pair)
+        self.crossmodal = crossmodal(
+            self.names,
+            partial(transformer, dim),
+            layers=layers,
+            attention_dropout=attention_dropout,
+        )
         width = joint_width(dim, len(self.names))
         self.self_attention = nn.ModuleDict(
             {
@@ -177,8 +172,29 @@ class TETFN(UnimodalTasks):
     def _with(self, read: Mapping[str, Padded], target: str, source: str) -> Padded:
         """Return X_mn of a target m and a source n."""
         layer = self.crossmodal[f"{target}_with_{source}"]
-        further = (read.get("text"),) if isinstance(layer, TextEnhanced) else ()
-        return layer(read[target], read[source], *further)
+        if isinstance(layer, TextEnhanced):
+            return layer(read[target], read[source], read.get("text"))
+        return layer(read[target], read[source])
+
+
+def crossmodal(
+    names: Sequence[str],
+    build: Callable[..., Transformer],
+    *,
+    layers: int,
+    attention_dropout: OfModalities[float],
+) -> nn.ModuleDict:
+    """Return what each target reads each source by: see TETFN."""
+    with_text = "text" in names
+
+    def pair(target: str, source: str) -> nn.Module:
+        if "text" in (target, source):
+            rate = attention_dropout[source]
+            return build(layers=layers, attention_dropout=rate, positions=False)
+        enhanced = partial(build, attention_dropout=attention_dropout["text"], positions=True)
+        return TextEnhanced(enhanced, layers=layers, enhanced=with_text)
+
+    return pairs(names, pair)
 
 
 def maximum(sequence: Padded) -> Float[Tensor, "b d"]:
