@@ -762,6 +762,7 @@ DEFECTS: dict[str, dict[str, Any]] = {
     "misa": {"frames_of_text": True, "standardize": False, "start": "neutral"},
     "mmim": {"full_likelihood": False, "fit_entropy": False, "ridge": 0.0, "standardize": False},
     "mult": {"positions": False, "standardize": False, "start": "neutral"},
+    "tetfn": {"vision_kernel_of_audio": True, "clamp": 3.0, "standardize": False},
 }
 
 
@@ -776,7 +777,7 @@ def test_published_and_corrected_settings_of_a_model(model, dataset):
     for key, value in DEFECTS[model].items():
         assert published["network"][key] == value
         assert corrected["network"][key] != value
-    rounded = {"tfn": "mean", "lmf": "mean", "misa": "mse", "mmim": "mean", "mult": "mean"}[model]
+    rounded = "mse" if model == "misa" else "mean"
     assert published["schedule"]["validation_loss"] == f"{rounded}_of_batches"
     assert corrected["schedule"]["validation_loss"] == "mae"
     assert not corrected["schedule"]["drop_incomplete"]
@@ -786,3 +787,10 @@ def test_published_and_corrected_settings_of_a_model(model, dataset):
         frames = {"mosi": 375, "sims": 400}.get(dataset, 500)
         assert published["network"]["pad_to"]["audio"] == frames
         assert corrected["network"]["pad_to"] is None
+
+
+@pytest.mark.parametrize("dataset", ["mosei_aligned", "mosi_aligned"])
+def test_the_published_tetfn_reads_aligned_frames_as_they_are(dataset):
+    """One for each token: padded to as many steps as the text."""
+    network = planned(dataset=dataset, compare=["tetfn_published"])["tetfn_published"]["network"]
+    assert network["pad_to"] == {"text": 50, "audio": 50, "vision": 50}

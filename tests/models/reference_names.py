@@ -147,11 +147,43 @@ WEIGHTS["almt"] = (
     }
     | BLOCKS
 )
-# States on the way, of which a file has arrays, and the module of the network that returns them.
+WEIGHTS["tetfn"] = (
+    BERT
+    | {
+        r"^bert\.": "text_model.model.",
+        r"^convolutions\.text\.convolution\.": "proj_l.",
+        r"^frames\.audio\.": "audio_model.",
+        r"^frames\.vision\.": "video_model.",
+        r"\.lstm\.forwards\.": ".rnn.",
+        r"\.windows\.convolution\.": ".conv.",
+        r"^crossmodal\.": "trans_",
+        r"^self_attention\.(\w+)\.": r"trans_\1_mem.",
+        r"(trans|with)_text": r"\1_l",
+        r"(trans|with)_audio": r"\1_a",
+        r"(trans|with)_vision": r"\1_v",
+        r"\.(lower|upper)\.": r".\1_mha.",
+        r"^heads\.(\w+)\.layer": r"post_\1_layer_",
+        "post_vision": "post_video",
+    }
+    | TRANSFORMER
+)
+# States on the way: the module, whether its input or output is meant, and the axes in the file.
 STATES = {
-    "bert_mag": {"injected": lambda network: network.text.injection},
-    "cenet": {"injected": lambda network: network.text.injection},
-    "almt": {"hyper": lambda network: network.hyper_layers[-1]},
+    "mult": {
+        "text_with_audio": ("crossmodal.text_with_audio", "output", "tbd"),
+        "last": ("residual", "input", "bd"),
+    },
+    "tetfn": {
+        "text": ("convolutions.text", "output", "bdt"),
+        "audio": ("frames.audio", "output", "bdt"),
+        "vision": ("frames.vision", "output", "bdt"),
+        "audio_with_vision": ("crossmodal.audio_with_vision", "output", "tbd"),
+        "last": ("heads.fusion", "input", "bd"),
+    },
+    "bert_mag": {"injected": ("text.injection", "output", "btd")},
+    "cenet": {"injected": ("text.injection", "output", "btd")},
+    # Not `text`, of which the last block computes no more than is read.
+    "almt": {"hyper": ("hyper_layers", "output", "btd"), "feature": ("out", "input", "bd")},
 }
 # Terms of a loss, and groups of the learning rates: of the reference -> of the project.
 TERMS = {

@@ -13,6 +13,7 @@ import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,9 +97,7 @@ class Golden:
         model = models._model(self.model)
 
         def build():
-            parts = _bert(about)
-            pooling = groups["encoder"]["pooling"]
-            encoder = TextEncoder(widths["text"], pooling=pooling, **parts)
+            encoder = text_encoder(about, groups["encoder"]["pooling"])
             network = model(encoder, widths, **groups["network"]).double()
             self.start(network)
             return network
@@ -136,16 +135,18 @@ class Golden:
             weight.copy_(torch.from_numpy(values).reshape(weight.shape))
 
 
-def _bert(about):
-    """What stands in the place of BERT: a small one, a table of token states, or nothing."""
+def text_encoder(about, pooling):
+    """A BERT, all of it trained, or a table of token states in its place; neither for states."""
+    width = about["widths"]["text"]
+    parts: dict[str, Any] = {}
     if "bert" in about:
         dropouts = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         config = BertConfig.from_dict(about["bert"] | dropouts)
         bert = BertModel(config, add_pooling_layer=False)
-        return {"embeddings": bert.embeddings, "layers": bert.encoder.layer}
-    if "vocabulary" in about:
-        return {"embeddings": nn.Embedding(about["vocabulary"], about["widths"]["text"])}
-    return {}
+        parts = {"embeddings": bert.embeddings, "layers": bert.encoder.layer}
+    elif "vocabulary" in about:
+        parts = {"embeddings": nn.Embedding(about["vocabulary"], width)}
+    return TextEncoder(width, pooling=pooling, **parts)
 
 
 def _zero(value):
@@ -201,6 +202,8 @@ def first_batches(golden, regressor):
     train, batches = golden.split("train")
     network = regressor.build()
     network.fit_statistics(train)
+    for task, labels in golden.below("step/labels/").items():
+        network.unimodal.labels[task][batches[0]] = torch.from_numpy(labels)
     return network, [Double.of(train, index, torch.device("cpu")) for index in batches]
 
 
@@ -210,8 +213,8 @@ def recorded_terms(network):
     if hasattr(network, "terms"):
         original = network.terms
 
-        def recorded(batch):
-            terms.append(original(batch))
+        def recorded(*arguments):
+            terms.append(original(*arguments))
             return terms[-1]
 
         network.terms = recorded
@@ -236,19 +239,25 @@ def test_predictions(golden):
 
 @of_files()
 def test_states_on_the_way(golden):
-    """Of the first batch: those of which the names of the reference are known here."""
+    """Of the first batch, with the starting weights."""
     network, batches = first_batches(golden, golden.regressor())
-    expected = golden.below("eval/")
-    states = {name: of for name, of in STATES.get(golden.model, {}).items() if name in expected}
-    actual: dict = {}
-    for name, module in states.items():
-        module(network).register_forward_hook(
-            lambda *call, name=name: actual.update({name: call[-1]})
-        )
+    states = {}
+    for state, (name, side, axes) in STATES.get(golden.model, {}).items():
+
+        def keep(_, inputs, output, state=state, side=side, axes=axes):
+            of = inputs[0] if side == "input" else output
+            values = of.values if isinstance(of, Padded) else of
+            if values.ndim > len(axes):  # one step
+                values = values.squeeze(1)
+            states[state] = torch.einsum(f"{'btd' if 't' in axes else 'bd'}->{axes}", values)
+
+        module = network.get_submodule(name)
+        module = module[-1] if isinstance(module, nn.ModuleList) else module
+        module.register_forward_hook(keep)
     network.eval()(batches[0])
-    assert actual.keys() == states.keys()
-    for name, values in actual.items():
-        assert_close(values, expected[name].reshape(values.shape))
+    assert states.keys() == STATES.get(golden.model, {}).keys()
+    for state, values in states.items():
+        assert_close(values, golden.arrays[f"eval/{state}"])
 
 
 @of_files()
@@ -261,6 +270,8 @@ def test_loss_and_gradients(golden):
     expected = {name: [value] for name, value in golden.below("step/term/").items()}
     assert_terms(terms, [loss.item()], expected)
     assert_gradients(golden, "step", network, loss)
+    for task, features in golden.below("step/feature/").items():
+        assert_close(network.unimodal.features[task][batches[0].index], features)
 
 
 @of_files("estimators/loss")
@@ -296,6 +307,7 @@ class Training:
         self.rates: list = []
         self.valid_predictions: list = []
         self.terms: list = []
+        self.labels: list = []
         self.end: dict = {}
         build = regressor.build
 
@@ -311,6 +323,9 @@ class Training:
         def predict(data):
             predictions = NetworkRegressor._predict(regressor, data)
             self.valid_predictions.append(predictions)
+            if hasattr(regressor.network, "unimodal"):
+                tables = regressor.network.unimodal.labels
+                self.labels.append({task: table.clone() for task, table in tables.items()})
             return predictions
 
         def end(kept):
@@ -355,7 +370,8 @@ class Training:
                 if column == "all":
                     assert_close([*rates.values()], value)
                 else:
-                    assert_close(rates.get(GROUPS.get(column, column), np.nan), value)
+                    name = column if column in rates else GROUPS.get(column, column)
+                    assert_close(rates.get(name, np.nan), value)
 
 
 @of_files()
@@ -369,6 +385,8 @@ def test_training(golden, tmp_path, monkeypatch):
     training.assert_rates(about["rates"], arrays["run/rates"])
     assert_close(training.valid_predictions, arrays["run/valid_predictions"])
     assert_close([row["valid_loss"] for row in training.history], arrays["run/valid"])
+    for task, tables in golden.below("run/labels/").items():
+        assert_close(torch.stack([labels[task] for labels in training.labels]), tables)
     assert len(training.history) == about["epochs"]
     assert regressor._best_epoch(training.history) == about["best_epoch"]
     for name, expected in golden.below("run/end/").items():

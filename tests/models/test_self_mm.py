@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from msabench.models.self_mm import AdamByGroup, Outputs, SelfMM, UnimodalLabels
+from msabench.models.self_mm import SelfMM
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.text import TextEncoder, build_encoder
 from msabench.training import loop
 from msabench.training.checkpoints import Checkpoints, Progress
 from msabench.training.loop import NetworkRegressor
 from msabench.training.schedule import Schedule
+from msabench.training.unimodal import AdamByGroup, Outputs, UnimodalLabels
 from msabench.utterances import Utterances
 from tests.conftest import random_utterances
 from tests.models.published_self_mm import TASKS, Published

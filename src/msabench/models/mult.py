@@ -4,14 +4,12 @@ alignment; with 500 frames of each, an epoch on CMU-MOSEI takes two hours of one
 
 from collections.abc import Mapping
 from functools import partial
-from itertools import permutations
 
-import torch
 from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from msabench.networks.attention import Transformer
+from msabench.networks.attention import Transformer, ends, joint_width, pairs
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.layers import Convolution, DropoutRate
 from msabench.networks.sequences import Sequences
@@ -86,15 +84,13 @@ class MulT(Network):
             causal=causal,
             positions=positions,
         )
-        self.crossmodal = nn.ModuleDict(
-            {
-                f"{target}_with_{source}": transformer(
-                    dim, layers=layers, attention_dropout=attention_dropout[source]
-                )
-                for target, source in permutations(self.names, 2)
-            }
+        self.crossmodal = pairs(
+            self.names,
+            lambda _, source: transformer(
+                dim, layers=layers, attention_dropout=attention_dropout[source]
+            ),
         )
-        width = dim * max(len(self.names) - 1, 1)
+        width = joint_width(dim, len(self.names))
         self.self_attention = nn.ModuleDict(
             {
                 name: transformer(
@@ -120,21 +116,13 @@ class MulT(Network):
             read["text"] = Padded(self.text_dropout(text.values), text.lengths)
         for name, convolution in self.convolutions.items():
             read[name] = convolution(read[name])
-        ends = [
-            self.self_attention[name].end(self._fused(name, read))  # type: ignore[operator]
-            for name in self.names
-        ]
-        vector = torch.cat(ends, dim=1)
+        read = {name: read[name] for name in self.names}
+        vector = ends(read, partial(self._with, read), self.self_attention)
         return self.label_offset + self.out(vector + self.residual(vector)).squeeze(1)
 
-    def _fused(self, target: str, read: Mapping[str, Padded]) -> Padded:
-        """Return the results of a target with each source, side by side; alone, the target."""
-        results = [
-            self.crossmodal[f"{target}_with_{source}"](read[target], read[source]).values
-            for source in self.names
-            if source != target
-        ]
-        return Padded(torch.cat(results, dim=2), read[target].lengths) if results else read[target]
+    def _with(self, read: Mapping[str, Padded], target: str, source: str) -> Padded:
+        """Return X_mn of a target m and a source n."""
+        return self.crossmodal[f"{target}_with_{source}"](read[target], read[source])
 
 
 Model = MulT

@@ -2,6 +2,8 @@
 the steps of one sequence attend to those of another, or of the same one."""
 
 import math
+from collections.abc import Callable, Iterable, Mapping
+from itertools import permutations
 
 import torch
 from jaxtyping import Bool, Float
@@ -144,6 +146,41 @@ class Attention(nn.Module):
         )  # (b, h, t, e / h), and (b, h, s, e / h) twice
         shares = ((q / math.sqrt(q.shape[3])) @ k.transpose(2, 3) + mask).softmax(dim=3)
         return self.out((self.dropout(shares) @ v).transpose(1, 2).flatten(start_dim=2))
+
+
+def pairs(names: Iterable[str], build: Callable[[str, str], nn.Module]) -> nn.ModuleDict:
+    """Return `target_with_source` for each ordered pair of modalities, built for these two."""
+    return nn.ModuleDict(
+        {
+            f"{target}_with_{source}": build(target, source)
+            for target, source in permutations(names, 2)
+        }
+    )
+
+
+def joint_width(dim: int, modalities: int) -> int:
+    """Return the width of what a modality has read of all others, side by side: see ends."""
+    return dim * max(modalities - 1, 1)
+
+
+def ends(
+    sequences: Mapping[str, Padded],
+    read: Callable[[str, str], Padded],
+    self_attention: nn.ModuleDict,
+) -> Float[Tensor, "b e"]:
+    """Return [v_m] of all modalities m, in their order (section 3.2).
+
+    v_m: the last real step of a Transformer by which the results of m with each other modality,
+    side by side, read themselves. One modality alone has no results: its sequence reads itself.
+    sequences: (b, t_m, d) each. read: returns the result of a target, (b, t_target, d), with a
+    source, from their names. self_attention: a Transformer of each modality, of joint_width.
+    """
+    vectors = []
+    for target, sequence in sequences.items():
+        results = [read(target, source).values for source in sequences if source != target]
+        joint = Padded(torch.cat(results, dim=2), sequence.lengths) if results else sequence
+        vectors.append(self_attention[target].end(joint))  # type: ignore[operator]
+    return torch.cat(vectors, dim=1)
 
 
 def visible(target: Padded, source: Padded, *, causal: bool) -> Bool[Tensor, "b t s"]:
