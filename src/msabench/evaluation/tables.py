@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from msabench.evaluation import metrics, statistics
 from msabench.evaluation.metrics import HEADLINE, METRICS
-from msabench.evaluation.robustness import LEVELS
+from msabench.evaluation.robustness import LEVELS, modalities_of
 from msabench.folds import folds_of, held_out
 from msabench.labels import Classes, LabelScale, classes_of
 from msabench.predictions import Predictions
@@ -151,7 +151,7 @@ def robustness_files(
         for model, reads in plan["robustness"].items()
         for kind, levels in LEVELS.items()
         for level in levels
-        if kind.partition("_")[0] in {*reads} & {*modalities}
+        if modalities_of(kind, {*reads} & {*modalities})
     }
 
 
