@@ -27,7 +27,7 @@ FLOORS = [
     ["execution"],
     ["training"],
     ["models"],
-    ["plan", "runs"],
+    ["counterparts", "plan", "runs"],
     ["evaluation"],
     ["reporting", "inference", "estimation"],
     ["commands", "dvc"],
