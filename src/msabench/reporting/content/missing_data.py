@@ -57,9 +57,12 @@ def section(results: Results) -> Section:
         *one_seed(results.plan["robustness_seeds"]),
         *([ABOUT_DIFFERENCES] if differences else []),
         _areas(results, differences),
+        "MAE by the share that is missing:",
         _curves(results),
+        "Every metric as its mean over the ten shares:",
         metrics_table(rows, metrics, "Means over the ten shares"),
         *why_dashes([*rows.values()], results.plan),
+        "Differences of the area between any two models:",
         _pairs(results),
     ]
     return Section("missing", title, blocks)
