@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from msabench import folds
-from msabench.evaluation import cautions, data_report, fits, probe, tables
+from msabench.evaluation import cautions, data_report, fits, missing_data, probe, tables
 from msabench.evaluation.results import Results
 from msabench.reporting import content, latex, markdown
 from msabench.utterances import load_prepared
@@ -50,6 +50,7 @@ def main() -> None:
         ablation=tables.measure_ablation(plan, subsets, runs, data["test"], PREDICTIONS),
         generated_labels=tables.measure_generated_labels(plan, PREDICTIONS),
         robustness=tables.measure_robustness(corrupted, data["test"]),
+        missing=missing_data.measure(plan, corrupted, data["test"]),
     )
 
     METRICS.mkdir(exist_ok=True)

@@ -150,7 +150,7 @@ def random_utterances(seed=0, n=48, clips=3, text_tokens=1, text_width=8):
 
 def results_of(**parts: Any) -> Results:
     """Return results of which some parts are known."""
-    unknown: dict[str, Any] = {name: {} for name in ("plan", "rows", "tables", *OTHERS)}
+    unknown: dict[str, Any] = {name: {} for name in ("plan", "rows", "tables", "missing", *OTHERS)}
     return Results(**(unknown | parts))
 
 

@@ -141,6 +141,21 @@ def test_the_rows_are_the_runs_of_the_plan_and_each_kind_is_measured_once(
     assert len(measured) == 1 + len(set(kinds.values()))  # the text encoder, too
 
 
+def test_each_corruption_is_a_prediction_and_each_of_the_text_an_encoding(settings):
+    """all_missing, text_missing and text_noise change the text: 9 + 5 + 5 levels above 0."""
+    settings = settings.model_copy(update={"robustness_seeds": [1, 2], "compare": ["svm"]})
+    costs = {"svm": COST}
+    (row,) = estimate.robustness_rows(settings, costs, COST, ALL)
+    of_test, of_all = 3 / 5, 3 / 11
+    predicted = 1 + 9 + 3 * 5 + 5 + 2 * 4
+    expected = 2 * COST.build + COST.predict * (of_test * predicted + of_all * (1 + 19))
+    assert (row.stage, row.run, row.times) == ("robustness", "svm", 2)
+    assert row.seconds == pytest.approx(expected)
+    (row,) = estimate.robustness_rows(settings, costs, COST, some_sizes(audio=20))
+    expected = 2 * COST.build + COST.predict * (of_test * (1 + 9 + 5 + 4) + of_all)
+    assert row.seconds == pytest.approx(expected)
+
+
 def test_a_run_without_its_modality_trains_nothing(settings, configs, measured):
     rows = {row.run: row for row in estimate.estimate(settings, configs, some_sizes(text=7), 1, [])}
     assert rows["svm-t+a"].times == rows["svm-a"].times == 0

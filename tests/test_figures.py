@@ -90,6 +90,21 @@ DRAWN = {
         {"A": {"text_missing": CURVE, "text_noise": CURVE}}, "m", 0.8, title="simulated data"
     ),
     "robustness of nothing": lambda: figures.robustness({}, "m", 0.8, title="simulated data"),
+    "missing": lambda: figures.missing(
+        {"A": CURVE, "B": CURVE, "C": {}, "A (gaps)": CURVE, "D (gaps)": CURVE},
+        {"A (gaps)": "A", "D (gaps)": None},
+        "the median",
+        0.8,
+        title="simulated data",
+    ),
+    "missing of many": lambda: figures.missing(
+        {f"a model with a long name {i}": CURVE for i in range(18)},
+        {},
+        "the median of the training labels",
+        0.8,
+        title="simulated data",
+    ),
+    "missing of nothing": lambda: figures.missing({}, {}, "m", 0.8, title="simulated data"),
     "sweeps": lambda: figures.sweeps(
         {"batch size": SETTINGS, "width": {"32": SETTINGS["32"]}},
         {"batch size": REPORT, "width": REPORT},
@@ -198,7 +213,7 @@ def test_confusion_is_in_per_cent_of_the_label():
 
 def test_robustness_has_a_panel_for_each_kind_with_every_model_in_its_colour():
     panels = DRAWN["robustness"]().axes
-    assert len(panels) == len(LEVELS)
+    assert len(panels) == len(LEVELS) - 1  # all_missing has a figure of its own
     wrong_words = panels[3]
     colours = {line.get_label(): line.get_color() for line in wrong_words.lines}
     assert (colours["A"], colours["B"]) == figures.COLOURS[:2]
@@ -209,8 +224,30 @@ def test_robustness_has_a_panel_for_each_kind_with_every_model_in_its_colour():
     assert len(DRAWN["robustness of text"]().axes) == 2
 
 
-def test_robustness_says_how_to_measure_it():
-    (printed,) = [
-        text for text in DRAWN["robustness of nothing"]().texts if "not" in text.get_text()
-    ]
+def test_missing_draws_a_model_trained_with_it_dashed_beside_its_counterpart_in_its_colour():
+    figure = DRAWN["missing"]()
+    lines = {str(line.get_label()): line for line in figure.axes[0].lines}
+    assert list(lines) == ["A", "A (gaps)", "B", "C", "D (gaps)", "the median"]
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == list(lines)
+    styles = {name: (line.get_color(), line.get_linestyle()) for name, line in lines.items()}
+    first, second, _, _, fifth, *_ = figures.COLOURS
+    assert styles["A"] == (first, "-")
+    assert styles["A (gaps)"] == (first, "--")
+    assert styles["B"] == (second, "-")
+    assert styles["D (gaps)"] == (fifth, "--")
+    np.testing.assert_array_equal(lines["B"].get_xdata(), [0, 0.5, 1])
+    np.testing.assert_array_equal(lines["B"].get_ydata(), [0.4, np.nan, 0.7])
+    np.testing.assert_array_equal(lines["the median"].get_ydata(), 0.8)
+
+
+def test_missing_tells_more_models_apart_than_there_are_colours():
+    lines = DRAWN["missing of many"]().axes[0].lines
+    looks = {(line.get_color(), line.get_marker()) for line in lines}
+    assert len(looks) == len(lines) == 19
+
+
+@pytest.mark.parametrize("name", ["robustness of nothing", "missing of nothing"])
+def test_robustness_says_how_to_measure_it(name):
+    (printed,) = [text for text in DRAWN[name]().texts if "not" in text.get_text()]
     assert printed.get_text() == "not measured: dvc exp run -S 'robustness_seeds=[1,2,3]'"

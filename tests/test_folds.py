@@ -176,6 +176,7 @@ def test_tables_are_over_all_folds():
             mae = np.abs(every.predictions - every.labels).mean()
             assert measured["6"][model][column] == pytest.approx(mae, abs=1e-4)
     assert json.loads(Path("metrics/robustness.json").read_text()) == {}
+    assert not Path("metrics/missing.json").exists()
     text = Path("metrics/tables.md").read_text(encoding="utf-8")
     assert "# Table 6, mine (3-fold cross-validation by video)" in text
     assert "3 folds were drawn: whole videos, seed 1." in text

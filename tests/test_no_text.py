@@ -99,7 +99,7 @@ def check_results(tree: Path) -> None:
     for model in ABLATED:
         assert list(content(tree, "ablation")[model]["rows"]) == ["a", "v", "a+v"]
     for kinds in content(tree, "robustness").values():
-        assert {kind.partition("_")[0] for kind in kinds} == {"audio", "vision"}
+        assert {kind.partition("_")[0] for kind in kinds} == {"all", "audio", "vision"}
     assert json.loads((tree / "runs/svm-t-1/absent.json").read_text()) == {"absent": ["text"]}
     assert {file.stem for file in (tree / "runs/cards").iterdir()} >= {"data", "ours-1", "svm-a-1"}
     assert (tree / "plots/report.html").exists()

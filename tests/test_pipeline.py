@@ -28,7 +28,7 @@ from tests.conftest import until
 
 FIGURES = (
     *("learning", "predictions", "confusion", "comparison", "sweeps"),
-    *("generated_labels", "robustness"),
+    *("generated_labels", "robustness", "missing"),
 )
 slow = pytest.mark.slow  # starts more processes than there is time for in the first tier
 
@@ -117,6 +117,14 @@ def test_robustness_has_every_model_and_kind(whole):
             test = Predictions.read(whole / f"predictions/{model}-1/test.csv")
             result = Predictions.read(whole / f"predictions/robustness-{model}-1/{kind}/0.csv")
             np.testing.assert_allclose(result.predictions, test.predictions, atol=1e-5)
+    missing = json.loads((whole / "metrics/missing.json").read_text())
+    for model, measured in robustness.items():
+        curve = [row["mae"] for row in measured["all_missing"].values()]
+        assert len(curve) == 10
+        row = missing["area"]["models"][model]
+        assert row["value"] == pytest.approx(np.mean(curve), abs=1e-4)
+        assert row["low"] < row["value"] < row["high"]
+    assert "Area under the curve" in (whole / "plots/report.html").read_text()
 
 
 def test_generated_labels_are_held_against_the_true_ones(clone):
@@ -154,6 +162,8 @@ def test_one_more_model_is_trained_alone_and_one_less_leaves_its_tables_out(pipe
     assert list(table) == ["twin", "svm", "train_mean", "train_median", "probe"]
     assert table["twin"]["mae"] != table["svm"]["mae"]
     assert list(json.loads((tree / "metrics/robustness.json").read_text())) == ["twin", "svm"]
+    missing = json.loads((tree / "metrics/missing.json").read_text())
+    assert list(missing["area"]["models"]) == ["twin", "svm"]
     assert "support vector" in (tree / "runs/cards/twin-1.md").read_text()
     for name, model in (("batch_size_32", "ours"), ("cnn-t", "cnn")):
         left = json.loads((tree / f"predictions/{name}-1/not_compared.json").read_text())

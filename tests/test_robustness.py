@@ -1,5 +1,6 @@
 """Corrupted inputs, by hand and by their properties, and trained models on them."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msabench import corruption, models, runs
-from msabench.evaluation.robustness import LEVELS, SHARES
+from msabench.errors import EncoderError
+from msabench.evaluation.corrupted_data import CorruptedData
+from msabench.evaluation.robustness import ALL, LEVELS, SHARES, TENTHS, modalities_of
 from msabench.networks import text
 from msabench.params import Pooling
 from msabench.predictions import Predictions
@@ -169,6 +172,93 @@ def test_wrong_tokens_are_those_of_all_texts():
     np.testing.assert_array_equal(more[wrong], fewer[wrong])
 
 
+def corrupted(kind, level, modalities=("text", "audio", "vision"), encoder=None, seed=1):
+    """What a kind and level make of two splits, of which the second is test."""
+    train, test = (random_utterances(seed=i, n=20).select(modalities) for i in (0, 1))
+    texts = [WORDS[i % len(WORDS)] for i in range(len(test))]
+    test = replace(test.select(m for m in modalities if m != "text"), texts=texts)
+    reader = None
+    if "text" in modalities:
+        reads = {"array": "tokens", "max_tokens": 6}
+        reader = text.Reader({"name": encoder}, reads, torch.device("cpu"))
+    data = CorruptedData.of(train, test, reader, seed)
+    return {name: ragged.values for name, ragged in data.at(kind, level).sequences.items()}
+
+
+def test_the_shares_of_all_modalities_are_the_ten_of_the_protocol():
+    assert [f"{share:g}" for share in LEVELS[ALL]] == ["0", *(f"0.{i}" for i in range(1, 10))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "present", "modalities"),
+    [
+        ("all_missing", ["text", "audio", "vision"], ["text", "audio", "vision"]),
+        ("all_missing", ["vision"], ["vision"]),
+        ("text_noise", ["text", "audio"], ["text"]),
+        ("vision_missing", ["text", "audio"], []),
+    ],
+)
+def test_a_kind_corrupts_what_there_is_of_its_modalities(kind, present, modalities):
+    assert modalities_of(kind, present) == modalities
+
+
+def test_all_modalities_lose_the_share_by_the_corruptions_of_one(tiny_bert):
+    """By RNGs of their own, so that the others which a model reads change nothing."""
+    whole, half = (corrupted(ALL, share, encoder=tiny_bert) for share in (0.0, 0.5))
+    test = random_utterances(seed=1, n=20)
+    for i, name in enumerate(("audio", "vision"), start=1):
+        frames, rng = test.sequences[name], np.random.default_rng([1, i])
+        expected = corruption.drop_frames(frames, 0.5, rng).values
+        np.testing.assert_array_equal(half[name], expected)
+        np.testing.assert_array_equal(whole[name], frames.values)
+        np.testing.assert_array_equal(corrupted(ALL, 0.5, [name])[name], half[name])
+        assert (half[name] == 0).all(axis=1).mean() == pytest.approx(0.5, abs=0.1)
+    lost = (half["text"] != whole["text"]).sum() / (len(whole["text"]) - 2 * len(test))
+    assert lost == pytest.approx(0.5, abs=0.1)
+    alone = corrupted(ALL, 0.5, ["text"], tiny_bert)
+    np.testing.assert_array_equal(alone["text"], half["text"])
+    other = corrupted(ALL, 0.5, ["audio"], seed=2)
+    assert not np.array_equal(other["audio"], half["audio"])
+
+
+def test_no_two_modalities_lose_the_same_places():
+    """Sequences of the same lengths, which one RNG would corrupt alike."""
+    frames = dict.fromkeys(("audio", "vision"), FRAMES)
+    test = replace(random_utterances(n=40), sequences=frames)
+    lost = CorruptedData.of(test, test, None, 1).at(ALL, 0.5).sequences
+    audio, vision = ((lost[name].values == 0).all(axis=1) for name in frames)
+    assert (audio != vision).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_higher_share_of_all_modalities_lacks_what_a_lower_one_does(tiny_bert):
+    shares = [corrupted(ALL, share, encoder=tiny_bert) for share in TENTHS]
+    for name, whole in shares[0].items():
+        lost = [(share[name] != whole).reshape(len(whole), -1).any(axis=1) for share in shares]
+        for less, more in itertools.pairwise(lost):
+            assert (more & less == less).all()
+            assert more.sum() > less.sum()
+
+
+@pytest.mark.parametrize("kind", ["audio_missing", "vision_noise", "text_missing", "text_noise"])
+def test_one_modality_is_corrupted_by_the_seed_and_the_others_are_as_they_were(kind, tiny_bert):
+    modality = kind.partition("_")[0]
+    whole, changed = (corrupted(kind, level, encoder=tiny_bert) for level in (0.0, 0.6))
+    for name, values in whole.items():
+        assert np.array_equal(changed[name], values) == (name != modality)
+    if kind == "audio_missing":
+        frames = random_utterances(seed=1, n=20).sequences["audio"]
+        expected = corruption.drop_frames(frames, 0.6, rng_of(1)).values
+        np.testing.assert_array_equal(changed["audio"], expected)
+
+
+def test_a_tokenizer_without_an_unknown_token_is_refused(tiny_bert, monkeypatch):
+    tokenizer = text.load_tokenizer(tiny_bert)
+    tokenizer.unk_token = None
+    monkeypatch.setattr(text, "load_tokenizer", lambda *_: tokenizer)
+    with pytest.raises(EncoderError, match=rf"text_encoder: {tiny_bert} has no unknown token$"):
+        corrupted("text_missing", 0.2, encoder=tiny_bert)
+
+
 WORDS = ["good", "bad", "very good film", "the film was not bad", "the film was good but"]
 
 
@@ -225,7 +315,7 @@ def test_a_trained_model_on_every_level_of_what_it_reads(
         f"{kind}/{level:g}.csv"
         for kind, levels in LEVELS.items()
         for level in levels
-        if kind.startswith(("text", *modalities))
+        if kind == ALL or kind.startswith(("text", *modalities))
     }
     read = {name: Predictions.read(path).predictions for name, path in result.items()}
     for name, predictions in read.items():

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 
 from msabench import hashes
 from msabench.errors import DataError
-from msabench.evaluation import metrics, probe, tables
+from msabench.evaluation import metrics, probe, statistics, tables
 from msabench.evaluation.robustness import LEVELS
 from msabench.evaluation.tables import PUBLISHED
 from msabench.predictions import Predictions
@@ -56,7 +57,7 @@ class Tree:
             **{"ablation": {"svm": subset_runs("svm")}, "ablation_seeds": [1]},
             "not_compared": {"sweep": [], "ablation": []},
             "modalities": {model: ["text", "audio", "vision"] for model in MODELS},
-            **{"robustness_seeds": [], "robustness": {}},
+            **{"robustness_seeds": [], "robustness": {}, "missing": {}},
         }
         self.data: dict[str, Utterances] = {}
         self.clips = 5  # of a video
@@ -826,7 +827,9 @@ def test_robustness_is_left_out_until_seeds_are_asked_for(tree):
     tree.write()
     tables_stage.main()
     assert tree.read("robustness") == {}
+    assert not Path("metrics/missing.json").exists()
     assert "Not measured. `dvc exp run -S 'robustness_seeds=[1,2,3]'`" in tree.markdown
+    assert "Missing data" not in tree.markdown
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -837,8 +840,9 @@ def test_robustness_is_the_mae_by_level_over_the_seeds_asked_for(tree):
         "robustness": {"svm": ["text"], "ours": ["text", "audio", "vision"]},
     }
     tree.write(modalities=("audio",))
-    kinds = {"svm": ["text_missing", "text_noise"]}
-    kinds["ours"] = ["text_missing", "audio_missing", "text_noise", "audio_noise"]
+    kinds = {"svm": ["all_missing", "text_missing", "text_noise"]}
+    kinds["ours"] = [*kinds["svm"], "audio_missing", "audio_noise"]
+    kinds["ours"] = [kind for kind in LEVELS if kind in kinds["ours"]]
     test = tree.data["test"]
     for seed, (model, names) in product((1, 2), kinds.items()):
         for kind in names:
@@ -865,3 +869,141 @@ def test_robustness_is_the_mae_by_level_over_the_seeds_asked_for(tree):
     assert tree.read("robustness")["ours"]["audio_noise"]["4"] == {"mae": None, "mae_std": None}
     report_stage.main()
     assert "robustness-ours-2/audio_noise/4.csv" in Path("plots/report.html").read_text()
+
+
+TRAINED = {"share": 0.5, "copies": 4, "absent": 0.0}
+
+
+def write_curves(tree: Tree, models, *, better=()) -> dict[str, np.ndarray]:
+    """Write predictions at each share by two seeds, and return them: (seeds, shares, n).
+
+    better: the models that lose less by missing data.
+    """
+    tree.plan |= {"models": list(models), "robustness_seeds": [1, 2]}
+    tree.plan["modalities"] = tree.plan["robustness"] = {name: ["audio"] for name in models}
+    tree.plan |= {"sweep": [], "ablation": {}}
+    tree.write(modalities=("audio",))
+    test, curves = tree.data["test"], {}
+    for model in models:
+        noise = tree.random.normal(size=(2, 1, len(test)))
+        spread = np.array(LEVELS["all_missing"])[:, None] * (0.5 if model in better else 2) + 0.2
+        curves[model] = test.labels + spread * noise
+        for seed, kind in product((1, 2), ("all_missing", "audio_missing", "audio_noise")):
+            folder = Path(f"predictions/robustness-{model}-{seed}/{kind}")
+            folder.mkdir(parents=True)
+            for level, guesses in zip(LEVELS[kind], curves[model][seed - 1], strict=False):
+                Predictions(test.ids, test.labels, guesses).write(folder / f"{level:g}.csv")
+    return curves
+
+
+def test_the_area_is_the_mean_over_shares_of_the_mae_that_the_files_have(tree):
+    write_curves(tree, ["svm", "ours"])
+    tables_stage.main()
+    measured, robustness = tree.read("missing"), tree.read("robustness")
+    for model in ("svm", "ours"):
+        seeds = []
+        for seed in (1, 2):
+            folder = Path(f"predictions/robustness-{model}-{seed}/all_missing")
+            runs = [Predictions.read(folder / f"{share / 10:g}.csv") for share in range(10)]
+            seeds.append(np.mean([metrics.mae(run.labels, run.predictions) for run in runs]))
+        area = measured["area"]["models"][model]["value"]
+        assert area == round(np.mean(seeds), 4) == measured["metrics"][model]["mae"]
+        assert measured["metrics"][model]["mae_std"] == round(np.std(seeds, ddof=1), 4)
+        whole = measured["whole"]["models"][model]["value"]
+        assert whole == robustness[model]["all_missing"]["0"]["mae"]
+        assert area - whole > 0.4
+
+
+def test_the_interval_of_an_area_is_that_of_errors_averaged_over_shares(tree):
+    curves = write_curves(tree, ["svm", "ours", "cnn"], better=["ours"])
+    tables_stage.main()
+    test = tree.data["test"]
+
+    def mean(_, errors):
+        return float(errors.mean())
+
+    models = {
+        name: statistics.replicates(
+            mean, test.labels, np.abs(curve - test.labels).mean(axis=1), test.videos
+        )
+        for name, curve in curves.items()
+    }
+    expected = statistics.compare(models, len(set(test.videos)))
+    area = tree.read("missing")["area"]
+    for part in ("models", "pairs"):
+        assert list(area[part]) == list(expected[part])
+        for name, row in expected[part].items():
+            assert area[part][name] == pytest.approx(row, abs=1e-4)
+    assert area["pairs"]["svm - ours"]["difference"] > 0.2
+
+
+def test_a_metric_is_measured_at_each_share_and_then_averaged(tree):
+    """The correlation over all shares together is another."""
+    curves = write_curves(tree, ["ours"])
+    tables_stage.main()
+    labels, ours = tree.data["test"].labels, tree.read("missing")["metrics"]["ours"]
+    assert set(ours) == {f"{m}{end}" for m in metrics.METRICS["mosei"] for end in ("", "_std")}
+    for name in ("corr", "acc_7"):
+        metric = getattr(metrics, name)
+        each = [[metric(labels, share) for share in seed] for seed in curves["ours"]]
+        assert ours[name] == pytest.approx(np.mean(each), abs=1e-4)
+    together = metrics.corr(np.tile(labels, 20), curves["ours"].ravel())
+    assert ours["corr"] != pytest.approx(together, abs=0.01)
+
+
+def test_a_metric_that_is_not_defined_at_a_share_has_no_mean(tree):
+    curves = write_curves(tree, ["ours"])
+    test = tree.data["test"]
+    constant = Predictions(test.ids, test.labels, np.zeros_like(curves["ours"][0, 0]))
+    constant.write(Path("predictions/robustness-ours-1/all_missing/0.9.csv"))
+    tables_stage.main()
+    ours = tree.read("missing")["metrics"]["ours"]
+    assert ours["corr"] is None
+    assert ours["mae"] > 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_model_and_the_same_trained_with_missing_data_stand_side_by_side(tree):
+    names = ["ours", "svm", "twin", "gaps", "alone"]
+    curves = write_curves(tree, names, better=["gaps"])
+    settings = {"settings": TRAINED}
+    tree.plan["missing"] = {
+        "gaps": {**settings, "counterpart": "ours"},
+        "alone": {**settings, "counterpart": None},
+    }
+    tree.save_plan()
+    tables_stage.main()
+    area = tree.read("missing")["area"]
+    assert list(area["models"]) == ["ours", "gaps", "svm", "twin", "alone"]
+    table = tree.markdown.partition("### Missing data, simulated data")[2].partition("\n\n###")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| gaps ")]
+    name, trained, *values = (cell.strip() for cell in rows[0])
+    assert (name, trained) == ("gaps", "share 0.5, copies 4, absent 0.0")
+    pair = area["pairs"]["ours - gaps"]
+    assert pair["low"] > 0
+    bounds = [-pair["difference"], -pair["high"], -pair["low"]]
+    assert values[6:9] == [f"{bound:+.3f}" for bound in bounds]
+    errors = [np.abs(curves[name] - tree.data["test"].labels).mean() for name in ("gaps", "ours")]
+    assert float(values[6]) == pytest.approx(errors[0] - errors[1], abs=1e-3)
+    others = [line for line in table.splitlines() if line.startswith(("| ours ", "| alone "))]
+    assert [line.split("|")[9].strip() for line in others[:2]] == ["-", "-"]
+    assert "Trained with missing data: gaps, alone; no other model" in tree.markdown
+    report_stage.main()
+    page = Path("plots/report.html").read_text()
+    assert "Area under the curve" in page
+    assert "Missing data" in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_curve_that_is_not_whole_is_left_out(tree):
+    write_curves(tree, ["svm", "ours"])
+    Path("predictions/robustness-ours-2/all_missing/0.3.csv").unlink()
+    with pytest.raises(SystemExit, match=r"1 missing.*robustness-ours-2/all_missing/0.3.csv"):
+        tables_stage.main()
+    assert list(tree.read("missing")["area"]["models"]) == ["svm"]
+    report_stage.main()
+    shutil.rmtree("predictions/robustness-svm-1")
+    with pytest.raises(SystemExit, match="missing, rows left empty"):
+        tables_stage.main()
+    assert tree.read("missing")["area"] == {"models": {}, "pairs": {}}
+    report_stage.main()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from msabench import errors, hashes, models
+from msabench.counterparts import counterparts
 from msabench.data import sources
 from msabench.errors import ParamsError
 from msabench.networks.text import cache_name
@@ -483,6 +484,7 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
         "ablation": ablation,
         "robustness_seeds": params.robustness_seeds,
         "robustness": {name: runs[name].config["modalities"] for name in robustness},
+        "missing": counterparts({name: runs[name].config for name in params.compare}),
         "stages": {name: run.stage for name, run in runs.items()},
     }
 

@@ -232,17 +232,18 @@ def robustness_rows(
     utterances = sizes.utterances
     of_test = utterances["test"] / (utterances["valid"] + utterances["test"])
     encoded = encoder.predict * utterances["test"] / sum(utterances.values())
+    corrupted = [
+        robustness.modalities_of(kind, sizes.lengths["train"])
+        for kind, levels in robustness.LEVELS.items()
+        for level in levels
+        if level > 0
+    ]
+    texts = sum("text" in modalities for modalities in corrupted)
     rows = []
     for name in params.compare if params.robustness_seeds and sizes.folds == 1 else ():
         if name not in costs:
             continue
-        levels = {
-            kind: sum(level > 0 for level in own)
-            for kind, own in robustness.LEVELS.items()
-            if kind.partition("_")[0] in sizes.lengths["train"]
-        }
-        texts = sum(count for kind, count in levels.items() if kind.startswith("text"))
-        predicted = costs[name].predict * of_test * (1 + sum(levels.values()))
+        predicted = costs[name].predict * of_test * (1 + sum(map(bool, corrupted)))
         seconds = costs[name].build + encoder.build + predicted + encoded * (1 + texts)
         times = len(params.robustness_seeds)
         rows.append(Row("robustness", name, times, seconds, costs[name].memory))

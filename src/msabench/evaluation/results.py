@@ -14,6 +14,7 @@ OTHERS = (
     *("split", "columns", "probe", "seeds", "fits", "comparison", "constants"),
     *("ablation", "generated_labels", "robustness"),
 )
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Results:
     modality, see data_report.columns. probe: the row of each modality and of all, see
     probe.measure. seeds: each run by its name and seed, see tables.by_seed. fits: so too, see
     fits.measure. comparison: by metric, see statistics.compare. constants: see
-    tables.compare_with_constants.
+    tables.compare_with_constants. missing: see missing_data.measure; where it is empty it has no
+    file.
     """
 
     plan: Mapping[str, Any]
@@ -41,6 +43,7 @@ class Results:
     ablation: Mapping[str, Mapping[str, Rows]]
     generated_labels: Mapping[str, Rows]
     robustness: Mapping[str, Mapping[str, Rows]]
+    missing: Mapping[str, Any]
 
     @property
     def tested(self) -> Row:
@@ -60,12 +63,17 @@ class Results:
             return json.loads((metrics / f"{name}.json").read_text(encoding="utf-8"))
 
         tables = {number: content(f"table{number}") for number in TABLES}
-        return cls(tables=tables, **{name: content(name) for name in OTHERS}, **plan)
+        others = {name: content(name) for name in OTHERS}
+        missing = content(MISSING) if (metrics / f"{MISSING}.json").exists() else {}
+        return cls(tables=tables, **others, missing=missing, **plan)
 
     def write(self, metrics: Path) -> None:
         """Write each table and measurement, and the summary that `dvc metrics` shows."""
+        files: dict[str, Mapping[str, Any]]
         files = {f"table{number}": table for number, table in self.tables.items()}
         files |= {name: getattr(self, name) for name in OTHERS}
         files["summary"] = summary(self.tables["6"])
+        if self.missing:
+            files[MISSING] = self.missing
         for name, numbers in files.items():
             write_json(metrics / f"{name}.json", numbers)

@@ -89,10 +89,13 @@ def mean_history(runs: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, lis
 def replicates(
     metric: Callable[[np.ndarray, np.ndarray], float | None],
     labels: Float[np.ndarray, " n"],
-    predictions: Float[np.ndarray, "k n"],
+    predictions: Float[np.ndarray, "k n *s"],
     videos: Sequence[str],
 ) -> Replicates:
-    """Measure k seeds on all n utterances, and without each video."""
+    """Measure k seeds on all n utterances, and without each video.
+
+    predictions: one of each utterance, or as many as the metric takes.
+    """
 
     def measure(kept: np.ndarray | slice) -> list[float]:
         values = (metric(labels[kept], row[kept]) for row in predictions)

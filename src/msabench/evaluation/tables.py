@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from msabench.evaluation import metrics, statistics
 from msabench.evaluation.metrics import HEADLINE, METRICS
-from msabench.evaluation.robustness import LEVELS
+from msabench.evaluation.robustness import LEVELS, modalities_of
 from msabench.folds import folds_of, held_out
 from msabench.labels import Classes, LabelScale, classes_of
 from msabench.predictions import Predictions
@@ -151,7 +151,7 @@ def robustness_files(
         for model, reads in plan["robustness"].items()
         for kind, levels in LEVELS.items()
         for level in levels
-        if kind.partition("_")[0] in {*reads} & {*modalities}
+        if modalities_of(kind, {*reads} & {*modalities})
     }
 
 
@@ -251,7 +251,9 @@ def measure_robustness(
             run = Predictions.read(path)
             run.check(path, test)
             errors.append(metrics.mae(run.labels, run.predictions))
-        measured.setdefault(model, {}).setdefault(kind, {})[level] = _spread({"mae": errors})
+        measured.setdefault(model, {}).setdefault(kind, {})[level] = mean_and_spread(
+            {"mae": errors}
+        )
     return measured
 
 
@@ -305,7 +307,7 @@ def compare(
             name: statistics.replicates(measure, *seeds, test.videos)
             for name, seeds in each_seed.items()
         }
-        compared[metric] = _compared(models, test, **settings)
+        compared[metric] = compare_replicates(models, test, **settings)
     return compared
 
 
@@ -328,7 +330,7 @@ def compare_with_constants(
         both = models | {
             constant: statistics.replicates(metrics.mae, test.labels, one, test.videos)
         }
-        pairs = _compared(both, test, against=constant)["pairs"]
+        pairs = compare_replicates(both, test, against=constant)["pairs"]
         compared[constant] = {name: pairs[f"{name} - {constant}"] for name in models}
     return compared
 
@@ -427,9 +429,10 @@ def _on_test(
     return read
 
 
-def _compared(
+def compare_replicates(
     models: Mapping[str, statistics.Replicates], test: Utterances, **settings: Any
 ) -> dict[str, Rows]:
+    """Compare one metric on test, rounded: see `statistics.compare`."""
     parts = statistics.compare(models, len(set(test.videos)), **settings)
     return {
         part: {name: _rounded(row) | significant(row) for name, row in table.items()}
@@ -451,10 +454,10 @@ def row_of(
 def _mean_row(plan: Mapping[str, Any], runs: Sequence[Row]) -> Row:
     """Return the row of a table: the mean of runs that differ by their seeds; None without any."""
     columns = [*METRICS[plan["metrics"]], *(f"valid_{metric}" for metric in HEADLINE)]
-    return _spread({column: [run[column] for run in runs] for column in columns})
+    return mean_and_spread({column: [run[column] for run in runs] for column in columns})
 
 
-def _spread(columns: Mapping[str, Sequence[float | None]]) -> Row:
+def mean_and_spread(columns: Mapping[str, Sequence[float | None]]) -> Row:
     """Return the mean of each column, and the spread beside those of test.
 
     None where a value is: a mean over the other seeds would be one of another choice of seeds.

@@ -423,7 +423,8 @@ class Reader:
     def __init__(
         self, encoder: Mapping[str, Any], reads: Mapping[str, Any], device: torch.device
     ) -> None:
-        files = encoder["name"], encoder.get("published")
+        self.name = encoder["name"]
+        files = self.name, encoder.get("published")
         self.tokenizer = load_tokenizer(*files)
         self.reads = reads
         self.device = device

@@ -20,7 +20,7 @@ from msabench.evaluation import cautions, clusters, statistics, tables
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Row, Rows
 from msabench.networks import encoders
-from msabench.reporting import markdown
+from msabench.reporting import cells, markdown
 from msabench.reporting.content import results as content
 from msabench.reporting.content.provenance import stage_of
 from msabench.reporting.document import Column, Table, row
@@ -91,7 +91,7 @@ def model_card(
     where they are undefined.
     """
     metrics = [
-        row(metric, measured[f"valid_{metric}"], value, content.measured(all_seeds, metric))
+        row(metric, measured[f"valid_{metric}"], value, cells.measured(all_seeds, metric))
         for metric, value in _on_test(measured).items()
     ]
     settings = [
@@ -117,7 +117,7 @@ def model_card(
         few_videos=clusters.notes({"test": test}),
         fit=data.results.fits[run["run"]][str(run["seed"])],
         cautions=cautions.of_run(data.results, run["run"], run["seed"]),
-        dashes=content.why_dashes([measured, all_seeds], data.plan),
+        dashes=cells.why_dashes([measured, all_seeds], data.plan),
         encoder=_published(run),
         settings=Table([Column("setting", "words"), Column("value", "words")], settings),
     )

@@ -60,6 +60,7 @@ STYLE: Any = {
 DASHED: Any = {"color": INK, "ls": "--", "lw": 1.2}
 DOTTED: Any = {"color": INK, "ls": ":", "lw": 1.6}
 DOTS: Any = {"marker": "o", "ms": 4}
+MARKERS = "os^v"  # of a palette, and of each further round through it
 DIAMOND: Any = {"mfc": "white", "mec": INK, "mew": 1.2, "ms": 6, "zorder": 5}  # the report
 # The panels of the robustness figure, in two rows: heading and scale of each kind of corruption.
 CORRUPTED = (
@@ -351,6 +352,45 @@ def robustness(
     for first in panels[:, 0]:
         first.set_ylabel("MAE")
     _legend_below(figure, panels[0, 0], len(measured) + 1)
+    return figure
+
+
+@styled
+def missing(
+    curves: Mapping[str, Mapping[str, Row]],
+    trained: Mapping[str, str | None],
+    constant: str,
+    baseline: float,
+) -> Figure:
+    """Draw each model's MAE by the share that is missing in all modalities.
+
+    trained: the models trained with missing data, which are dashed and hollow, in the colour of
+    their counterparts, if any. constant: the name of a prediction that reads nothing; baseline:
+    its MAE.
+    """
+    if not curves:
+        return _not_measured("dvc exp run -S 'robustness_seeds=[1,2,3]'")
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    axes = figure.subplots()
+    places = {name: place for place, name in enumerate(curves)}
+    places |= {name: places[other] for name, other in trained.items() if other in places}
+    for name in sorted(curves, key=lambda name: (places[name], name in trained)):
+        turn, colour = divmod(places[name], len(COLOURS))
+        axes.plot(
+            [float(share) for share in curves[name]],
+            np.array([row["mae"] for row in curves[name].values()], dtype=float),
+            marker=MARKERS[turn % len(MARKERS)],
+            color=COLOURS[colour],
+            ls="--" if name in trained else "-",
+            mfc="white" if name in trained else COLOURS[colour],
+            lw=1.6,
+            ms=4,
+            label=name,
+        )
+    axes.axhline(baseline, label=constant, **DOTTED)
+    axes.set(xlabel="share missing in all modalities", ylabel="MAE", xlim=(-0.02, 0.92))
+    axes.set_xticks([float(share) for share in next(iter(curves.values()))])
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
     return figure
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from msabench.evaluation import cautions, clusters, literature, statistics
 from msabench.evaluation.results import Results
 from msabench.evaluation.tables import PUBLISHED, Rows, printed_name
-from msabench.reporting.content import published
+from msabench.reporting.cells import one_seed
+from msabench.reporting.content import missing_data, published
 from msabench.reporting.content import results as sections
 from msabench.reporting.document import LEAST_P, Document, Figure, Section, Title, printed
 
@@ -42,6 +43,7 @@ def document(
         "Modalities": [
             sections.ablation(results),
             sections.robustness(results),
+            missing_data.section(results),
             sections.generated_labels(results),
         ],
         "Data": [sections.data_report(results)],
@@ -60,7 +62,7 @@ def document(
         verdict(results),
         [
             *caveats,
-            *sections.one_seed(results.plan["seeds"]),
+            *one_seed(results.plan["seeds"]),
             *clusters.notes({"test": results.tested}),
         ],
         f"{MEASURED} {BESIDE}" if beside else MEASURED,

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from msabench.evaluation import cautions, literature
 from msabench.evaluation.metrics import confusion
 from msabench.evaluation.results import Results
+from msabench.evaluation.robustness import ALL
 from msabench.evaluation.statistics import mean_history
 from msabench.evaluation.tables import (
     BASELINES,
@@ -43,6 +44,7 @@ def draw(results: Results, runs: Mapping[str, Runs], classes: Classes) -> dict[s
     drawn = _of_histories(results, {name: seeds.histories for name, seeds in named.items()})
     tested = {name: seeds for name, seeds in named.items() if seeds.test}
     drawn |= _of_predictions(results, tested, classes) | _of_tables(results)
+    drawn |= _of_missing(results)
     return drawn | _of_literature(results)
 
 
@@ -115,7 +117,10 @@ def _of_tables(results: Results) -> dict[str, Figure]:
     report = {printed_name(model): values for model, values in facts["6"]["rows"].items() if beside}
     sweeps = {facts[n]["title"]: results.tables[n] for n in SWEEPS}
     report_sweeps = {facts[n]["title"]: facts[n]["rows"] if beside else {} for n in SWEEPS}
-    corrupted = {printed_name(model): kinds for model, kinds in results.robustness.items()}
+    corrupted = {
+        printed_name(model): {kind: levels for kind, levels in kinds.items() if kind != ALL}
+        for model, kinds in results.robustness.items()
+    }
     return {
         "comparison": _figure(
             Title("Table 6", data, facts["6"]["title"]),
@@ -141,6 +146,36 @@ def _of_tables(results: Results) -> dict[str, Figure]:
             figures.robustness,
             *(corrupted, cautions.CONSTANT_NAMES[constant], results.tables["6"][constant]["mae"]),
         ),
+    }
+
+
+def _of_missing(results: Results) -> dict[str, Figure]:
+    constant = cautions.better_constant(results)
+    curves = {printed_name(model): kinds[ALL] for model, kinds in results.robustness.items()}
+    trained = {
+        printed_name(model): printed_name(own["counterpart"]) if own["counterpart"] else None
+        for model, own in results.plan["missing"].items()
+    }
+    areas, whole = (results.missing.get(part, {}).get("models", {}) for part in ("area", "whole"))
+    return {
+        "missing": _figure(
+            Title(
+                "Missing data", results.plan["title"], "MAE by the share missing in all modalities"
+            ),
+            "Means over seeds on test. Dashed: trained with missing data, in the colour of the "
+            "same model trained on whole data.",
+            _sentence(
+                "Area under the curve (MAE on whole data)",
+                (
+                    (printed_name(model), f"{row['value']:.3f} ({whole[model]['value']:.3f})")
+                    for model, row in areas.items()
+                ),
+                "",
+            ),
+            figures.missing,
+            *(curves, trained),
+            *(cautions.CONSTANT_NAMES[constant], results.tables["6"][constant]["mae"]),
+        )
     }
 
 

@@ -5,24 +5,30 @@ from itertools import groupby
 from typing import Any
 
 from msabench.evaluation import cautions, clusters, literature, statistics
-from msabench.evaluation.metrics import HEADLINE, METRICS, undefined, why_undefined
+from msabench.evaluation.metrics import HEADLINE, METRICS, undefined
 from msabench.evaluation.results import Results
-from msabench.evaluation.robustness import LEVELS
+from msabench.evaluation.robustness import ALL, LEVELS
 from msabench.evaluation.tables import (
     PUBLISHED,
     SUBSETS_MODEL,
     SWEEPS,
     Row,
-    Rows,
     scale_of,
 )
 from msabench.labels import about_classes
+from msabench.reporting.cells import (
+    NAME,
+    PRINTED,
+    TESTED,
+    TESTED_COLUMNS,
+    measured,
+    metrics_table,
+    one_seed,
+    why_dashes,
+)
 from msabench.reporting.document import Block, Cell, Column, Kind, Section, Table, Title, row
 from msabench.utterances import SPLITS
 
-NAME = Column("", "words")
-# What papers print, in their order; of a set of metrics those that it has.
-PRINTED = ("mae", "corr", "acc_7", "acc_5", "acc_3", "acc_2", "f1", "acc_2_has0", "f1_has0")
 LISTED = 5  # columns or runs of them; the others are counted
 FINDINGS = {
     "never_finite": "never finite, so always 0",
@@ -32,10 +38,6 @@ FINDINGS = {
 }
 VALID = ("valid_mae", "valid_corr")
 STATISTICS = ("videos", "tokens", "audio_frames", "vision_frames", "label_mean", "label_std")
-TESTED = ("difference", "low", "high", "p", "p_holm", "se_videos", "se_seeds")
-TESTED_KINDS: dict[str, Kind] = dict.fromkeys(("p", "p_holm"), "p")
-TESTED_KINDS |= dict.fromkeys(("se_videos", "se_seeds"), "number")
-TESTED_COLUMNS = [Column(name, TESTED_KINDS.get(name, "signed")) for name in TESTED]
 
 
 def foreign_data(plan: Mapping[str, Any]) -> str:
@@ -46,27 +48,10 @@ def foreign_data(plan: Mapping[str, Any]) -> str:
     return f"**The data are simulated: what is measured here says nothing about {on}**"
 
 
-def why_dashes(rows: Sequence[Row], plan: Mapping[str, Any]) -> list[str]:
-    """Say why there is a `-` among the metrics of rows that were measured, if there is one."""
-    names = {
-        column.removeprefix("valid_")
-        for row in rows
-        for column, value in row.items()
-        if value is None and row["mae"] is not None
-    }
-    why = why_undefined(names, plan["metrics"], scale_of(plan))
-    return [why] if why else []
-
-
-def measured(values: Row, metric: str, mark: str = "") -> Cell:
-    """Return the mean over seeds of a metric on test, and its spread."""
-    return Cell(values[metric], values[f"{metric}_std"], mark)
-
-
 def headline(results: Results) -> Section:
     """Return what papers print of each model."""
     metrics = [metric for metric in PRINTED if metric in METRICS[results.plan["metrics"]]]
-    blocks: list[Block] = [_metrics_table(results.tables["6"], metrics, missing="missing")]
+    blocks: list[Block] = [metrics_table(results.tables["6"], metrics, missing="missing")]
     blocks += about_folds(results)
     never = undefined(results.plan["metrics"], scale_of(results.plan))
     if never:
@@ -233,7 +218,7 @@ def report_table(results: Results, number: str) -> Section:
     elsewhere = {"2": ("mae", "corr"), "6": PRINTED}  # above, or in the table of `headline`
     if number in elsewhere:
         others = [m for m in METRICS[results.plan["metrics"]] if m not in elsewhere[number]]
-        blocks += [_metrics_table(rows, others, "Further metrics on test")] if others else []
+        blocks += [metrics_table(rows, others, "Further metrics on test")] if others else []
     blocks += why_dashes(list(rows.values()), results.plan)
     if number == "6":
         blocks += _one_sided(rows["train_mean"])
@@ -306,19 +291,6 @@ def _report_row(name: str, values: Row, report: Row | None, reason: str) -> list
     return cells
 
 
-def _metrics_table(
-    rows: Rows, metrics: Sequence[str], caption: str = "", missing: str | None = None
-) -> Table:
-    """Return metrics on test by row; missing: said of a row without its runs, in place of them."""
-    lines = [
-        row(name, *(measured(values, m) for m in metrics))
-        if values["mae"] is not None
-        else row(name, missing, *[None] * (len(metrics) - 1))
-        for name, values in rows.items()
-    ]
-    return Table([NAME, *map(Column, metrics)], lines, caption=caption)
-
-
 def _one_sided(constant: Row) -> list[str]:
     """Say where two classes are one: a constant is right or wrong for every label of test."""
     if constant["acc_2"] not in (0.0, 1.0):
@@ -373,16 +345,6 @@ def comparison(results: Results) -> Section:
     return Section("comparison", title, blocks)
 
 
-def one_seed(seeds: Sequence[int]) -> list[str]:
-    """Say what intervals and p leave out where there is one seed."""
-    if len(seeds) > 1:
-        return []
-    return [
-        f"**One seed: intervals and p hold for seed {seeds[0]} alone**, as one does not show the "
-        "chance of seeds."
-    ]
-
-
 def ablation(results: Results) -> Section:
     """Return every model on every subset of the modalities."""
     detail = "every model on every subset of the modalities"
@@ -417,7 +379,7 @@ def ablation(results: Results) -> Section:
 
 
 def robustness(results: Results) -> Section:
-    """Return the MAE on corrupted test data: a table for each scale of levels."""
+    """Return the MAE on test data of which one modality is corrupted: a table for each scale."""
     title = Title("Robustness", results.plan["title"], "MAE on corrupted test data")
     if not results.robustness:
         command = "Not measured. `dvc exp run -S 'robustness_seeds=[1,2,3]'` measures it."
@@ -425,7 +387,7 @@ def robustness(results: Results) -> Section:
     rows: dict[tuple[str, ...], list[list[Cell]]] = {}
     for kind in LEVELS:
         for model, kinds in results.robustness.items():
-            if levels := kinds.get(kind):
+            if kind != ALL and (levels := kinds.get(kind)):
                 cells = [measured(values, "mae") for values in levels.values()]
                 named = row(kind.replace("_", ", "), model, *cells)
                 rows.setdefault(tuple(levels), []).append(named)
@@ -434,14 +396,22 @@ def robustness(results: Results) -> Section:
     about = (
         "missing: a share of each utterance's tokens is [UNK], or of its frames zeros. noise: a "
         "share of its tokens is taken from other texts, or its frames have Gaussian noise, in "
-        "standard deviations of each feature over the frames of train. No model was trained for "
-        "it; with one seed, all have the same corrupted data. "
+        "standard deviations of each feature over the frames of train. With one seed, all models "
+        f"have the same corrupted data. {_trained_for_it(results.plan)} "
         f"{name[0].upper()}{name[1:]} has {mae:.3f}."
     )
     scales = [
         Table([NAME, NAME, *map(Column, levels)], lines, keys=2) for levels, lines in rows.items()
     ]
     return Section("robustness", title, [about, *scales])
+
+
+def _trained_for_it(plan: Mapping[str, Any]) -> str:
+    """Say which of the models that are tested on corrupted data were trained with missing data."""
+    trained = [model for model in plan["robustness"] if model in plan["missing"]]
+    if not trained:
+        return "No model was trained for it."
+    return f"Trained with missing data: {', '.join(trained)}; no other model was trained for it."
 
 
 def generated_labels(results: Results) -> Section:
