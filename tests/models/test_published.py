@@ -23,7 +23,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from msabench import models, params
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.text import TextEncoder
-from msabench.training import loop
+from msabench.training import loop, missing
 from msabench.training.checkpoints import Checkpoints
 from msabench.training.loop import NetworkRegressor
 from msabench.training.schedule import Schedule
@@ -169,7 +169,8 @@ def of_files(*needed):
 
 @pytest.fixture(autouse=True)
 def float64(monkeypatch):
-    monkeypatch.setattr(loop, "Batch", Double)
+    for module in (loop, missing):
+        monkeypatch.setattr(module, "Batch", Double)
 
 
 def assert_close(actual, expected, atol=TOLERANCE):
