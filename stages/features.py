@@ -1,11 +1,14 @@
 """data/prepared/ -> data/features/: tokens, and the frozen part of the text encoder, run once.
 
+For runs that expect missing data also on corrupted copies of the training texts.
 Without text only the files that say so: no text encoder is loaded.
 """
 
 import json
 import shutil
 import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +30,24 @@ def main() -> None:
         _encode(config, splits)
     # A run depends on what it reads alone: a small file that names its arrays and their hashes.
     (OUT / "runs").mkdir(parents=True)
+    encoded = splits if has_text else ()
+    of_file = cache(hashes.of_file)  # most arrays are read by several runs
     for name, reads in config["runs"].items():
         array = f"{reads['array']}.npy"
         reads["max_tokens"] = config["max_tokens"]
-        reads["sha256"] = {
-            split: hashes.of_file(OUT / split / array) for split in (splits if has_text else ())
-        }
+        reads["sha256"] = {split: of_file(OUT / split / array) for split in encoded}
+        if "missing" in reads:
+            reads["missing"]["sha256"] = {
+                split: {name: of_file(OUT / split / f"{name}.npy") for name in copies}
+                for split, copies in _copies(reads["missing"], encoded).items()
+            }
         (OUT / "runs" / f"{name}.json").write_text(json.dumps(reads, indent=2) + "\n")
 
 
 def _encode(config: dict[str, Any], splits: dict[str, Utterances]) -> None:
     """Write the tokens of each text, and the arrays that the runs and the probe read."""
     # Here, because torch takes seconds to import, which `--help` does not need.
-    from msabench.networks import text, torch_settings
+    from msabench.networks import corrupted, text, torch_settings
 
     torch_settings.configure(config)
     tokenizer = text.load_tokenizer(**config["encoder"])
@@ -69,6 +77,16 @@ def _encode(config: dict[str, Any], splits: dict[str, Utterances]) -> None:
             )
         device = torch_settings.choose_device(config["device"])
         text.encode(model, tokens, wanted, folder, device=device)
+        if split in corrupted.training_parts(splits):
+            part, runs = list(splits).index(split), config["runs"].values()
+            corrupted.encode_copies(model, tokenizer, tokens, runs, folder, part, device=device)
+
+
+def _copies(missing: dict[str, Any], encoded: Iterable[str]) -> dict[str, list[str]]:
+    """Name the corrupted copies that a run reads of each part of the data."""
+    from msabench.networks import corrupted
+
+    return dict.fromkeys(corrupted.training_parts(encoded), corrupted.names_of(missing))
 
 
 def _losses(counts: dict[str, int], most: int, total: int) -> str:

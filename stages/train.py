@@ -26,7 +26,7 @@ def main(name: str, seed: int) -> None:
     from msabench import hashes, models, runs
     from msabench.execution import interruption, scratch, times
     from msabench.folds import FIRST, splits_of
-    from msabench.networks import parallel, torch_settings
+    from msabench.networks import corrupted, parallel, torch_settings
     from msabench.utterances import MEAN_FRAMES, load_splits, mean_frames
 
     file = models.files()[config["model"]]
@@ -36,6 +36,8 @@ def main(name: str, seed: int) -> None:
     reads, data = FEATURES / f"runs/{name}.json", PREPARED / "sha256.json"
     text = json.loads(reads.read_text())
     parts = load_splits(PREPARED, FEATURES, text["array"], config["modalities"])
+    if "missing" in text:
+        parts = corrupted.with_copies(parts, FEATURES, text["missing"])
     train = splits_of(parts)["train"]
     absent = [name for name in config["modalities"] if name not in train.sequences]
     if absent and config.get("modalities_required"):

@@ -27,6 +27,10 @@ from msabench.utterances import Utterances
 from tests import trained_tree
 
 NAMES = list(commands.load())
+NO_FRAMES = (
+    "note: no audio and no vision given: the mean frame of the training data is read; the model "
+    "was not trained for that\n"
+)
 INSTALLED = Path(sysconfig.get_path("scripts"), "msabench")
 
 
@@ -414,7 +418,7 @@ def test_predict_notes_what_is_not_read_of_a_text(run, capsys, words):  # noqa: 
     program.main(["predict", "--run", "runs/svm-1", "good " * words])
     assert (
         capsys.readouterr().err
-        == f"note: tokens beyond the first 6, not read: text 1 ({words - 4:,})\n"
+        == f"{NO_FRAMES}note: tokens beyond the first 6, not read: text 1 ({words - 4:,})\n"
     )
 
 
@@ -428,7 +432,7 @@ def test_predict_notes_unknown_tokens_in_the_first_few_of_many(run, capsys):
     assert notes == [{"tokens_unknown": n} if n else None for n in (1, 0, 2, 0, 1, 1, 0)]
     program.main(["predict", "--run", "runs/svm-1", *texts])
     assert capsys.readouterr().err == (
-        "note: tokens that the text encoder does not know: 4 of 7 utterances: "
+        f"{NO_FRAMES}note: tokens that the text encoder does not know: 4 of 7 utterances: "
         "text 1 (1), text 3 (2), text 5 (1), ...\n"
     )
 
@@ -464,6 +468,33 @@ def test_predict_notes_frames_that_were_repaired(run, table, capsys, tmp_path):
     ]
 
 
+def test_predict_says_what_no_utterance_has(run, table, capsys):
+    """In one note, and not for each utterance; `run` trained without `missing`."""
+    file = table(lambda _: [{"audio": f"audio/{i}.npy"} for i in (0, 2)])
+    rows = [json.loads(row) for row in run_csv(run, file)]
+    assert not any("notes" in row for row in rows)
+    program.main(["predict", "--run", "runs/ours-1", "--csv", str(file)])
+    assert capsys.readouterr().err == (
+        "note: no text given: an empty text is read; no vision given: the mean frame of the "
+        "training data is read; the model was not trained for that\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "trained"),
+    [(None, "not trained"), ({"absent": 0.0}, "not trained"), ({"absent": 0.2}, "trained")],
+)
+def test_a_model_is_trained_for_absent_modalities_by_modality_dropout(missing, trained, capsys):
+    losses = [{"audio_imputed": 1}, {"audio_imputed": 1, "vision_imputed": 1, "text_missing": 1}]
+    _notes.note_absent(losses, {"schedule": {"missing": missing}})
+    assert capsys.readouterr().err == (
+        "note: no audio given: the mean frame of the training data is read; the model was "
+        f"{trained} for that\n"
+    )
+    _notes.note_absent([{"audio_imputed": 1}, {}], {})
+    assert capsys.readouterr().err == ""
+
+
 def test_every_kind_of_loss_has_a_meaning():
     kinds = ["tokens_cut", "tokens_unknown", "text_missing", "text_unread"]
     kinds += [f"audio_{kind}" for kind in ("not_finite", "missing", "imputed")]
@@ -481,9 +512,8 @@ def test_predict_tells_of_columns_that_it_does_not_read(run, table, capsys):  # 
     """A misspelt one would otherwise be a modality that silently is not given."""
     file = table(lambda rows: [{"text": "good", "vison": row["vision"]} for row in rows])
     program.main(["predict", "--run", "runs/svm-1", "--csv", str(file)])
-    assert (
-        capsys.readouterr().err == f"note: {file}: not read: vison; read: id, text, audio, vision\n"
-    )
+    unread = f"note: {file}: not read: vison; read: id, text, audio, vision\n"
+    assert capsys.readouterr().err == unread + NO_FRAMES
 
 
 @pytest.mark.parametrize("given", [[], ["good", "--csv", "a.csv"], ["good", "--text", "bad"]])

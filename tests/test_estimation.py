@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from msabench.estimation.estimate import Row
 from msabench.estimation.measure import Cost
 from msabench.estimation.sizes import Sizes
 from msabench.networks import encoders
+from msabench.training.loop import NetworkRegressor
 
 ROOT = Path(__file__).resolve().parents[1]
 COST = Cost(build=5.0, epoch=10.0, predict=2.0, memory=1e9, weights=3e6, width=384)
@@ -187,6 +190,52 @@ def test_the_disk_holds_frames_and_the_arrays_of_the_features():
     assert ALL.prepared == 4 * 11 * (20 * 5 + 10 * 4)
     features = {"probe": {"array": "pooled-mean"}, "runs": {"a": {"array": "below-1"}}}
     assert estimate.bytes_of_features(features, ALL, 384) == 4 * 11 * (7 + 384 * (1 + 7))
+
+
+def test_corrupted_copies_of_the_training_texts_take_disk_and_passes():
+    """Each once, whoever reads it; over folds there are those of all texts."""
+    half = {"below-1-missing-0.5-1": 0.5}
+    few = {"arrays": half, "empty": "below-1-empty"}
+    more = {"arrays": half | {"below-1-missing-1-2": 1.0}, "empty": None}
+    tokens = {"arrays": {"tokens-missing-0.5-1": 0.5}, "empty": None}
+    runs: dict[str, dict[str, Any]] = {
+        "a": {"array": "below-1"},
+        "b": {"array": "below-1", "missing": few},
+        "c": {"array": "below-1", "missing": more},
+        "d": {"array": "tokens", "missing": tokens},
+    }
+    features = {"probe": {"array": "pooled-mean"}, "runs": runs}
+    own = 11 * (7 + 384 * (1 + 7))
+    assert estimate.bytes_of_features(features, ALL, 384) == 4 * (own + 6 * 7 * (2 * 384 + 1))
+    assert estimate.passes(features, ALL) == 1 + 2 * 6 / 11
+    folds = replace(ALL, folds=5)
+    assert estimate.bytes_of_features(features, folds, 384) == 4 * (own + 11 * 7 * (2 * 384 + 1))
+    assert estimate.passes(features, folds) == 3
+    assert estimate.passes({"runs": {"a": runs["a"]}}, ALL) == 1
+
+
+def test_a_run_that_expects_missing_data_is_measured_so(runs, monkeypatch):
+    run = runs["cnn"]
+    expecting = json.loads(json.dumps(run.config))
+    expecting["schedule"]["missing"] = {"share": 0.5, "copies": 2, "absent": 0.1}
+    of_both = {"cnn": run, "robust": replace(run, config=expecting)}
+    kinds = estimate.kinds_of(of_both, dict.fromkeys(of_both, "pooled-mean"), ALL)
+    assert kinds["cnn"] != kinds["robust"]
+    counts = {"train": 20, "valid": 4, "test": 4}
+    audio = {split: {"audio": np.arange(n) + 1} for split, n in counts.items()}
+    both = {split: {"text": np.ones(n, int)} | audio[split] for split, n in counts.items()}
+    copies: list[int] = []
+    fit = NetworkRegressor.fit
+
+    def recorded(regressor, train, *rest, **settings):
+        text = train.sequences.get("text")
+        copies.append(len(text.copies) if text else 0)
+        return fit(regressor, train, *rest, **settings)
+
+    monkeypatch.setattr(NetworkRegressor, "fit", recorded)
+    assert measure.run(expecting, both, {"text": 8, "audio": 5}, seconds=0.1).epoch > 0
+    assert measure.run(expecting, audio, {"audio": 5}, seconds=0.1).epoch > 0
+    assert copies == [2, 2, 0, 0]
 
 
 @pytest.mark.parametrize("model", ["ours", "self_mm", "cnn", "svm"])

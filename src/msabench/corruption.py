@@ -53,11 +53,25 @@ def random_mask(
     The share is rounded to whole elements, up or down by chance, so that it is met on average: of
     sequences of one element it is the share that is masked.
     """
+    return mask_of(lengths, share, rng.random(lengths.sum()), rng.random(len(lengths)))
+
+
+def mask_of(
+    lengths: Integer[np.ndarray, " n"],
+    share: float | Float[np.ndarray, " n"],
+    order: Float[np.ndarray, " total"],
+    rounding: Float[np.ndarray, " n"],
+) -> Bool[np.ndarray, " total"]:
+    """Return random_mask of numbers in 0..1 that were drawn before; share: one, or of each.
+
+    order: the elements of a sequence with the lowest are masked. rounding: what is added to the
+    share in elements, before it is rounded down.
+    """
     sequence = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((rng.random(len(sequence)), sequence))
     rank = np.empty(len(sequence), dtype=np.int64)  # of each element in its sequence
-    rank[order] = np.arange(len(sequence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return rank < np.floor(share * lengths + rng.random(len(lengths)))[sequence]
+    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    rank[np.lexsort((order, sequence))] = np.arange(len(sequence)) - first
+    return rank < np.floor(share * lengths + rounding)[sequence]
 
 
 def _inner(tokens: Ragged) -> Bool[np.ndarray, " total"]:

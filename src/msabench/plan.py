@@ -27,6 +27,7 @@ from msabench.params import (
     TextSettings,
     TrainableLayers,
 )
+from msabench.training.missing import cached_copies
 from msabench.utterances import MODALITIES
 
 Config = dict[str, Any]
@@ -490,10 +491,11 @@ def _rows(params: Params, runs: Mapping[str, Run], same: Mapping[str, str]) -> C
 
 
 def _text(config: Config) -> Config:
-    """What a run reads as its text: an array of the features stage."""
+    """What a run reads as its text: an array of the features stage, and copies of it."""
     trainable_layers = config["encoder"].get("trainable_layers", 0)
     states = trainable_layers == 0 and models.reads_states(config["model"])
-    return _array(trainable_layers, None if states else config["encoder"]["pooling"])
+    reads = _array(trainable_layers, None if states else config["encoder"]["pooling"])
+    return reads | cached_copies(config, reads["array"])
 
 
 def _array(trainable_layers: TrainableLayers, pooling: Pooling | None) -> Config:

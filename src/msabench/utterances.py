@@ -37,11 +37,14 @@ class Ragged:
     offsets: (n + 1,) int64; sequence i is values[offsets[i]:offsets[i + 1]].
     mean_frame: (d,), the one frame that a sequence without frames is read as, which is not among
         the values. None: such a sequence is read as it is, of length 0.
+    copies, absent: of texts that are trained on; see networks.corrupted.
     """
 
     values: Shaped[np.ndarray, "total *d"]
     offsets: Integer[np.ndarray, " n_plus_1"]
     mean_frame: Float32[np.ndarray, " d"] | None = None
+    copies: Sequence["Ragged"] = ()
+    absent: Shaped[np.ndarray, "_ *d"] | None = None
 
     @classmethod
     def of(cls, sequences: Sequence[Shaped[np.ndarray, "_ *d"]]) -> "Ragged":
@@ -54,7 +57,9 @@ class Ragged:
         """Join ragged arrays, the sequences of one after those of the other; none is imputed."""
         lengths = np.concatenate([part.stored_lengths for part in parts])
         values = np.concatenate([part.values for part in parts])
-        return cls(values, np.concatenate([[0], np.cumsum(lengths)]))
+        copies = [cls.join(same) for same in zip(*(part.copies for part in parts), strict=True)]
+        joined = cls(values, np.concatenate([[0], np.cumsum(lengths)]), copies=copies)
+        return replace(joined, absent=parts[0].absent)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -88,7 +93,7 @@ class Ragged:
         return self.values.shape[1] if self.values.ndim == 2 else 1
 
     def take(self, index: Sequence[int] | np.ndarray) -> "Ragged":
-        """Return the chosen sequences, in the order of the index, as a copy."""
+        """Return the chosen sequences, in the order of the index, as a copy without `copies`."""
         stored = replace(self, mean_frame=None)
         return replace(Ragged.of([stored[i] for i in index]), mean_frame=self.mean_frame)
 

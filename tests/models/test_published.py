@@ -25,7 +25,7 @@ from transformers import BertConfig, BertModel
 from msabench import models, params
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.text import TextEncoder
-from msabench.training import loop
+from msabench.training import loop, missing
 from msabench.training.checkpoints import Checkpoints
 from msabench.training.loop import NetworkRegressor
 from msabench.training.schedule import Schedule
@@ -182,7 +182,8 @@ def of_files(*needed):
 
 @pytest.fixture(autouse=True)
 def float64(monkeypatch):
-    monkeypatch.setattr(loop, "Batch", Double)
+    for module in (loop, missing):
+        monkeypatch.setattr(module, "Batch", Double)
 
 
 def assert_close(actual, expected, atol=TOLERANCE):

@@ -13,9 +13,10 @@ from torch import nn
 from msabench.models.self_mm import SelfMM
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.text import TextEncoder, build_encoder
-from msabench.training import loop
+from msabench.training import missing
 from msabench.training.checkpoints import Checkpoints, Progress
 from msabench.training.loop import NetworkRegressor
+from msabench.training.missing import TrainingData
 from msabench.training.schedule import Schedule
 from msabench.training.unimodal import AdamByGroup, Outputs, UnimodalLabels
 from msabench.utterances import Utterances
@@ -203,7 +204,7 @@ def test_training_equals_the_published_method(
     regressor = NetworkRegressor(lambda: network, OPTIMIZER, schedule)
     regressor.network = network
     monkeypatch.setattr(
-        loop,
+        missing,
         "Batch",
         SimpleNamespace(of=lambda data, index, device: noisy_batch(utterances, labels, index, rng)),  # noqa: ARG005
     )
@@ -226,7 +227,8 @@ def test_training_equals_the_published_method(
         for record in (losses, outputs, gradients):
             record.clear()
         progress = Progress(history=[{"valid_loss": 0.0}] * (epoch - 1))
-        regressor._train_epoch(data, list(map(np.array, order)), progress, optimizer, kept)
+        rows, train = list(map(np.array, order)), TrainingData(data, None, seed=0)
+        regressor._train_epoch(train, rows, progress, optimizer, kept)
         batches = [(index, [utterances[i] for i in index]) for index in order]
         expected = list(published.train_epoch(epoch, batches, accumulate, drop_incomplete))
         for batch, record in enumerate(expected):

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 NAMED = 3  # utterances named in one line
 
@@ -17,14 +18,32 @@ MEANINGS = {
 COUNTED = ("tokens_cut", "tokens_unknown", "not_finite")  # the others are 1 or absent
 
 
+def absent(losses: Sequence[Mapping[str, int]]) -> list[str]:
+    """Return the kinds of loss that say of a modality that no utterance has it."""
+    kinds = ["text_missing", *(kind for kind in losses[0] if kind.endswith("_imputed"))]
+    return [kind for kind in kinds if all(kind in own for own in losses)]
+
+
 def notable(losses: Sequence[Mapping[str, int]]) -> list[dict[str, int]]:
-    """Return the losses without a modality that is imputed for all: its absence is intended."""
-    intended = {
-        kind
-        for kind in losses[0]
-        if kind.endswith("_imputed") and all(kind in own for own in losses)
-    }
+    """Return the losses without a modality that no utterance has: its absence is intended."""
+    intended = absent(losses)
     return [{kind: n for kind, n in own.items() if kind not in intended} for own in losses]
+
+
+def note_absent(losses: Sequence[Mapping[str, int]], config: Mapping[str, Any]) -> None:
+    """Print what is read of modalities that no utterance has, and whether the model expects it.
+
+    config: run.json.
+    """
+    kinds = absent(losses)
+    frames = [f"no {kind.removesuffix('_imputed')}" for kind in kinds if kind != "text_missing"]
+    read = ["no text given: an empty text is read"] if "text_missing" in kinds else []
+    if frames:
+        read += [f"{' and '.join(frames)} given: the mean frame of the training data is read"]
+    if read:
+        missing = config.get("schedule", {}).get("missing") or {}
+        trained = "trained" if missing.get("absent") else "not trained"
+        print(f"note: {'; '.join(read)}; the model was {trained} for that", file=sys.stderr)
 
 
 def print_notes(names: Sequence[str], losses: Sequence[Mapping[str, int]], most: int) -> None:

@@ -4,7 +4,8 @@ A run is the folder of one seed, runs/ours-1, or runs/ours for the mean of all i
 is then their standard deviation. A sentiment has the range of the labels that the run learned
 (MOSEI: -3 to 3); its class is positive, negative or neutral by their neutral point (MOSEI: 0), `-`
 where they have none. Frames are .npy files with an array (frames, features).
-Absent audio or vision is imputed by the mean frame of the training data.
+Absent audio or vision is imputed by the mean frame of the training data, absent text by an empty
+one; a note on stderr says so where no utterance has the modality.
 
 examples:
   msabench predict --run runs/ours "I loved it" "what a waste of time"
@@ -59,7 +60,7 @@ def main(options: argparse.Namespace) -> None:
     """Print a table of predictions, or json lines."""
     utterances = _utterances(options)
     from msabench import inference
-    from msabench.commands._notes import first_few, notable, print_notes
+    from msabench.commands._notes import first_few, notable, note_absent, print_notes
     from msabench.commands._table import note_no_class
     from msabench.evaluation.statistics import mean_and_std
     from msabench.networks import torch_settings
@@ -86,6 +87,7 @@ def main(options: argparse.Namespace) -> None:
     else:
         print(_as_text(shown, sentiments, scale), flush=True)
     note_no_class(scale)
+    note_absent([prediction.losses for prediction in predictions], predictor.config)
     print_notes(names, losses, predictor.config["text"]["max_tokens"])
     if refused:
         reasons = first_few([str(error) for error in refused], "; ")

@@ -84,7 +84,7 @@ def estimate(
         Row("prepare", seconds=sizes.prepare, disk=sizes.prepared),
         Row(
             "features",
-            seconds=encoder.build + encoder.predict,
+            seconds=encoder.build + encoder.predict * passes(features, sizes),
             memory=encoder.memory,
             disk=bytes_of_features(features, sizes, encoder.width),
         ),
@@ -116,7 +116,7 @@ def kinds_of(runs: Mapping[str, Run], arrays: Mapping[str, str], sizes: Sizes) -
             continue
         config = {key: value for key, value in run.config.items() if key in ("model", "network")}
         schedule = run.config.get("schedule", {})
-        size = [schedule.get(key) for key in ("batch_size", "accumulate")]
+        size = [schedule.get(key) for key in ("batch_size", "accumulate", "missing")]
         encoder = run.config["encoder"]
         kinds[name] = json.dumps([config, encoder, size, arrays[name], present])
     return kinds
@@ -256,16 +256,44 @@ def training_seconds(cost: Cost, config: Config, folds: int = 1) -> float:
     return cost.build + folds * (epochs * cost.epoch + cost.predict)
 
 
+def passes(features: Config, sizes: Sizes) -> float:
+    """Return how often the texts go through the frozen layers: once, and as corrupted copies."""
+    copies = {
+        (number, share)
+        for reads in features["runs"].values()
+        for number, share in enumerate(_copies(reads).values())
+    }
+    copied = sum(sizes.utterances[split] for split in _copied(sizes))
+    return 1 + len(copies) * copied / sum(sizes.utterances.values())
+
+
 def bytes_of_features(features: Config, sizes: Sizes, width: int) -> float:
-    """Return the bytes of the arrays of data/features: token ids, and states of that width."""
-    texts = [own["text"] for own in sizes.lengths.values() if "text" in own]
-    utterances, tokens = sum(map(len, texts)), sum(int(own.sum()) for own in texts)
-    arrays = {reads["array"] for reads in (features["probe"], *features["runs"].values())}
-    states = sum(
-        width * (utterances if array.startswith("pooled") else tokens)
-        for array in arrays - {"tokens"}
-    )
-    return 4.0 * (tokens + states)
+    """Return the bytes of the arrays of data/features: token ids, and states of that width.
+
+    With the corrupted copies of texts (networks.corrupted), the one empty text apart.
+    """
+    texts = {split: own["text"] for split, own in sizes.lengths.items() if "text" in own}
+
+    def values(array: str, splits: Iterable[str]) -> int:
+        own = [texts[split] for split in splits if split in texts]
+        rows = sum(len(text) if array.startswith("pooled") else int(text.sum()) for text in own)
+        return rows * (1 if array == "tokens" else width)
+
+    reads = [features["probe"], *features["runs"].values()]
+    arrays = {"tokens", *(own["array"] for own in reads)}
+    copies = {(own["array"], name) for own in reads for name in _copies(own)}
+    whole = sum(values(array, texts) for array in arrays)
+    return 4.0 * (whole + sum(values(array, _copied(sizes)) for array, _ in copies))
+
+
+def _copies(reads: Config) -> Mapping[str, float]:
+    """Return the corrupted copies that a run reads, by their names the share that is missing."""
+    return reads["missing"]["arrays"] if "missing" in reads else {}
+
+
+def _copied(sizes: Sizes) -> list[str]:
+    """Name the splits of whose texts there are copies: train, or over folds all."""
+    return ["train"] if sizes.folds == 1 else [*sizes.lengths]
 
 
 def total(rows: Iterable[Row], jobs: int) -> Total:

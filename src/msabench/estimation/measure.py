@@ -157,10 +157,12 @@ def _network(config: Mapping[str, Any], shapes: Shapes, seconds: float, folder: 
     build = _seconds(regressor.build)
     pool = shapes.rng.permutation(len(train))[: POOL * size]
     batches = [pool[rows] for rows in sorted_by_length(cost(train)[pool], size)]
-    longest = _second_epoch(regressor, shapes.sample("train", batches[0]), folder / "longest")
+    copies = (schedule["missing"] or {"copies": 0})["copies"]
+    sample = _with_copies(shapes.sample("train", batches[0]), copies)
+    longest = _second_epoch(regressor, sample, folder / "longest")
     memory = _peak(regressor.device)
     count = batches_in(seconds, 2 * longest, len(batches), schedule["accumulate"])
-    sample = shapes.sample("train", np.concatenate(spread(batches, count)))
+    sample = _with_copies(shapes.sample("train", np.concatenate(spread(batches, count))), copies)
     epoch = _second_epoch(regressor, sample, folder / "spread") / len(sample)
     predict = _seconds(partial(regressor.predict, sample)) / len(sample)
     regressor.save(folder)
@@ -172,6 +174,14 @@ def _network(config: Mapping[str, Any], shapes: Shapes, seconds: float, folder: 
         memory=memory,
         weights=float((folder / "weights.safetensors").stat().st_size),
     )
+
+
+def _with_copies(data: Utterances, count: int) -> Utterances:
+    """Return utterances whose text, if any, is its own corrupted copies: networks.corrupted."""
+    if "text" not in data.sequences:
+        return data
+    text = data.sequences["text"]
+    return data.with_text(replace(text, copies=[text] * count, absent=text[0]))
 
 
 def _second_epoch(regressor: Any, train: Utterances, folder: Path) -> float:

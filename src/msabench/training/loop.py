@@ -26,6 +26,7 @@ from msabench.networks.torch_settings import Device, choose_device
 from msabench.params import Strict
 from msabench.training import checkpoints
 from msabench.training.checkpoints import Checkpoints, History, Progress
+from msabench.training.missing import TrainingData
 from msabench.training.network import Network, Phase
 from msabench.training.schedule import Clip, Schedule
 from msabench.utterances import Utterances
@@ -64,7 +65,8 @@ class NetworkRegressor:
         """Train until validation stops improving and keep the best epoch's weights.
 
         Continues from the checkpoint in scratch, if there is one, with the very numbers of an
-        uninterrupted training. Of several processes each trains on its part of every batch, and all
+        uninterrupted training. With `missing` random parts of the training split are missing; valid
+        is read as it is. Of several processes each trains on its part of every batch, and all
         end with the same weights.
         Returns one row per epoch: epoch, train_loss, valid_loss, valid_mae, and the network's
         own epoch_metrics.
@@ -83,6 +85,7 @@ class NetworkRegressor:
         network.fit_statistics(train)
         network.to(self.device)
         optimizer = self._optimizer(network)
+        data = TrainingData(train, self.schedule.missing, seed)
         kept = Checkpoints(scratch, network, optimizer)
         with parallel.rank_zero_first():  # it sets a damaged checkpoint aside
             progress = kept.resume()
@@ -99,7 +102,7 @@ class NetworkRegressor:
                 kept.restore_rng_state()
             row: dict[str, int | float] = {
                 "epoch": epoch,
-                "train_loss": self._train_epoch(train, batches, progress, optimizer, kept),
+                "train_loss": self._train_epoch(data, batches, progress, optimizer, kept),
             }
             predictions = self._predict(valid)
             row["valid_loss"] = self._validation_loss(predictions, valid, rng)
@@ -107,7 +110,7 @@ class NetworkRegressor:
             if not np.isfinite(row["valid_mae"]):
                 raise FloatingPointError(
                     f"epoch {epoch}: not all predictions on valid are finite; "
-                    + self._offending(valid, np.arange(len(valid)))
+                    + self._offending(valid)
                 )
             row |= network.epoch_metrics()
             history.append(row)
@@ -136,7 +139,7 @@ class NetworkRegressor:
 
     def _train_epoch(
         self,
-        train: Utterances,
+        data: TrainingData,
         batches: list[np.ndarray],
         progress: Progress,
         optimizer: torch.optim.Optimizer,
@@ -157,12 +160,12 @@ class NetworkRegressor:
         bar = _progress(steps[progress.batches :], epoch)
         for number, step in enumerate(bar, start=progress.batches + 1):
             rows, weight = parallel.shard(step.index, epoch_seed)
-            loss = weight * step.phase.loss(Batch.of(train, rows, self.device), epoch)
+            loss = weight * step.phase.loss(data.batch(rows, epoch, self.device), epoch)
             mean_loss = parallel.all_reduce(loss.detach()).item()
             if not np.isfinite(mean_loss):
                 raise FloatingPointError(
                     f"epoch {epoch}, batch {number} of {len(steps)}: the loss is {mean_loss}; "
-                    + self._offending(train, step.index)
+                    + self._offending(data.of(step.index, epoch))
                 )
             loss.backward()
             if self.schedule.clip:
@@ -198,9 +201,8 @@ class NetworkRegressor:
                 steps.append(_Step(phase, index, ends_group, last))
         return steps
 
-    def _offending(self, train: Utterances, index: np.ndarray) -> str:
-        """Say which utterances of a batch are to blame for a loss that is not finite."""
-        batch = train.take(index)
+    def _offending(self, batch: Utterances) -> str:
+        """Say which of some utterances are to blame for a loss that is not finite."""
         for row, id in enumerate(batch.ids):
             for name, ragged in batch.sequences.items():
                 if not np.isfinite(ragged[row]).all():
@@ -209,9 +211,9 @@ class NetworkRegressor:
                 return f"the label of {id} is {batch.labels[row]}"
         wrong = ~np.isfinite(self._predict(batch))
         if not wrong.any():
-            return f"the inputs and predictions of its {len(index)} utterances are finite"
+            return f"the inputs and predictions of its {len(batch)} utterances are finite"
         return (
-            f"the inputs are finite, but {wrong.sum()} of {len(index)} predictions are not (that "
+            f"the inputs are finite, but {wrong.sum()} of {len(batch)} predictions are not (that "
             f"of {batch.ids[int(wrong.argmax())]} is the first), so the weights have diverged: "
             "try a smaller learning rate"
         )

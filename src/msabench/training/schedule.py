@@ -86,6 +86,25 @@ class Cosine(Strict):
         return initial * (1 + math.cos(angle)) / 2
 
 
+class Missing(Strict):
+    """How much of an utterance is missing in training.
+
+    share: of its frames and tokens, at most. copies: corrupted ones of each text, cached, and so
+    the number of levels above 0: at level k of these, share * k / copies is missing. absent: the
+    probability that a modality is absent as a whole.
+    """
+
+    share: Annotated[float, Field(gt=0.0, le=1.0)]
+    copies: PositiveInt = 4
+    absent: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+    @property
+    def shares(self) -> list[float]:
+        """What is missing at each level, from 0 on, to six digits."""
+        levels = range(self.copies + 1)
+        return [float(f"{self.share * level / self.copies:.6g}") for level in levels]
+
+
 class Schedule(Strict):
     """The settings of the loop.
 
@@ -99,7 +118,8 @@ class Schedule(Strict):
     schedule; "linear" lowers every rate from its value to zero over `epochs`, batch by batch, and
     "cosine" by half a cosine from the end of the warm-up on; a mapping lowers them on a plateau, or
     by a cosine as published; "none" keeps them. warmup: epochs in which rates rise linearly, batch
-    by batch, to what `decay` gives.
+    by batch, to what `decay` gives. missing: train on utterances of which random parts are
+    missing, too.
     """
 
     batch_size: PositiveInt
@@ -112,6 +132,7 @@ class Schedule(Strict):
     validation_loss: Literal["mae", "mean_of_batches", "mse_of_batches"] = "mae"
     decay: Literal["none", "linear", "cosine"] | Plateau | Cosine = "none"
     warmup: NonNegativeFloat = 0.0
+    missing: Missing | None = None
 
     def rate(self, initial: float, epochs: float, losses: Sequence[float], batches: int) -> float:
         """Return a learning rate after so many epochs (a fraction) with these validation losses.

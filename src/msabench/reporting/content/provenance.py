@@ -1,7 +1,7 @@
 """The sections on what the results were made of: settings, versions, hashes, how to verify each."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +178,7 @@ def _text_encoder(runs: Iterable[Run]) -> list[Block]:
             _hash_table(published.sha256, f"{name}, as published"),
         ]
     arrays = _gathered(
-        ((run["text"]["array"], split), digest)
-        for run in runs
-        for split, digest in run["text"]["sha256"].items()
+        ((array, split), digest) for run in runs for array, split, digest in _arrays(run["text"])
     )
     table = Table(
         [NAME, NAME, HASH],
@@ -189,6 +187,15 @@ def _text_encoder(runs: Iterable[Run]) -> list[Block]:
         keys=2,
     )
     return [*blocks, table, Code("sha256sum data/features/*/*.npy")]
+
+
+def _arrays(text: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield each array that a run reads as text, corrupted copies too: name, split and hash."""
+    for split, digest in text["sha256"].items():
+        yield text["array"], split, digest
+    for split, copies in text.get("missing", {"sha256": {}})["sha256"].items():
+        for array, digest in copies.items():
+            yield array, split, digest
 
 
 def _hashes(plan: Mapping[str, Any], folders: Sequence[str], predictions: Path) -> list[Block]:
