@@ -375,7 +375,7 @@ def test_the_setting_reaches_plan_and_features():
     assert before["ours"]["schedule"]["missing"] is None
     changed = {name for name in before if before[name] != configs[name]}
     rows = {name for name, run in plan.runs_of(BASE).items() if run.stage == "sweep"}
-    assert changed <= rows | {"ours", "stages/features"}
+    assert changed <= rows | {"ours", "stages/features", "stages/tables"}
 
 
 def test_settings_merge_over_a_block_and_null_turns_them_off():
