@@ -16,7 +16,7 @@ PREPARED = Path("data/prepared")
 def main(name: str, seed: int) -> None:
     from msabench import runs  # here, as `--help` needs none of these
     from msabench.evaluation.corrupted_data import CorruptedData
-    from msabench.evaluation.robustness import LEVELS, modalities_of
+    from msabench.evaluation.robustness import kinds_by_level
     from msabench.networks import text, torch_settings
     from msabench.predictions import Predictions
     from msabench.utterances import SPLITS, load_prepared, parts_of
@@ -39,12 +39,10 @@ def main(name: str, seed: int) -> None:
     data = CorruptedData.of(train, test, reader, seed)
 
     untouched = regressor.predict(data.whole)
-    for kind, levels in LEVELS.items():
-        if not modalities_of(kind, data.whole.sequences):
-            continue
-        (out / kind).mkdir(parents=True)
-        for level in levels:
+    for level, kinds in kinds_by_level(data.whole.sequences).items():
+        for kind in kinds:
             predictions = regressor.predict(data.at(kind, level)) if level > 0 else untouched
+            (out / kind).mkdir(parents=True, exist_ok=True)
             Predictions(test.ids, test.labels, predictions).write(out / kind / f"{level:g}.csv")
 
 

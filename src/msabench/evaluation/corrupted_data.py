@@ -6,7 +6,7 @@ corrupts a superset of what a lower one does.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -72,9 +72,16 @@ def _of_text(reader: Reader, tokens: Ragged) -> dict[str, Corrupt]:
     unknown = reader.tokenizer.unk_token_id
     if unknown is None:
         raise EncoderError(f"text_encoder: {reader.name} has no unknown token")
+
+    @lru_cache(maxsize=1)  # [seed, 0] is the RNG state of seed: both kinds lose the same tokens
+    def read(values: bytes) -> Ragged:
+        return reader.read(Ragged(np.frombuffer(values, tokens.values.dtype), tokens.offsets))
+
+    def corrupt(how: Callable[..., Ragged], share: float, rng: np.random.Generator) -> Ragged:
+        return read(how(tokens, share, rng).values.tobytes())
+
+    lose = partial(corruption.drop_tokens, unknown=unknown)
     return {
-        "text_missing": lambda share, rng: reader.read(
-            corruption.drop_tokens(tokens, share, rng, unknown)
-        ),
-        "text_noise": lambda share, rng: reader.read(corruption.replace_tokens(tokens, share, rng)),
+        "text_missing": partial(corrupt, lose),
+        "text_noise": partial(corrupt, corruption.replace_tokens),
     }
