@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from msabench import corruption, models, runs
 from msabench.errors import EncoderError
 from msabench.evaluation.corrupted_data import CorruptedData
-from msabench.evaluation.robustness import ALL, LEVELS, SHARES, TENTHS, modalities_of
+from msabench.evaluation.robustness import (
+    ALL,
+    LEVELS,
+    SHARES,
+    TENTHS,
+    kinds_by_level,
+    modalities_of,
+)
 from msabench.networks import text
 from msabench.params import Pooling
 from msabench.predictions import Predictions
@@ -219,6 +226,25 @@ def test_all_modalities_lose_the_share_by_the_corruptions_of_one(tiny_bert):
     np.testing.assert_array_equal(alone["text"], half["text"])
     other = corrupted(ALL, 0.5, ["audio"], seed=2)
     assert not np.array_equal(other["audio"], half["audio"])
+
+
+def test_a_text_is_read_once_for_the_kinds_that_lose_the_same_of_it(tiny_bert, monkeypatch):
+    """At the shares that the text alone has too; what all frozen layers cost most."""
+    counted = []
+    read = text.Reader.read
+    monkeypatch.setattr(
+        text.Reader, "read", lambda self, tokens: counted.append(0) or read(self, tokens)
+    )
+    train, test = (random_utterances(seed=i, n=20) for i in (0, 1))
+    test = replace(test.select(["audio"]), texts=[WORDS[i % len(WORDS)] for i in range(20)])
+    reads = {"array": "tokens", "max_tokens": 6}
+    reader = text.Reader({"name": tiny_bert}, reads, torch.device("cpu"))
+    data = CorruptedData.of(train, test, reader, 1)
+    for level, kinds in kinds_by_level(data.whole.sequences).items():
+        for kind in kinds if level > 0 else ():
+            data.at(kind, level)
+    corrupted_texts = {*TENTHS, *SHARES} - {0.0}
+    assert len(counted) == 1 + len(corrupted_texts) + len(SHARES[1:])  # and the noise
 
 
 def test_no_two_modalities_lose_the_same_places():
