@@ -23,6 +23,7 @@ PAGES = [
     *(
         "docs/small-data",
         "docs/results",
+        "docs/missing-data",
         "docs/speed",
         "docs/clusters",
         "docs/systems",
