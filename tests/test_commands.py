@@ -29,7 +29,7 @@ from tests import trained_tree
 NAMES = list(commands.load())
 NO_FRAMES = (
     "note: no audio and no vision given: the mean frame of the training data is read; the model "
-    "was not trained for that\n"
+    "was trained without modality dropout\n"
 )
 INSTALLED = Path(sysconfig.get_path("scripts"), "msabench")
 
@@ -476,20 +476,20 @@ def test_predict_says_what_no_utterance_has(run, table, capsys):
     program.main(["predict", "--run", "runs/ours-1", "--csv", str(file)])
     assert capsys.readouterr().err == (
         "note: no text given: an empty text is read; no vision given: the mean frame of the "
-        "training data is read; the model was not trained for that\n"
+        "training data is read; the model was trained without modality dropout\n"
     )
 
 
 @pytest.mark.parametrize(
     ("missing", "trained"),
-    [(None, "not trained"), ({"absent": 0.0}, "not trained"), ({"absent": 0.2}, "trained")],
+    [(None, "without"), ({"absent": 0.0}, "without"), ({"absent": 0.2}, "with")],
 )
 def test_a_model_is_trained_for_absent_modalities_by_modality_dropout(missing, trained, capsys):
     losses = [{"audio_imputed": 1}, {"audio_imputed": 1, "vision_imputed": 1, "text_missing": 1}]
     _notes.note_absent(losses, {"schedule": {"missing": missing}})
     assert capsys.readouterr().err == (
         "note: no audio given: the mean frame of the training data is read; the model was "
-        f"{trained} for that\n"
+        f"trained {trained} modality dropout\n"
     )
     _notes.note_absent([{"audio_imputed": 1}, {}], {})
     assert capsys.readouterr().err == ""

@@ -763,6 +763,9 @@ DEFECTS: dict[str, dict[str, Any]] = {
     "mmim": {"full_likelihood": False, "fit_entropy": False, "ridge": 0.0, "standardize": False},
     "mult": {"positions": False, "standardize": False, "start": "neutral"},
     "tetfn": {"vision_kernel_of_audio": True, "clamp": 3.0, "standardize": False},
+    "bert_mag": {"standardize": False, "start": "neutral"},
+    "cenet": {"train_embeddings": False, "standardize": False, "start": "neutral"},
+    "almt": {"masked": False, "standardize": False, "start": "neutral"},
 }
 
 
@@ -777,7 +780,7 @@ def test_published_and_corrected_settings_of_a_model(model, dataset):
     for key, value in DEFECTS[model].items():
         assert published["network"][key] == value
         assert corrected["network"][key] != value
-    rounded = "mse" if model == "misa" else "mean"
+    rounded = "mse" if model in ("misa", "almt") else "mean"
     assert published["schedule"]["validation_loss"] == f"{rounded}_of_batches"
     assert corrected["schedule"]["validation_loss"] == "mae"
     assert not corrected["schedule"]["drop_incomplete"]
@@ -786,11 +789,49 @@ def test_published_and_corrected_settings_of_a_model(model, dataset):
     if "pad_to" in published["network"]:
         frames = {"mosi": 375, "sims": 400}.get(dataset, 500)
         assert published["network"]["pad_to"]["audio"] == frames
-        assert corrected["network"]["pad_to"] is None
+        # To ALMT it is the size of a table, too.
+        assert (corrected["network"]["pad_to"] is None) == (model != "almt")
 
 
 @pytest.mark.parametrize("dataset", ["mosei_aligned", "mosi_aligned"])
-def test_the_published_tetfn_reads_aligned_frames_as_they_are(dataset):
+@pytest.mark.parametrize("model", ["tetfn", "bert_mag"])
+def test_some_published_models_read_aligned_frames_as_they_are(model, dataset):
     """One for each token: padded to as many steps as the text."""
-    network = planned(dataset=dataset, compare=["tetfn_published"])["tetfn_published"]["network"]
+    name = f"{model}_published"
+    network = planned(dataset=dataset, compare=[name])[name]["network"]
     assert network["pad_to"] == {"text": 50, "audio": 50, "vision": 50}
+
+
+@pytest.mark.parametrize("dataset", ["mosei", "mosi", "mosi_aligned", "sims"])
+@pytest.mark.parametrize("model", ["tetfn", "bert_mag", "cenet", "almt"])
+def test_on_the_published_corpora_models_train_as_published_but_for_their_defects(model, dataset):
+    """No epochs, rates or layers of the simulated data's presets reach these."""
+    names = [model, f"{model}_published"]
+    configs = planned(dataset=dataset, compare=names, text_encoder="bert-base-uncased")
+    corrected, published = (configs[name] for name in names)
+    assert corrected["optimizer"] == published["optimizer"]
+    assert corrected["encoder"]["trainable_layers"] == "all"
+    assert published["encoder"]["trainable_layers"] == "all"
+    schedules = [of["schedule"] for of in (corrected, published)]
+    changed = {key for key in schedules[0] if schedules[0][key] != schedules[1][key]}
+    defects = {"validation_loss"} | ({"drop_incomplete"} if model == "tetfn" else set())
+    if model != "almt":
+        assert changed == defects
+        return
+    # Half a cosine that ends where the published one does.
+    assert changed == defects | {"decay", "warmup", "epochs"}
+    schedule, decay = schedules[0], schedules[1]["decay"]
+    assert schedule["decay"] == "cosine"
+    assert schedule["warmup"] == decay["warmup"]
+    assert schedule["epochs"] == decay["warmup"] + decay["cosine"]
+
+
+@pytest.mark.parametrize("dataset", ["mosei_text", "mosi_utterances"])
+@pytest.mark.parametrize("model", ["tetfn", "bert_mag", "cenet", "almt"])
+def test_a_small_encoder_on_transcripts_has_rates_of_its_own(model, dataset):
+    """MMSA's are those of BERT, which an encoder that is mostly frozen hardly learns by."""
+    simulated = planned(compare=[model])[model]
+    config = planned(dataset=dataset, compare=[model])[model]
+    assert config["optimizer"]["lr"] == simulated["optimizer"]["lr"]
+    assert config["schedule"]["epochs"] <= simulated["schedule"]["epochs"]
+    assert config["encoder"]["trainable_layers"] == {"mosei_text": 4, "mosi_utterances": 2}[dataset]

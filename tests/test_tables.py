@@ -962,6 +962,28 @@ def test_a_metric_that_is_not_defined_at_a_share_has_no_mean(tree):
     assert ours["mae"] > 0
 
 
+def assert_paired(tree, curves, counterparts):
+    """The area of `gaps` less that of `ours`, by the differences of seeds that belong together."""
+    test = tree.data["test"]
+    errors = {name: np.abs(curves[name] - test.labels).mean(axis=1) for name in ("gaps", "ours")}
+
+    def mean(_, errors):
+        return float(errors.mean())
+
+    models = {
+        name: statistics.replicates(mean, test.labels, of, test.videos)
+        for name, of in errors.items()
+    }
+    paired = statistics.compare(models, len(set(test.videos)), paired=True)["pairs"]
+    unpaired = statistics.compare(models, len(set(test.videos)))["pairs"]
+    assert list(counterparts) == ["gaps"]
+    assert counterparts["gaps"] == pytest.approx(paired["gaps - ours"], abs=1e-4)
+    assert counterparts["gaps"]["se_seeds"] != pytest.approx(
+        unpaired["gaps - ours"]["se_seeds"], abs=1e-4
+    )
+    assert counterparts["gaps"]["high"] < 0
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_model_and_the_same_trained_with_missing_data_stand_side_by_side(tree):
     names = ["ours", "svm", "twin", "gaps", "alone"]
@@ -979,14 +1001,15 @@ def test_a_model_and_the_same_trained_with_missing_data_stand_side_by_side(tree)
     rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| gaps ")]
     name, trained, *values = (cell.strip() for cell in rows[0])
     assert (name, trained) == ("gaps", "share 0.5, copies 4, absent 0.0")
-    pair = area["pairs"]["ours - gaps"]
-    assert pair["low"] > 0
-    bounds = [-pair["difference"], -pair["high"], -pair["low"]]
-    assert values[6:9] == [f"{bound:+.3f}" for bound in bounds]
-    errors = [np.abs(curves[name] - tree.data["test"].labels).mean() for name in ("gaps", "ours")]
-    assert float(values[6]) == pytest.approx(errors[0] - errors[1], abs=1e-3)
-    others = [line for line in table.splitlines() if line.startswith(("| ours ", "| alone "))]
-    assert [line.split("|")[9].strip() for line in others[:2]] == ["-", "-"]
+    assert values == [
+        f"{tree.read('missing')[part]['models']['gaps'][bound]:.3f}"
+        for part in ("whole", "area")
+        for bound in ("value", "low", "high")
+    ]
+    assert_paired(tree, curves, area["counterparts"])
+    _, *compared = (cell.strip() for cell in rows[1])
+    pair = area["counterparts"]["gaps"]
+    assert compared[5:8] == [f"{pair[bound]:+.3f}" for bound in ("difference", "low", "high")]
     assert "Trained with missing data: gaps, alone; no other model" in tree.markdown
     report_stage.main()
     page = Path("plots/report.html").read_text()
@@ -1005,5 +1028,5 @@ def test_a_curve_that_is_not_whole_is_left_out(tree):
     shutil.rmtree("predictions/robustness-svm-1")
     with pytest.raises(SystemExit, match="missing, rows left empty"):
         tables_stage.main()
-    assert tree.read("missing")["area"] == {"models": {}, "pairs": {}}
+    assert not Path("metrics/missing.json").exists()
     report_stage.main()

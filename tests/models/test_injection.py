@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from msabench import models
 from msabench.models.bert_mag import Gate
-from msabench.models.cenet import Attention
-from msabench.networks import text
+from msabench.models.cenet import FrameAttention
+from msabench.networks import text, torch_settings
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.layers import aligned
 from msabench.networks.text import TextEncoder
@@ -88,6 +88,42 @@ def test_without_audio_and_vision_it_is_the_encoder(name, tiny_bert):
     torch.testing.assert_close(vector, alone.encoder(batch.sequences["text"]))
 
 
+@pytest.mark.parametrize("modalities", [["audio"], ["text", "vision"], ["audio", "vision"]])
+@pytest.mark.parametrize("name", INJECTED)
+def test_padded_as_published_it_works_without_a_modality(name, modalities, tiny_bert):
+    """And whatever the numbers of steps; longer frames and texts are cut."""
+    data = with_text(TRAIN, "all").select(modalities)
+    changes = {"pad_to": {"text": 5, "audio": 9, "vision": 3}, "trainable_layers": "all"}
+    network = regressor_of(name, tiny_bert, data, **changes).build().eval()
+    batch = Batch.of(data, torch.arange(6).numpy(), torch.device("cpu"))
+    assert network(batch).isfinite().all()
+
+
+@pytest.mark.parametrize("name", INJECTED)
+def test_an_injection_has_full_precision(name, tiny_bert, monkeypatch):
+    """In mixed precision too, which is that of the encoder's products."""
+    monkeypatch.setattr(
+        torch_settings,
+        "mixed_precision",
+        lambda device: torch.autocast(device.type, dtype=torch.bfloat16),
+    )
+    network, data = network_of(name, tiny_bert, "all")
+    seen = []
+    network.text.injection.register_forward_hook(lambda *call: seen.append((call[1][0], call[2])))
+    network(Batch.of(data, torch.arange(4).numpy(), torch.device("cpu")))
+    ((states, injected),) = seen
+    assert states.dtype == injected.dtype == torch.float32
+    expected = network.text.injection(states, *network_inputs(network, data))
+    torch.testing.assert_close(injected, expected, rtol=0, atol=0)
+
+
+def network_inputs(network, data):
+    """What the injection reads of the first utterances beside the states."""
+    batch = Batch.of(data, torch.arange(4).numpy(), torch.device("cpu"))
+    read = network.text.standardize(batch.sequences)
+    return read.pop("text"), read
+
+
 def test_embeddings_that_are_not_trained_are_in_no_group(tiny_bert):
     """As published; the layers are, and dropout still acts on what the embeddings return."""
     counts = {}
@@ -116,7 +152,7 @@ def test_embeddings_that_are_not_trained_are_in_no_group(tiny_bert):
 def test_attention_in_another_order_of_products():
     """Equal to keys and values of every frame, whatever lies behind the real ones."""
     torch.manual_seed(1)
-    attend = Attention(3, 5, scale=0.7).double()
+    attend = FrameAttention(3, 5, scale=0.7).double()
     for bias in (attend.inner, attend.outer, attend.query, attend.key, attend.value):
         torch.nn.init.normal_(bias.bias)
     states, frames = padded([4, 2], 5).values.double(), padded([6, 3], 3, seed=2)
@@ -142,7 +178,7 @@ def test_aligned_frames():
 
 def test_a_shift_of_zero_leaves_the_token():
     """Gates that are closed shift nothing, and give no gradient that is not a number."""
-    gate = Gate({"audio": 3}, 4, beta=1.0, dropout=0.0, align=True)
+    gate = Gate({"audio": 3}, 4, beta=1.0, dropout=0.0, masked=True)
     torch.nn.init.constant_(gate.get_parameter("gates.audio.bias"), -1e3)
     states = torch.randn(2, 3, 4, requires_grad=True)
     lengths = torch.tensor([3, 2])

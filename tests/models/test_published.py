@@ -80,9 +80,9 @@ class Golden:
     def settings(self, **changes):
         """The published settings of the model under those of the file, in groups; no dropout."""
         loop_settings = dict(self.about["loop"])
-        if isinstance(loop_settings.get("decay"), dict):  # the model says which groups it spares
-            plateau = loop_settings["decay"]
-            loop_settings["decay"] = {k: v for k, v in plateau.items() if k != "groups"}
+        if isinstance(decay := loop_settings.get("decay"), dict):
+            # The model says which groups it spares, and a Cosine counts in epochs.
+            loop_settings["decay"] = {k: v for k, v in decay.items() if k not in ("groups", "unit")}
         flat = PRESETS[f"{self.model}_mmsa_mosei"] | self.about["settings"] | loop_settings
         flat |= {"epochs": 1000, "batch_size": 1, "trainable_layers": 0} | changes
         if isinstance(flat["lr"], float):

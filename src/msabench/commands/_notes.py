@@ -42,8 +42,9 @@ def note_absent(losses: Sequence[Mapping[str, int]], config: Mapping[str, Any]) 
         read += [f"{' and '.join(frames)} given: the mean frame of the training data is read"]
     if read:
         missing = config.get("schedule", {}).get("missing") or {}
-        trained = "trained" if missing.get("absent") else "not trained"
-        print(f"note: {'; '.join(read)}; the model was {trained} for that", file=sys.stderr)
+        trained = "with" if missing.get("absent") else "without"
+        about = f"the model was trained {trained} modality dropout"
+        print(f"note: {'; '.join(read)}; {about}", file=sys.stderr)
 
 
 def print_notes(names: Sequence[str], losses: Sequence[Mapping[str, int]], most: int) -> None:

@@ -9,12 +9,14 @@ import numpy as np
 from msabench.evaluation.statistics import Row
 from msabench.evaluation.tables import read_history
 from msabench.predictions import Predictions
-from msabench.training.schedule import Schedule
+from msabench.training.schedule import Cosine, Plateau, Schedule
 
 # A model whose predictions on test have less than this share of the standard deviation of the
 # labels is nearly a constant. Self-MM has .01 on POM, where nothing beats a constant, ours .07 to
 # .13; on simulated data the least is .48 (SVM, audio alone).
 LEAST_SPREAD = 0.1
+# Of the schedules that are no single word in params.yaml.
+NAMES: dict[type, str] = {Plateau: "plateau", Cosine: "cosine by epochs"}
 
 
 def measure(folders: Iterable[str], predictions: Path) -> dict[str, Row]:
@@ -23,7 +25,7 @@ def measure(folders: Iterable[str], predictions: Path) -> dict[str, Row]:
     spread: the standard deviation of its predictions on test over that of the labels; None where
     all labels are equal. Of a model that is trained in epochs, else None: best_epoch, that of the
     weights that were kept, epochs, the most that were permitted, and decay, the schedule of the
-    learning rate: none, linear or plateau.
+    learning rate: none, linear, cosine, or one of NAMES.
     """
     return {
         folder: {"spread": _spread(predictions / folder / "test.csv")}
@@ -35,9 +37,9 @@ def measure(folders: Iterable[str], predictions: Path) -> dict[str, Row]:
 def at_limit(fit: Row) -> bool:
     """Return whether more epochs might have been better: the last one permitted was the best.
 
-    Not where the learning rates fall to zero by then (`decay: linear`): the last epochs, with the
-    smallest steps, are nearly always the best of such a schedule, which says nothing of a longer
-    one.
+    Not where the learning rates fall to zero by then (linear or cosine), or by a number of epochs:
+    the last epochs, with the smallest steps, are nearly always the best of such a schedule, which
+    says nothing of a longer one.
     """
     return fit["decay"] in ("none", "plateau") and fit["best_epoch"] == fit["epochs"]
 
@@ -55,5 +57,6 @@ def _epochs(folder: Path) -> Row:
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     schedule = Schedule(**run["schedule"])
     best = schedule.best_epoch(read_history(file)["valid_loss"])
-    decay = schedule.decay if isinstance(schedule.decay, str) else "plateau"
-    return {"best_epoch": best, "epochs": schedule.epochs, "decay": decay}
+    decay = schedule.decay
+    name = decay if isinstance(decay, str) else NAMES[type(decay)]
+    return {"best_epoch": best, "epochs": schedule.epochs, "decay": name}

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from msabench.evaluation import metrics, statistics, tables
 from msabench.evaluation.metrics import METRICS, Metric
 from msabench.evaluation.robustness import ALL
-from msabench.evaluation.tables import Row, Rows
+from msabench.evaluation.tables import Row
 from msabench.predictions import Predictions
 from msabench.utterances import Utterances
 
@@ -31,12 +31,16 @@ def measure(
     out. Models stand in the order of side_by_side.
 
     Returns `whole` and `area`: the MAE at share 0 and its mean over shares, with the `models` and
-    `pairs` of statistics.compare; `metrics`: of each model the mean over shares of every metric,
-    with its spread over seeds. What is not defined is None.
+    `pairs` of statistics.compare, and `counterparts`: the difference of each model trained with
+    missing data to its counterpart, below 0 in favour of the former, paired by seed; `metrics`: of
+    each model the mean over shares of every metric, with its spread over seeds. What is not defined
+    is None.
     """
-    if not any(kind == ALL for _, kind, _ in files):
-        return {}
     curves = _read(plan, files, test)
+    if not curves:
+        return {}
+    own = {name: trained["counterpart"] for name, trained in plan["missing"].items()}
+    pairs = [(name, other) for name, other in own.items() if {name, other} <= curves.keys()]
     metric = over_shares(metrics.mae)
     compared = {}
     for part, shares in (("whole", slice(1)), ("area", slice(None))):
@@ -45,6 +49,8 @@ def measure(
             for name, (labels, predictions) in curves.items()
         }
         compared[part] = tables.compare_replicates(models, test)
+        paired = tables.compare_replicates(models, test, pairs=pairs, paired=True)["pairs"]
+        compared[part]["counterparts"] = {name: paired[f"{name} - {of}"] for name, of in pairs}
     return compared | {"metrics": {name: _means(plan, *curve) for name, curve in curves.items()}}
 
 
@@ -70,15 +76,6 @@ def side_by_side(plan: Mapping[str, Any], models: Iterable[str]) -> list[str]:
         return places[counterpart if follows else name], follows
 
     return sorted(places, key=place)
-
-
-def against_counterparts(plan: Mapping[str, Any], pairs: Rows) -> Rows:
-    """Return the difference of each model trained with missing data to its counterpart.
-
-    pairs: of `area`. A difference below 0 is in favour of training with missing data.
-    """
-    named = {name: f"{own['counterpart']} - {name}" for name, own in plan["missing"].items()}
-    return {name: _reversed(pairs[pair]) for name, pair in named.items() if pair in pairs}
 
 
 def _read(
@@ -128,10 +125,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
     """Return the mean; None where a value is, as that over the others is one of other shares."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _reversed(pair: Row) -> Row:
-    """Return the difference of a pair in the other direction."""
-    signed = {"difference": "difference", "low": "high", "high": "low"}
-    turned = {key: pair[of] for key, of in signed.items()}
-    return pair | {key: value if value is None else -value for key, value in turned.items()}

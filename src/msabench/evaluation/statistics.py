@@ -15,7 +15,7 @@ approximate distribution of estimates of variance components). A bootstrap that 
 replacement has (k - 1) / k of their variance, two thirds with three seeds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -114,12 +114,14 @@ def compare(
     videos: int,
     *,
     against: str | None = None,
+    pairs: Iterable[tuple[str, str]] | None = None,
     paired: bool = False,
 ) -> dict[str, dict[str, Row]]:
     """Compare one metric of several models, measured on the same videos.
 
-    videos: their number. against: compare only pairs with this one. paired: whether the seeds of
-    the models belong together, one by one, as those of one model with other settings do.
+    videos: their number. against: compare only pairs with this one; pairs: only these. paired:
+    whether the seeds of the models belong together, one by one, as those of one model with other
+    settings do.
 
     Returns `models`: value, low, high of each; `pairs`, named "a - b": difference, low, high, p,
     and p_holm over these pairs; both with the standard errors se_videos and se_seeds, the latter
@@ -129,22 +131,22 @@ def compare(
     for v <= 5. So p is at least that, and with fewer than clusters.FEWEST videos all but value and
     difference is None: undefined. With fewer than clusters.FEW see `clusters.notes`.
     """
-    rows, pairs = {}, {}
+    rows, compared = {}, {}
     for name, one in models.items():
         value = float(one.seeds.mean())
         rows[name] = {"value": value, **_estimate(value, one.without, [one.seeds], videos)}
         del rows[name]["p"]  # that it is 0
-    for a, b in combinations(models, 2):
+    for a, b in combinations(models, 2) if pairs is None else pairs:
         if against in (None, a, b):
             one, other = models[a], models[b]
             value = float(one.seeds.mean() - other.seeds.mean())
             seeds = [one.seeds - other.seeds] if paired else [one.seeds, other.seeds]
             row = _estimate(value, one.without - other.without, seeds, videos)
-            pairs[a, b] = {"difference": value, **row}
-    adjusted = iter(holm([row["p"] for row in pairs.values() if row["p"] is not None]))
-    for row in pairs.values():
+            compared[a, b] = {"difference": value, **row}
+    adjusted = iter(holm([row["p"] for row in compared.values() if row["p"] is not None]))
+    for row in compared.values():
         row["p_holm"] = None if row["p"] is None else next(adjusted)
-    return {"models": rows, "pairs": {" - ".join(names): row for names, row in pairs.items()}}
+    return {"models": rows, "pairs": {" - ".join(names): row for names, row in compared.items()}}
 
 
 def change(before: Mapping[str, float], after: Mapping[str, float]) -> Change | None:

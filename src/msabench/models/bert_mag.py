@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.injection import InjectedText, Injection, start_as_bert, width_of
 from msabench.networks.layers import DropoutRate, aligned
+from msabench.networks.sequences import averaged
 from msabench.networks.text import TextEncoder
 from msabench.params import OfModalities, Start
 from msabench.training.network import Network
@@ -24,18 +25,19 @@ class Gate(Injection):
     G(e) = Dropout(LayerNorm(e + alpha h)), alpha = min(beta |e| / (|h| + 1e-6), 1)
 
     widths: of audio and vision, those present. width: d. beta: the largest size of a shift, in
-    sizes of its token. align: make a frame for each token; else there are as many.
+    sizes of its token. masked: the frames of a token are the mean of a segment of the real ones;
+    else of all, as published: see sequences.averaged.
     """
 
     ORDER = ("vision", "audio")
     EPSILON = 1e-6
 
     def __init__(
-        self, widths: Mapping[str, int], width: int, *, beta: float, dropout: float, align: bool
+        self, widths: Mapping[str, int], width: int, *, beta: float, dropout: float, masked: bool
     ) -> None:
         super().__init__()
         self.beta = beta
-        self.align = align
+        self.masked = masked
         present = {name: widths[name] for name in self.ORDER if name in widths}
         self.gates = nn.ModuleDict(
             {name: nn.Linear(of + width, width) for name, of in present.items()}
@@ -50,9 +52,10 @@ class Gate(Injection):
     ) -> Float[Tensor, "b t d"]:
         shift = torch.zeros_like(states)
         for name, gate in self.gates.items():
-            own = frames[name].values  # (b, t, width)
-            if self.align:
-                own = aligned(frames[name], Padded(states, text.lengths)).values
+            if self.masked:
+                own = aligned(frames[name], Padded(states, text.lengths)).values  # (b, t, width)
+            else:
+                own = averaged(frames[name].values, states.shape[1]).values
             weight = torch.relu(gate(torch.cat([own, states], dim=2)))
             shift = shift + weight * self.shifts[name](own)
         size = shift.norm(dim=2, keepdim=True)
@@ -62,17 +65,19 @@ class Gate(Injection):
 
 
 class BertMAG(Network):
-    """y = w . tanh(P x + b) + c, x the state of the first token above a gated text (section 3.2).
+    """y = w . tanh(P x + b) + c, x the vector of a gated text (section 3.2).
+
+    Published: the state of its first token.
 
     The gate acts on the states below the first layer that is trained: the embeddings, as published,
     where the whole encoder is. Audio and vision need a frame for each token: means of equal
     segments, which leaves aligned data as they are. P starts as the pooler of the encoder's
     checkpoint, where it has one and reads the first token.
 
-    beta, gate_dropout: of the gate. dropout: before and after P. lr: of the gate, P and w; bert_lr:
-    of the encoder; published: one rate. pad_to, standardize: see InjectedText; published: padded to
-    the tokens of a text, and not standardized. start: the label that is predicted before training;
-    published: neutral. MMSA's settings: `bert_mag_published` in params.yaml.
+    beta_shift, gate_dropout: of the gate. dropout: after tanh. lr: of the gate, P and w; bert_lr:
+    of the encoder; published: one rate. pad_to, standardize: see InjectedText; published: padded,
+    and not standardized. start: the label that is predicted before training; published: neutral.
+    MMSA's settings: `bert_mag_published` in params.yaml.
     """
 
     optimizer_settings = Adam
@@ -94,7 +99,7 @@ class BertMAG(Network):
         width = width_of(widths)
         self.encoder = encoder
         frames = {name: of for name, of in widths.items() if name != "text"}
-        gate = Gate(frames, width, beta=beta_shift, dropout=gate_dropout, align=pad_to is None)
+        gate = Gate(frames, width, beta=beta_shift, dropout=gate_dropout, masked=pad_to is None)
         self.text = InjectedText(
             encoder,
             widths,
@@ -108,8 +113,9 @@ class BertMAG(Network):
         self.out = nn.Linear(width, 1)
         start_as_bert(self.pooler)
         start_as_bert(self.out)
-        if encoder is not None and encoder.pooler is not None:
-            self.pooler.load_state_dict(dict(encoder.pooler))
+        weights = encoder.pooler() if encoder is not None and encoder.pooler is not None else None
+        if weights is not None:
+            self.pooler.load_state_dict(weights)
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""

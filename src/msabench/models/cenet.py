@@ -20,7 +20,7 @@ from msabench.training.network import Network
 from msabench.training.schedule import Adam
 
 
-class AdamByGroup(Adam):
+class AdamWithEpsilon(Adam):
     """Adam with coupled decay, of no biases but those of the injection.
 
     epsilon: added to the root of Adam's second moment.
@@ -29,10 +29,11 @@ class AdamByGroup(Adam):
     epsilon: PositiveFloat
 
 
-class Attention(nn.Module):
-    """H_s = A_s V, the frames of a modality as the tokens read them.
+class FrameAttention(nn.Module):
+    """H_s = A_s V, (b, t, d): the frames of a modality, (b, t_s, width), as t tokens X read them.
 
-    Z = W_2 ReLU(W_1 s + b_1) + b_2, (b, t_s, d); K = W_k Z + b_k, V = W_v Z + b_v, Q = W_q X + b_q
+    Z = W_2 ReLU(W_1 s + b_1) + b_2, K = W_k Z + b_k, V = W_v Z + b_v, (b, t_s, d) each
+    Q = W_q X + b_q, (b, t, d)
     A_s = softmax over real frames of scale * Q K^T
 
     Products are taken in another order: W_k and W_2 times the few queries, W_v and W_2 times what
@@ -49,7 +50,8 @@ class Attention(nn.Module):
         hidden = torch.relu(self.inner(frames.values))  # (b, t_s, d)
         queries = self.scale * self.query(states)
         keys = queries @ self.key.weight  # of Z, not of K
-        # The same for all frames of a query, and so without effect on its shares.
+        # The same for all frames of a query, so that it changes no share. It gives the keys' biases
+        # a gradient, of rounding alone, with which they decay as in the published code.
         constant = queries @ self.key.bias + keys @ self.outer.bias
         scores = keys @ self.outer.weight @ hidden.transpose(1, 2) + constant[..., None]
         seen = frames.mask[:, None].expand(-1, states.shape[1], -1)
@@ -65,7 +67,11 @@ class Enhancement(Injection):
     def __init__(self, widths: Mapping[str, int], width: int, *, scale: float) -> None:
         super().__init__()
         self.attention = nn.ModuleDict(
-            {name: Attention(widths[name], width, scale) for name in self.ORDER if name in widths}
+            {
+                name: FrameAttention(widths[name], width, scale)
+                for name in self.ORDER
+                if name in widths
+            }
         )
         self.joined = nn.Linear(len(self.attention) * width, width)
         start_as_bert(self)
@@ -78,7 +84,9 @@ class Enhancement(Injection):
 
 
 class CENET(Network):
-    """y = w . tanh(P x + b) + c, x the state of the first token of an enhanced text.
+    """y = w . tanh(P x + b) + c, x the vector of an enhanced text.
+
+    Published: the state of its first token.
 
     The enhancement acts before layer `inject_before` of the encoder, from 0, or before the first
     that is trained. score_scale: of attention; None: 1 / sqrt(d), d the text's width; published: 8.
@@ -89,7 +97,7 @@ class CENET(Network):
     Raises ValueError for a layer that the encoder does not have.
     """
 
-    optimizer_settings = AdamByGroup
+    optimizer_settings = AdamWithEpsilon
 
     def __init__(
         self,
@@ -134,7 +142,7 @@ class CENET(Network):
         vector = self.text(batch.sequences, self.encoder)
         return self.label_offset + self.head(vector).squeeze(1)
 
-    def parameter_groups(self, settings: AdamByGroup) -> list[dict[str, Any]]:
+    def parameter_groups(self, settings: AdamWithEpsilon) -> list[dict[str, Any]]:
         """Return Adam's groups: biases and LayerNorms, which are vectors, do not decay.
 
         But for the injection's biases, which do, as published.

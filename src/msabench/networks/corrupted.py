@@ -5,8 +5,8 @@ states. `training.missing` takes one of a few copies in each epoch, and no froze
 
 A run names those that it reads, in the config of the stage `features` as `missing`: `arrays`, by
 their names the shares of tokens that are missing, and `empty`, the array of one text without a
-token, or None. They become `copies`, (total, d) or (total,) each, and `absent`, (t, d) or (t,), of
-the text of the utterances.
+token, or None. In training the arrays are `copies` of the text of the utterances, (total, d) or
+(total,) each, and the empty text is its `absent`, (t, d) or (t,).
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ from msabench.networks.text import encode, tokenize
 from msabench.params import Pooling, TrainableLayers
 from msabench.utterances import Ragged, Utterances
 
-PAGE = "docs/models.md"
+PAGE = "docs/missing-data.md"
 Settings = tuple[TrainableLayers, Pooling | None]  # of an array: see text.encode
 
 

@@ -14,7 +14,7 @@ from msabench.networks.layers import StandardizeEach, pool
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import OfModalities
 
-BERT = 768, 0.02  # the width of bert-base, and the standard deviation of its starting weights
+BERT_WIDTH, BERT_STD = 768, 0.02  # of bert-base; the latter of its starting weights
 
 
 class Injection(nn.Module):
@@ -74,10 +74,10 @@ class InjectedText(nn.Module):
         text = read.pop("text", None)
         if self.pad_to is not None:
             read = {name: of.extended(self.pad_to[name]).unmasked() for name, of in read.items()}
-            text = text and text.extended(self.pad_to["text"])
+            text = None if text is None else text.extended(self.pad_to["text"])
         if encoder is None or text is None:
             return self._without_text(read)
-        inject = self.injection and partial(self.injection, text=text, frames=read)
+        inject = None if self.injection is None else partial(self.injection, text=text, frames=read)
         states = encoder.states(text, inject, self.at)
         return pool(states.values, states, encoder.pooling)
 
@@ -99,8 +99,7 @@ def bert_normal(weight: Tensor) -> Tensor:
 
     Of narrower ones the deviation grows by the root, so that sums over them have the same size.
     """
-    width, std = BERT
-    return nn.init.normal_(weight, 0.0, std * math.sqrt(width / weight.shape[-1]))
+    return nn.init.normal_(weight, 0.0, BERT_STD * math.sqrt(BERT_WIDTH / weight.shape[-1]))
 
 
 def start_as_bert(module: nn.Module) -> None:

@@ -14,6 +14,7 @@ Pooling over the single step of a frozen text is the identity, so models treat a
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -54,8 +55,8 @@ class TextEncoder(nn.Module):
     architecture: what the layers read. embeddings: where all of it is trained. layers: the trained
     top layers, none where the text is frozen. shared: what all layers read; trained with the
     embeddings alone, as cached states were made with it. width: features of the vector, d.
-    pooler: weight and bias of the checkpoint's own layer above the first token's last state, for a
-    network that has one too; None where there is none, or the pooling is another. Not a part of it.
+    pooler: reads the checkpoint's own layer above the first token's last state, for a network that
+    has one too (load_pooler); None where the pooling is another. It is no part of this module.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class TextEncoder(nn.Module):
         embeddings: nn.Module | None = None,
         shared: nn.Module | None = None,
         pooling: Pooling = "mean",
-        pooler: Mapping[str, Tensor] | None = None,
+        pooler: Callable[[], Mapping[str, Tensor] | None] | None = None,
     ) -> None:
         super().__init__()
         self.width = width
@@ -98,16 +99,17 @@ class TextEncoder(nn.Module):
         with torch_settings.mixed_precision(states.device):
             if self.embeddings is not None:
                 states = self.architecture.embed(self.embeddings, text)
-            parts = [self.layers] if inject is None else [self.layers[:at], self.layers[at:]]
-            for number, layers in enumerate(parts):
-                if number > 0 and inject is not None:
-                    states = inject(states)
-                if len(layers) > 0:
-                    inputs = self.architecture.inputs(self.shared, states, text)
-                    states = run_layers(layers, states, inputs)
-        if states.dtype == torch.bfloat16:
-            states = states.float()
-        return Padded(states, text.lengths)
+            if len(self.layers) > 0:
+                inputs = self.architecture.inputs(self.shared, states, text)
+                states = run_layers(self.layers, states, inputs, inject, at)
+            elif inject is not None:
+                states = inject(states)
+        return Padded(_exact(states), text.lengths)
+
+
+def _exact(states: Tensor) -> Tensor:
+    """Return states of mixed precision as float32, others as they are."""
+    return states.float() if states.dtype == torch.bfloat16 else states
 
 
 def _freeze(module: nn.Module) -> None:
@@ -125,10 +127,15 @@ def untrained(encoder: TextEncoder | None, widths: Mapping[str, int]) -> dict[st
 
 
 def run_layers(
-    layers: Iterable[nn.Module], states: Float[Tensor, "b t d"], inputs: Mapping[str, Any]
+    layers: Iterable[nn.Module],
+    states: Float[Tensor, "b t d"],
+    inputs: Mapping[str, Any],
+    inject: Inject | None = None,
+    at: int = 0,
 ) -> Float[Tensor, "b t d"]:
     """Apply layers to the states of a padded text; inputs: see Architecture.inputs.
 
+    inject: applied to the states before layer `at`, in full precision.
     In training on a CPU, the first layers of a large batch are recomputed in the backward pass
     (activation checkpointing, see MAX_ACTIVATIONS): the same numbers, in bounded memory.
     """
@@ -136,6 +143,9 @@ def run_layers(
     bounded = torch.is_grad_enabled() and states.device.type == "cpu"
     recomputed = len(layers) - MAX_ACTIVATIONS // states.numel() if bounded else 0
     for number, layer in enumerate(layers):
+        if inject is not None and number == at:
+            with torch.autocast(states.device.type, enabled=False):
+                states = inject(_exact(states))
         if number < recomputed:
             states = checkpoint(_after, layer, states, inputs, use_reentrant=False)
         else:
@@ -173,7 +183,7 @@ def build_encoder(
         embeddings=architecture.embeddings(model) if trainable_layers == "all" else None,
         shared=architecture.shared(model),
         pooling=pooling,
-        pooler=load_pooler(name, published) if pooling == "cls" else None,
+        pooler=partial(load_pooler, name, published) if pooling == "cls" else None,
     )
 
 
@@ -235,7 +245,7 @@ def load_pooler(
     name: str, published: Mapping[str, Any] | None = None
 ) -> dict[str, Float[Tensor, "..."]] | None:
     """Return weight (d, d) and bias (d,) of an encoder's pooler, by these names; None without."""
-    with encoders.folder(name, published) as folder:
+    with encoders.folder(name, published) as folder, _one_line(name):
         for path in sorted(folder.glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
                 stored = {key.removeprefix("bert."): key for key in file.keys()}  # noqa: SIM118

@@ -55,7 +55,8 @@ class TrainingData:
         if missing is None:
             return
         if missing.absent:
-            self.train = train.imputed(mean_frames(train))
+            read = {name: of for name, of in train.sequences.items() if of.mean_frame is None}
+            self.train = train.imputed(mean_frames(train.select(read)))
         text = train.sequences.get("text")
         if text is not None and (
             len(text.copies) != missing.copies or (missing.absent and text.absent is None)

@@ -76,7 +76,6 @@ class Cosine(Strict):
 
     warmup: PositiveFloat
     cosine: PositiveFloat
-    unit: Literal["epoch"] = "epoch"
 
     def rate(self, initial: float, epochs: int) -> float:
         """Return the rate after so many epochs."""
@@ -116,10 +115,10 @@ class Schedule(Strict):
     "mean_of_batches" or "mse_of_batches", the mean of each batch's MAE or mean squared error,
     which weighs a short last batch too much, rounded to four decimals. decay: the learning-rate
     schedule; "linear" lowers every rate from its value to zero over `epochs`, batch by batch, and
-    "cosine" by half a cosine from the end of the warm-up on; a mapping lowers them on a plateau, or
-    by a cosine as published; "none" keeps them. warmup: epochs in which rates rise linearly, batch
-    by batch, to what `decay` gives. missing: train on utterances of which random parts are
-    missing, too.
+    "cosine" by half a cosine from the end of the warm-up on; a Plateau lowers them by the
+    validation loss, a Cosine by whole epochs, as published; "none" keeps them. warmup: epochs in
+    which rates rise linearly, batch by batch, to what `decay` gives. missing: train on utterances
+    of which random parts are missing.
     """
 
     batch_size: PositiveInt

@@ -1,10 +1,9 @@
 """The section of missing data: the curve over shares that all modalities lack, and its area."""
 
-from msabench.evaluation import cautions, missing_data, statistics
+from msabench.evaluation import cautions, statistics
 from msabench.evaluation.metrics import METRICS
 from msabench.evaluation.results import Results
 from msabench.evaluation.robustness import ALL
-from msabench.evaluation.tables import Rows
 from msabench.reporting.cells import (
     NAME,
     PRINTED,
@@ -20,21 +19,17 @@ from msabench.reporting.document import Block, Column, Section, Table, Title, ro
 PROTOCOL = (
     "The same share of every modality that a model reads is missing at once: tokens are [UNK], "
     "frames are zeros. The area under the curve is the mean MAE over the ten shares from 0 to 0.9, "
-    "as in LNLN (Zhang et al., NeurIPS 2024), whose code (commit 3ad01fa) differs. A share is "
-    "rounded to whole elements of each utterance, up or down by chance; there each element is lost "
-    "by itself. Each modality has a random state of its own; there all have the same one. The "
-    "corruption is drawn for each training seed, the same for all models; there it is one for all "
-    "seeds. What is imputed, because an utterance lacks the modality, stays. The epoch is chosen "
-    "on whole validation data; there on test, for each metric by itself. As there, [CLS], [SEP] "
-    "and every length stay."
+    "as in LNLN (Zhang et al., NeurIPS 2024); docs/missing-data.md says how its code differs. The "
+    "corruption is drawn for each training seed, the same for all models, and the epoch is chosen "
+    "on whole validation data."
 )
-
-
-ABOUT_DIFFERENCES = (
-    "difference: the area minus that of the same model trained on whole data, in the row above; "
-    "below 0 is in favour of missing data in training."
+ABOUT_COUNTERPARTS = (
+    "Trained with missing data, minus the same model trained on whole data, paired by seed; below "
+    "0 is in favour of missing data in training. p_holm is adjusted for the number of rows."
 )
+COMPARED = ("difference", "low", "high", "p", "p_holm")
 BOUNDS = ("value", "low", "high")
+PARTS = {"whole data": "whole", "area": "area"}  # headings -> of the measurements
 
 
 def section(results: Results) -> Section:
@@ -47,47 +42,53 @@ def section(results: Results) -> Section:
     constant = cautions.better_constant(results)
     name, mae = cautions.CONSTANT_NAMES[constant], results.tables["6"][constant]["mae"]
     metrics = [metric for metric in PRINTED if metric in METRICS[results.plan["metrics"]]]
-    rows, area = results.missing["metrics"], results.missing["area"]
-    differences = missing_data.against_counterparts(results.plan, area["pairs"])
     blocks: list[Block] = [
         f"{PROTOCOL} {name[0].upper()}{name[1:]} has {mae:.3f} at every share.",
         f"low and high bound the {statistics.LEVEL:.0%} confidence interval, by the chance of "
-        "videos and of seeds as in the comparison of the models; p_holm is adjusted for the number "
-        "of pairs.",
+        "videos and of seeds as in the comparison of the models.",
         *one_seed(results.plan["robustness_seeds"]),
-        *([ABOUT_DIFFERENCES] if differences else []),
-        _areas(results, differences),
+        _areas(results),
+        *_counterparts(results),
         "MAE by the share that is missing:",
         _curves(results),
         "Every metric as its mean over the ten shares:",
-        metrics_table(rows, metrics, "Means over the ten shares"),
-        *why_dashes([*rows.values()], results.plan),
-        "Differences of the area between any two models:",
+        metrics_table(results.missing["metrics"], metrics, "Means over the ten shares"),
+        *why_dashes([*results.missing["metrics"].values()], results.plan),
+        "Differences of the area between any two models; p_holm is adjusted for their number:",
         _pairs(results),
     ]
     return Section("missing", title, blocks)
 
 
-def _areas(results: Results, differences: Rows) -> Table:
-    """Return the MAE on whole data and the area of each model.
-
-    differences: beside it, those to the counterparts; without any they have no columns.
-    """
-    parts = {"whole data": results.missing["whole"], "area": results.missing["area"]}
+def _areas(results: Results) -> Table:
+    """Return the MAE on whole data and the area of each model."""
     columns = [NAME, Column("trained with", "words")]
-    columns += [Column(bound, group=part) for part in parts for bound in BOUNDS]
-    columns += TESTED_COLUMNS if differences else []
+    columns += [Column(bound, group=heading) for heading in PARTS for bound in BOUNDS]
     lines = []
     for name in results.missing["area"]["models"]:
-        values = [part["models"][name][bound] for part in parts.values() for bound in BOUNDS]
-        if differences:
-            values += map(differences.get(name, {}).get, TESTED)
+        rows = [results.missing[part]["models"][name] for part in PARTS.values()]
+        values = [of[bound] for of in rows for bound in BOUNDS]
         lines.append(row(name, _trained_with(results, name), *values))
     return Table(columns, lines, caption="Area under the curve")
 
 
+def _counterparts(results: Results) -> list[Block]:
+    """Return what training with missing data changes, where some model has a counterpart."""
+    names = list(results.missing["area"]["counterparts"])
+    if not names:
+        return []
+    kinds = {column.name: column.kind for column in TESTED_COLUMNS}
+    columns = [Column(name, kinds[name], group=heading) for heading in PARTS for name in COMPARED]
+    lines = []
+    for name in names:
+        rows = [results.missing[part]["counterparts"][name] for part in PARTS.values()]
+        lines.append(row(name, *(of[key] for of in rows for key in COMPARED)))
+    caption = "Trained with missing data, against whole data"
+    return [ABOUT_COUNTERPARTS, Table([NAME, *columns], lines, caption=caption)]
+
+
 def _trained_with(results: Results, name: str) -> str:
-    """Return the settings of what a model was trained without, as params.yaml has them."""
+    """Say with which missing data a model was trained, by its settings in params.yaml."""
     trained = results.plan["missing"].get(name)
     if trained is None:
         return "whole data"
