@@ -57,6 +57,7 @@ SMALL = {
     "accumulate": 1,
     "minimum_improvement": 0.0,
     "transformer_dim": 32,
+    "decay": "none",
 }
 
 
@@ -187,7 +188,7 @@ def test_the_modality_of_another_utterance_is_worse(name, trained, modality):
     if modality in getattr(models._model(name), "only_weighs", ()):
         assert np.abs(trained.predict(swapped) - trained.predict(MANY)).max() > 1e-4
     else:
-        assert of_chance(trained, swapped) > 1.03 * of_chance(trained, MANY)
+        assert of_chance(trained, swapped) > 1.05 * of_chance(trained, MANY)
 
 
 def test_same_seed_same_predictions(name, fitted, tmp_path):
