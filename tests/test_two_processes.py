@@ -24,12 +24,17 @@ pytestmark = [needs_accelerate, pytest.mark.slow]
 
 
 def exact(data):
-    """The data in double precision, with states that a trained layer of a BERT reads as text."""
+    """The data in double precision, with states that a trained layer of a BERT reads as text.
+
+    And a corrupted copy of these: all networks train with missing data here.
+    """
     data = with_text(data, 1)
     sequences = {
         name: Ragged(ragged.values.astype(np.float64), ragged.offsets)
         for name, ragged in data.sequences.items()
     }
+    text = sequences["text"]
+    sequences["text"] = replace(text, copies=[Ragged(-text.values, text.offsets)])
     return replace(data, labels=data.labels.astype(np.float64), sequences=sequences)
 
 
@@ -45,6 +50,7 @@ def train(name, bert, folder, dropout=0.0):
         if "dropout" in key
     }
     loop = {"trainable_layers": 1, "batch_size": 5, "accumulate": 2, "decay": "linear"}
+    loop["missing"] = {"share": 0.5, "copies": 1}
     regressor = build(name, DATA, str(bert), **loop, **rates)
     of_float32 = regressor.build
     regressor.build = lambda: of_float32().double()

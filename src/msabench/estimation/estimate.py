@@ -232,18 +232,21 @@ def robustness_rows(
     utterances = sizes.utterances
     of_test = utterances["test"] / (utterances["valid"] + utterances["test"])
     encoded = encoder.predict * utterances["test"] / sum(utterances.values())
-    corrupted = [
-        robustness.modalities_of(kind, sizes.lengths["train"])
+    corrupted = {
+        (kind, level): robustness.modalities_of(kind, sizes.lengths["train"])
         for kind, levels in robustness.LEVELS.items()
         for level in levels
         if level > 0
-    ]
-    texts = sum("text" in modalities for modalities in corrupted)
+    }
+    # A text that two kinds corrupt in one way is read once.
+    texts = len(
+        {(k.partition("_")[2], level) for (k, level), of in corrupted.items() if "text" in of}
+    )
     rows = []
     for name in params.compare if params.robustness_seeds and sizes.folds == 1 else ():
         if name not in costs:
             continue
-        predicted = costs[name].predict * of_test * (1 + sum(map(bool, corrupted)))
+        predicted = costs[name].predict * of_test * (1 + sum(map(bool, corrupted.values())))
         seconds = costs[name].build + encoder.build + predicted + encoded * (1 + texts)
         times = len(params.robustness_seeds)
         rows.append(Row("robustness", name, times, seconds, costs[name].memory))
@@ -262,6 +265,7 @@ def passes(features: Config, sizes: Sizes) -> float:
         (number, share)
         for reads in features["runs"].values()
         for number, share in enumerate(_copies(reads).values())
+        if reads["array"] != "tokens"  # which pass no layer
     }
     copied = sum(sizes.utterances[split] for split in _copied(sizes))
     return 1 + len(copies) * copied / sum(sizes.utterances.values())
@@ -287,7 +291,7 @@ def bytes_of_features(features: Config, sizes: Sizes, width: int) -> float:
 
 
 def _copies(reads: Config) -> Mapping[str, float]:
-    """Return the corrupted copies that a run reads, by their names the share that is missing."""
+    """Return the share that is missing in each corrupted copy that a run reads, by its name."""
     return reads["missing"]["arrays"] if "missing" in reads else {}
 
 
