@@ -40,7 +40,7 @@ def with_copies(data: Utterances, copies: int = COPIES) -> Utterances:
     own = data.sequences["text"]
     shifted = [Ragged(own.values + np.float32(100 * k), own.offsets) for k in range(1, copies + 1)]
     absent = np.full((1, own.width), -1, np.float32)
-    return data.with_text(replace(own, copies=shifted, absent=absent))
+    return data.with_text(replace(own, copies=shifted, empty=absent))
 
 
 def long_utterances(n: int = 400, frames: int = 40) -> Utterances:
@@ -208,7 +208,7 @@ def test_what_an_utterance_lacks_is_none_of_those_that_may_be_absent():
 def test_texts_need_as_many_copies_as_there_are_levels():
     with pytest.raises(ValueError, match="have 4 corrupted copies, and an empty text"):
         TrainingData(LONG, Missing(share=0.5, copies=3), 1)
-    bare = LONG.with_text(replace(LONG.sequences["text"], absent=None))
+    bare = LONG.with_text(replace(LONG.sequences["text"], empty=None))
     TrainingData(bare, HALF, 1)
     with pytest.raises(ValueError, match="have 4 corrupted copies, and no empty text"):
         TrainingData(bare, DROPOUT, 1)
@@ -331,7 +331,7 @@ def test_a_model_that_expects_an_absent_text_predicts_better_without_it(tmp_path
         data.sequences["text"].values[:] = data.labels[:, None]
     own = train.sequences["text"]
     empty = np.zeros((1, 8), np.float32)
-    train = train.with_text(replace(own, copies=[own] * COPIES, absent=empty))
+    train = train.with_text(replace(own, copies=[own] * COPIES, empty=empty))
     blank = test.with_text(Ragged(np.zeros_like(test.sequences["text"].values), np.arange(101)))
     errors: list[float] = []
     for settings in ({}, {"missing": {"share": 0.1, "copies": COPIES, "absent": 0.5}}):
@@ -504,7 +504,7 @@ def test_a_copy_is_the_corrupted_tokens_through_the_frozen_layers(
     parts = load_splits(*places, array, ["text", "audio"])
     parts = corrupted.with_copies(parts, places[1], reads["missing"])
     own = parts["train"].sequences["text"]
-    assert own.absent is not None
+    assert own.empty is not None
     assert (len(own.copies), len(parts["test"].sequences["text"].copies)) == (COPIES, 0)
     settings = {"array": array, "max_tokens": 6}
     settings |= {"trainable_layers": reads["trainable_layers"], "pooling": reads["pooling"]}
@@ -518,10 +518,10 @@ def test_a_copy_is_the_corrupted_tokens_through_the_frozen_layers(
         np.testing.assert_allclose(copy.values, reader.read(corrupt).values, atol=1e-6)
         assert not np.allclose(copy.values, own.values)
     expected = reader.read(reader.tokens([""]))[0]
-    np.testing.assert_allclose(own.absent, expected, atol=1e-6)
+    np.testing.assert_allclose(own.empty, expected, atol=1e-6)
     # What prediction reads of an absent text is what training did.
     predicted = reader.read(reader.tokens(["", "good"]))[0]
-    np.testing.assert_allclose(own.absent, predicted, atol=1e-6)
+    np.testing.assert_allclose(own.empty, predicted, atol=1e-6)
 
 
 def test_over_folds_every_fold_has_copies_and_train_joins_them(tiny_bert, tmp_path, monkeypatch):
@@ -540,7 +540,7 @@ def test_over_folds_every_fold_has_copies_and_train_joins_them(tiny_bert, tmp_pa
         for i, fold, row in ((2, "fold3", 2), (8 + 5, "fold4", 5)):
             expected = parts[fold].sequences["text"].copies[number][row]
             np.testing.assert_array_equal(copy[i], expected)
-    np.testing.assert_array_equal(own.absent, parts["fold3"].sequences["text"].absent)
+    np.testing.assert_array_equal(own.empty, parts["fold3"].sequences["text"].empty)
     assert len(read(joined, DROPOUT)) == len(joined)
 
 

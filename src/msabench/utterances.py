@@ -37,14 +37,14 @@ class Ragged:
     offsets: (n + 1,) int64; sequence i is values[offsets[i]:offsets[i + 1]].
     mean_frame: (d,), the one frame that a sequence without frames is read as, which is not among
         the values. None: such a sequence is read as it is, of length 0.
-    copies, absent: of texts that are trained on; see networks.corrupted.
+    copies, empty: of texts that are trained on; see networks.corrupted.
     """
 
     values: Shaped[np.ndarray, "total *d"]
     offsets: Integer[np.ndarray, " n_plus_1"]
     mean_frame: Float32[np.ndarray, " d"] | None = None
     copies: Sequence["Ragged"] = ()
-    absent: Shaped[np.ndarray, "_ *d"] | None = None
+    empty: Shaped[np.ndarray, "_ *d"] | None = None
 
     @classmethod
     def of(cls, sequences: Sequence[Shaped[np.ndarray, "_ *d"]]) -> "Ragged":
@@ -59,7 +59,7 @@ class Ragged:
         values = np.concatenate([part.values for part in parts])
         copies = [cls.join(same) for same in zip(*(part.copies for part in parts), strict=True)]
         joined = cls(values, np.concatenate([[0], np.cumsum(lengths)]), copies=copies)
-        return replace(joined, absent=parts[0].absent)
+        return replace(joined, empty=parts[0].empty)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

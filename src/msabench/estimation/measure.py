@@ -181,7 +181,7 @@ def _with_copies(data: Utterances, count: int) -> Utterances:
     if "text" not in data.sequences:
         return data
     text = data.sequences["text"]
-    return data.with_text(replace(text, copies=[text] * count, absent=text[0]))
+    return data.with_text(replace(text, copies=[text] * count, empty=text[0]))
 
 
 def _second_epoch(regressor: Any, train: Utterances, folder: Path) -> float:

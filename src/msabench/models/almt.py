@@ -20,7 +20,7 @@ from msabench.utterances import MODALITIES
 
 
 class Heads(TypedDict):
-    """Of the attention of each part: the embeddings of the modalities, and what follows."""
+    """Attention heads of each part: the three embeddings, language, hyper-modality and fusion."""
 
     text: PositiveInt
     audio: PositiveInt
@@ -31,7 +31,7 @@ class Heads(TypedDict):
 
 
 class Hidden(TypedDict):
-    """Width of the inner layers of each part."""
+    """Widths of the inner layers of each part."""
 
     embedding: PositiveInt
     language: PositiveInt
@@ -39,7 +39,7 @@ class Hidden(TypedDict):
 
 
 class Layers(TypedDict):
-    """Of the embeddings, of the hyper-modality (one less of the language), and of the fusion."""
+    """How many layers each part has; the language has one less than the hyper-modality."""
 
     embedding: PositiveInt
     hyper: PositiveInt

@@ -68,8 +68,9 @@ class TETFN(UnimodalTasks):
     see Transformer. attention_dropout: by the source; that of text where a sequence reads itself,
     and in TextEnhanced. post_dim, dropout, exclude_zero, clamp, label_range, neutral: see
     UnimodalTasks; published: a clamp of 3 on every data set. pad_to, standardize: see Sequences;
-    published: padded, aligned, and not standardized. start: the label that is predicted before
-    training; published: neutral. MMSA's settings: `tetfn_published` in params.yaml.
+    published: padded, averaged to the steps of the text, and not
+    standardized. start: the label that is predicted before training; published: neutral. MMSA's
+    settings: `tetfn_published` in params.yaml.
     Raises ValueError for a dim that does not fit heads or positions.
     """
 

@@ -6,7 +6,7 @@ states. `training.missing` takes one of a few copies in each epoch, and no froze
 A run names those that it reads, in the config of the stage `features` as `missing`: `arrays`, by
 their names the shares of tokens that are missing, and `empty`, the array of one text without a
 token, or None. In training the arrays are `copies` of the text of the utterances, (total, d) or
-(total,) each, and the empty text is its `absent`, (t, d) or (t,).
+(total,) each, and the empty text is its `empty`, (t, d) or (t,).
 """
 
 from collections.abc import Iterable, Mapping
@@ -96,6 +96,6 @@ def with_copies(
         if "text" in parts[name].sequences:
             copies = [Ragged.load(features / name, array) for array in missing["arrays"]]
             empty = missing["empty"] and Ragged.load(features / name, missing["empty"])[0]
-            text = replace(parts[name].sequences["text"], copies=copies, absent=empty)
+            text = replace(parts[name].sequences["text"], copies=copies, empty=empty)
             read[name] = parts[name].with_text(text)
     return read

@@ -18,8 +18,8 @@ class Sequences(nn.Module):
 
     standardize: features that are not trained, by training statistics. pad_to: as published, every
     sequence is cut or padded to so many steps, whose zeros count as real; the text encoder attends
-    to none, but has states of them. Else no padding counts. align: padded frames are averaged to
-    as many steps as the text has: see averaged.
+    to none, but has states of them. Else no padding counts. align: with pad_to, frames
+    are averaged to as many steps as the text has: see averaged.
     """
 
     def __init__(

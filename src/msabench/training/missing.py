@@ -59,11 +59,11 @@ class TrainingData:
             self.train = train.imputed(mean_frames(train.select(read)))
         text = train.sequences.get("text")
         if text is not None and (
-            len(text.copies) != missing.copies or (missing.absent and text.absent is None)
+            len(text.copies) != missing.copies or (missing.absent and text.empty is None)
         ):
             raise ValueError(
                 f"missing: {missing}; the texts have {len(text.copies)} corrupted copies, and "
-                f"{'no' if text.absent is None else 'an'} empty text"
+                f"{'no' if text.empty is None else 'an'} empty text"
             )
         self._has = _has(train)
 
@@ -132,7 +132,7 @@ def _text(
     copies = [text, *text.copies]
     return Ragged.of(
         [
-            text.absent if is_absent and text.absent is not None else copies[level][row]
+            text.empty if is_absent and text.empty is not None else copies[level][row]
             for row, level, is_absent in zip(rows, levels, absent, strict=True)
         ]
     )
