@@ -108,6 +108,7 @@ real: $(VENV)/installed ## run on real data, without sweeps: make real DATASET=m
 	mkdir -p metrics/$(RESULTS)
 	find $(REAL)/metrics -maxdepth 1 -type f -exec cp {} metrics/$(RESULTS)/ ';'
 	find $(REAL)/plots -name published.svg -exec cp {} metrics/$(RESULTS)/ ';'
+	test ! -f $(REAL)/metrics/missing.json || cp $(REAL)/plots/missing.svg metrics/$(RESULTS)/
 	cp $(REAL)/params.yaml $(REAL)/dvc.lock metrics/$(RESULTS)/
 
 TUNE = runs/tune/$(DATASET)-$(MODEL)

