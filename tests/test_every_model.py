@@ -57,7 +57,6 @@ SMALL = {
     "accumulate": 1,
     "minimum_improvement": 0.0,
     "transformer_dim": 32,
-    "decay": "none",
 }
 
 
@@ -139,7 +138,8 @@ def trained(name, tmp_path_factory):
 
 
 def trained_on(train, valid, name, scratch):
-    regressor = build(name, train, epochs=4, transformer_dim=PARAMS.transformer_dim)
+    dim = PARAMS.transformer_dim
+    regressor = build(name, train, epochs=4, decay="none", transformer_dim=dim)
     regressor.fit(train, valid, seed=1, scratch=scratch)
     return regressor
 

@@ -124,7 +124,22 @@ def assert_close(actual, expected, atol=1e-6):
     (tensors, history), (other, expected_history) = actual, expected
     for row, other_row in zip(history, expected_history, strict=True):
         assert row == pytest.approx(other_row, rel=0, abs=atol)
+    if atol > 0:
+        tensors, other = map(without_rounding, (tensors, other))
     torch.testing.assert_close(tensors, other, rtol=0, atol=atol)
+
+
+def without_rounding(tensors):
+    """All but the biases of attention keys, which shift the scores of a query alike.
+
+    Their gradient is rounding alone, of which Adam with coupled weight decay makes steps.
+    """
+    kept = dict(tensors)
+    for name, values in tensors.items():
+        if name.endswith("attention.projection.bias"):
+            queries, _, of_values = values.chunk(3)
+            kept[name] = torch.cat([queries, of_values])
+    return kept
 
 
 network = pytest.mark.parametrize("name", DIVISIBLE)
@@ -164,4 +179,4 @@ def test_chance_is_the_same_again(name, together, alone):
     first = trained(together, f"{name}-first", 0)
     for what, rank in (("first", 1), ("second", 0), ("second", 1)):
         assert_close(trained(together, f"{name}-{what}", rank), first, atol=0)
-    assert not torch.allclose(first[0]["predictions"], alone[name][0]["predictions"], atol=1e-3)
+    assert not torch.allclose(first[0]["predictions"], alone[name][0]["predictions"], atol=1e-5)
