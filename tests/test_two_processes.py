@@ -179,4 +179,5 @@ def test_chance_is_the_same_again(name, together, alone):
     first = trained(together, f"{name}-first", 0)
     for what, rank in (("first", 1), ("second", 0), ("second", 1)):
         assert_close(trained(together, f"{name}-{what}", rank), first, atol=0)
-    assert not torch.allclose(first[0]["predictions"], alone[name][0]["predictions"], atol=1e-5)
+    with pytest.raises(AssertionError):  # weights, as ALMT's predictions hardly change
+        assert_close(first, alone[name], atol=1e-5)
