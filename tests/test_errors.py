@@ -35,13 +35,14 @@ def _named():
 
 @pytest.mark.parametrize("page", sorted(set(_named())))
 def test_every_page_that_an_error_names_exists(page):
-    assert re.fullmatch(r"docs/\w+\.md", page)
+    assert re.fullmatch(r"docs/[\w-]+\.md", page)
     assert (ROOT / page).is_file()
 
 
 def test_the_pages_are_collected():
-    names = ("cards", "clusters", "data", "experiments", "features", "models", "reliability")
-    expected = {f"docs/{name}.md" for name in (*names, "results", "review", "systems", "use")}
+    names = ["cards", "clusters", "data", "experiments", "features", "missing-data", "models"]
+    names += ["reliability", "results", "review", "systems", "use"]
+    expected = {f"docs/{name}.md" for name in names}
     assert expected == set(_named())
 
 
