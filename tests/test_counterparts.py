@@ -12,7 +12,7 @@ def config(missing=None, **others):
 
 
 def test_a_counterpart_is_the_same_but_for_what_is_missing():
-    found = counterparts(
+    named = counterparts(
         {
             "gaps": config(MISSING),
             "deeper": config(network={"layers": 2}),
@@ -22,7 +22,7 @@ def test_a_counterpart_is_the_same_but_for_what_is_missing():
             "more": config({"share": 0.9}),
         }
     )
-    assert found == {
+    assert named == {
         "gaps": {"settings": MISSING, "counterpart": "ours"},
         "longer": {"settings": MISSING, "counterpart": None},
         "more": {"settings": {"share": 0.9}, "counterpart": "ours"},

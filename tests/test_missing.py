@@ -418,13 +418,13 @@ def test_what_is_not_permitted_is_named(name, value, message):
 ENCODED = {"below-1": (1, "mean"), "pooled-mean": (0, "mean"), "tokens": ("all", "mean")}
 
 
-def prepare(parts: Mapping[str, int], audio: bool = True) -> None:
+def prepare(parts: Mapping[str, int], with_texts: bool = True) -> None:
     """Write prepared data of so many utterances of each part."""
     for seed, (name, n) in enumerate(parts.items()):
         data = random_utterances(seed=seed, n=n).select(["audio"])
         rng = np.random.default_rng(seed)
         texts = [" ".join(rng.choice(WORDS, rng.integers(2, 9))) for _ in range(n)]
-        replace(data, texts=texts if audio else [""] * n).save(Path("data/prepared") / name)
+        replace(data, texts=texts if with_texts else [""] * n).save(Path("data/prepared") / name)
     means = mean_frames(Utterances.load(Path("data/prepared") / next(iter(parts))))
     Path("data/prepared/mean_frames.json").write_text(json.dumps(means))
 
@@ -554,15 +554,15 @@ def test_equal_texts_of_two_parts_lose_other_tokens(tiny_bert, tmp_path):
         of_run = [reads_of("tokens", Missing(share=0.5, copies=2))]
         corrupted.encode_copies(model, tokenizer, tokens, of_run, folder, part, device=CPU)
         copies += [Ragged.load(folder, f"tokens-missing-{s}") for s in ("0.25-1", "0.5-2")]
-    lost = [copy.values == tokenizer.unk_token_id for copy in copies]
-    assert (lost[0] != lost[2]).any()
-    assert (lost[1] != lost[3]).any()
-    assert (lost[0] & ~lost[1]).any()  # nor is the second the first with more missing
+    unknown = [copy.values == tokenizer.unk_token_id for copy in copies]
+    assert (unknown[0] != unknown[2]).any()
+    assert (unknown[1] != unknown[3]).any()
+    assert (unknown[0] & ~unknown[1]).any()  # nor is the second the first with more missing
 
 
 def test_data_without_text_have_no_copies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    prepare(SIZES, audio=False)
+    prepare(SIZES, with_texts=False)
     reads = run_features(str(tmp_path / "none"), {"a": reads_of("below-1", DROPOUT)})["a"]
     assert (reads["sha256"], reads["missing"]["sha256"]) == ({}, {})
     places = Path("data/prepared"), Path("data/features")
