@@ -356,7 +356,7 @@ def test_overfits_64_utterances(name, tmp_path):
     """
     data = random_utterances(seed=1, n=64, text_width=WIDTH)
     batches = 1 if models._model(name).couples_utterances else 4
-    epochs = 320 // batches
+    epochs = 480 // batches
     regressor = build(name, data, epochs=epochs, patience=epochs, batch_size=64 // batches)
     regressor.fit(data, data, seed=1, scratch=tmp_path)
     assert error(regressor.predict(data), data) < 0.1
