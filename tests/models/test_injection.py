@@ -190,6 +190,36 @@ def test_a_shift_of_zero_leaves_the_token():
         assert tensor.grad.isfinite().all()
 
 
+def test_a_rate_of_the_gate_acts_on_the_shifted_token():
+    """After LayerNorm, whose bias it would leave before."""
+    gate = Gate({"audio": 3}, 4, beta=1.0, dropout=0.999999, masked=True)
+    torch.nn.init.ones_(gate.norm.bias)
+    states, lengths = torch.randn(2, 3, 4), torch.tensor([3, 2])
+    shifted = gate(states, Padded(states, lengths), {"audio": padded([5, 2], 3)})
+    assert not shifted.any()
+
+
+@pytest.mark.parametrize("name", INJECTED)
+def test_a_rate_acts_before_the_last_layer(name, tiny_bert):
+    network, data = network_of(name, tiny_bert, 2)
+    batch = Batch.of(data, torch.arange(4).numpy(), torch.device("cpu"))
+    before, last = (
+        (network.dropout, network.out) if name == "bert_mag" else (network.head[3], network.head[4])
+    )
+    torch.nn.init.ones_(last.bias)
+    before.train().p = 0.999999
+    torch.testing.assert_close(network(batch), (network.label_offset + 1).expand(4))
+
+
+def test_a_rate_of_cenet_acts_on_the_vector_of_the_text(tiny_bert):
+    network, data = network_of("cenet", tiny_bert, 2)
+    batch = Batch.of(data, torch.arange(4).numpy(), torch.device("cpu"))
+    network.head[0].train().p = 0.999999
+    torch.nn.init.normal_(network.head[1].bias)
+    constant = network.head(torch.zeros(4, network.head[1].in_features)).squeeze(1)
+    torch.testing.assert_close(network(batch), network.label_offset + constant)
+
+
 @pytest.mark.parametrize("prefix", ["", "bert."])
 def test_starts_with_the_pooler_of_the_checkpoint(prefix, tiny_bert, tmp_path):
     """Where it reads the first token; without one, or with the mean of all, the layer is new."""
