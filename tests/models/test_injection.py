@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from msabench import models
 from msabench.models.bert_mag import Gate
 from msabench.models.cenet import FrameAttention
-from msabench.networks import text, torch_settings
+from msabench.networks import injection, text, torch_settings
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.layers import aligned
 from msabench.networks.text import TextEncoder
@@ -188,6 +188,28 @@ def test_a_shift_of_zero_leaves_the_token():
     for tensor in (states, *gate.parameters()):
         assert tensor.grad is not None
         assert tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", INJECTED)
+def test_new_layers_start_by_the_rule_of_bert(name, tiny_bert):
+    network, _ = network_of(name, tiny_bert, 2)
+    new = [
+        module
+        for place, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear) and not place.startswith("encoder.")
+    ]
+    assert len(new) > 5
+    for layer in new:
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(("width", "std"), [(768, 0.02), (192, 0.04)])
+def test_the_rule_of_bert(width, std):
+    torch.manual_seed(1)
+    layer = torch.nn.Linear(width, 500)
+    injection.start_as_bert(layer)
+    assert float(layer.weight.detach().std()) == pytest.approx(std, rel=0.01)
+    assert not layer.bias.any()
 
 
 def test_a_rate_of_the_gate_acts_on_the_shifted_token():
