@@ -164,6 +164,26 @@ def test_attention_in_another_order_of_products():
     torch.testing.assert_close(attend(states, frames), expected)
 
 
+def test_the_scale_of_attention(tiny_bert):
+    """By default that of dot products of vectors as wide as the text."""
+    for given, expected in ((8.0, 8.0), (None, 8**-0.5)):
+        network, _ = network_of("cenet", tiny_bert, 2, score_scale=given)
+        scales = [attend.scale for attend in network.text.injection.attention.values()]
+        assert scales == [pytest.approx(expected)] * 2
+
+
+@pytest.mark.parametrize("name", INJECTED)
+def test_the_encoder_has_a_learning_rate_of_its_own(name, tiny_bert):
+    data = with_text(TRAIN, 2)
+    changes = {"trainable_layers": 2, "bert_lr": 0.25, "lr": 0.5}
+    regressor = regressor_of(name, tiny_bert, data, **changes)
+    network: Any = regressor.build()
+    encoder = {id(weight) for weight in network.encoder.parameters()}
+    for group in network.parameter_groups(regressor.optimizer):
+        for weight in group["params"]:
+            assert group["lr"] == (0.25 if id(weight) in encoder else 0.5)
+
+
 def test_aligned_frames():
     """Means of equal segments of the real frames; aligned ones stay; zeros behind the text."""
     frames = padded([6, 3, 2], 2)
