@@ -376,6 +376,23 @@ def test_gradient_reaches_every_modality_but_no_padding(fitted):
 
 
 @network
+def test_the_unit_of_a_feature_does_not_matter(name):
+    """Audio and vision are standardized by training statistics."""
+    other = TRAIN.take(np.arange(len(TRAIN)))
+    for modality, factor in {"audio": 64, "vision": 1 / 64}.items():
+        other.sequences[modality].values[:] *= factor  # powers of 2, which round nothing
+    predictions = []
+    for data in (TRAIN, other):
+        regressor = build(name, data)
+        torch.manual_seed(1)
+        network = regressor.build().eval()
+        network.fit_statistics(data)
+        batch = Batch.of(data, np.arange(8), torch.device("cpu"))
+        predictions.append(network(batch))
+    torch.testing.assert_close(*predictions)
+
+
+@network
 def test_other_seed_other_predictions(name, fitted, tmp_path):
     other = build(name, TRAIN)
     other.fit(TRAIN, VALID, seed=2, scratch=tmp_path)
