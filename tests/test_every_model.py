@@ -377,13 +377,13 @@ def test_gradient_reaches_every_modality_but_no_padding(fitted):
 
 @network
 def test_the_unit_of_a_feature_does_not_matter(name):
-    """Audio and vision are standardized by training statistics."""
+    """Where features that are not trained are standardized, by training statistics."""
     other = TRAIN.take(np.arange(len(TRAIN)))
-    for modality, factor in {"audio": 64, "vision": 1 / 64}.items():
+    for modality, factor in {"text": 2, "audio": 64, "vision": 1 / 64}.items():
         other.sequences[modality].values[:] *= factor  # powers of 2, which round nothing
     predictions = []
     for data in (TRAIN, other):
-        regressor = build(name, data)
+        regressor = build(name, data, standardize=True)
         torch.manual_seed(1)
         network = regressor.build().eval()
         network.fit_statistics(data)
