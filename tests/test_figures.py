@@ -37,7 +37,9 @@ CURVE = {
     "0.5": {"mae": None, "mae_std": None},
     "1": {"mae": 0.7, "mae_std": None},
 }
+LONG = "simulated data" + " of a data set with a long name" * 4
 DRAWN = {
+    "learning with a long title": lambda: figures.learning_curves({"A": [HISTORY]}, title=LONG),
     "generated labels": lambda: figures.generated_labels(
         {"A": [TOLD, TOLD], "B": [HISTORY], "C": []}, title="simulated data"
     ),

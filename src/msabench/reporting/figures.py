@@ -91,7 +91,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             matplotlib.rcParams.update(STYLE)
             figure = draw(*data)
             if title:
-                figure.suptitle(title)
+                figure.suptitle(title, wrap=True)
             return figure
 
     return drawn
