@@ -1,5 +1,6 @@
 """ALMT where the golden file says nothing: starting weights, cut sequences, what is read."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,4 @@ def test_longer_sequences_are_cut(masked):
     batch = Batch.of(data, np.arange(6), torch.device("cpu"))
     cut = {name: of.extended(network.pad_to[name]) for name, of in batch.sequences.items()}
     assert cut["audio"].values.shape[1] < batch.sequences["audio"].values.shape[1]
-    expected = network(batch)
-    batch.sequences.update(cut)
-    torch.testing.assert_close(network(batch), expected)
+    torch.testing.assert_close(network(replace(batch, sequences=cut)), network(batch))
