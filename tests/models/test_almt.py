@@ -14,6 +14,7 @@ from tests.conftest import random_utterances
 
 DIM, TOKENS = 16, 5
 WIDTHS = {"text": 8, "audio": 5, "vision": 4}
+BATCH = Batch.of(random_utterances(n=6), np.arange(6), torch.device("cpu"))
 
 
 def almt(**changes):
@@ -45,8 +46,7 @@ def test_learned_tokens_and_positions_start_as_published():
 def test_every_weight_is_read():
     """The language has one layer less than the hyper-modality, as none guides after the last."""
     network = almt()
-    batch = Batch.of(random_utterances(n=6), np.arange(6), torch.device("cpu"))
-    network(batch).sum().backward()
+    network(BATCH).sum().backward()
     for name, weight in network.named_parameters():
         assert weight.grad is not None, name
 
@@ -55,8 +55,6 @@ def test_every_weight_is_read():
 def test_longer_sequences_are_cut(masked):
     """The same is predicted of what is left of them."""
     network = almt(pad_to={"text": 3, "audio": 4, "vision": 2}, masked=masked)
-    data = random_utterances(n=6)
-    batch = Batch.of(data, np.arange(6), torch.device("cpu"))
-    cut = {name: of.extended(network.pad_to[name]) for name, of in batch.sequences.items()}
-    assert cut["audio"].values.shape[1] < batch.sequences["audio"].values.shape[1]
-    torch.testing.assert_close(network(replace(batch, sequences=cut)), network(batch))
+    cut = {name: of.extended(network.pad_to[name]) for name, of in BATCH.sequences.items()}
+    assert cut["audio"].values.shape[1] < BATCH.sequences["audio"].values.shape[1]
+    torch.testing.assert_close(network(replace(BATCH, sequences=cut)), network(BATCH))
