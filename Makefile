@@ -80,7 +80,7 @@ endif
 # anything follow Ctrl-C: bash would go on after a program that has handled the signal itself.
 repro: $(VENV)/installed ## run the whole pipeline; what has not changed is not run again
 	$(if $(CLUSTER),@$(BIN)/python -m stages.cluster --help >/dev/null)
-	$(if $(SET),$(DVC) exp run $(SET) plan,$(DVC) repro plan)
+	$(if $(SET),$(DVC) exp run $(SET) plan)
 	$(DVC) repro features
 	trap 'exit 130' INT; \
 	$(BIN)/python -m $(RUNS) || { status=$$?; test $$status = 1 || exit $$status; \

@@ -1,9 +1,11 @@
 """The stages of the pipeline: thin programs, run by DVC as `python -m stages.<name>`."""
 
 import inspect
+import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +39,22 @@ def run(main: Callable[..., None], *arguments: str) -> None:
     except KeyboardInterrupt:
         print(errors.INTERRUPTED, file=sys.stderr)
         sys.exit(errors.INTERRUPTED_STATUS)
+
+
+def parent_is_alive() -> bool:
+    """Return whether the process is alive that started this one, or had it forked."""
+    parent = multiprocessing.parent_process()
+    return os.getppid() == PARENT if parent is None else parent.is_alive()
+
+
+def run_forked(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run a stage in this process, which has been forked for it.
+
+    command: the stage's module and its arguments. environment: what is added to it.
+    """
+    os.environ.update(environment)
+    module, *arguments = command
+    run(import_module(module).main, *arguments)
 
 
 def _parse(main: Callable[..., None], arguments: Sequence[str]) -> list[Any]:

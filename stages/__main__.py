@@ -4,21 +4,34 @@ Each worker has a GPU to itself where there are any, else as many cores as `thre
 stages before, which all of them need, must have run: `dvc repro features`.
 """
 
-import os
-import subprocess
 import sys
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from msabench import params, program
+from msabench.execution import records
 from msabench.execution.jobs import by_default, gpus_for, places
-from stages import run
+from msabench.execution.records import ROUNDS, Run
+from stages import run as run_program
+from stages import run_forked
 
 PAGE = "docs/experiments.md"
+RECORD = 30.0  # seconds between two records of what has ended: each takes DVC one
 
-# One round after the other: no stage of a round needs another of it.
-ROUNDS = (("train", "sweep", "ablation", "tune"), ("robustness",))
+# Where forking is safe, runs are forked from a process that has imported these once, and computed
+# nothing: what a library decides at its first computation is decided in each run.
+CONTEXT: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
+IMPORTED = [
+    *("stages.train", "msabench.runs", "msabench.training.unimodal", "sklearn.svm"),
+    *("transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert"),
+]
 
 
 def main(*arguments: str) -> None:
@@ -26,52 +39,83 @@ def main(*arguments: str) -> None:
     parser.add_argument(
         "--jobs", type=int, help="so many at once; default: the GPUs, or the cores / threads"
     )
-    parser.add_argument("--only", choices=sum(ROUNDS, ()), help="the runs of this stage alone")
+    every = sum(ROUNDS, ())
+    parser.add_argument("--only", choices=every, help="the runs of this stage alone")
     options = parser.parse_args(arguments)
-    jobs = options.jobs
     settings = params.load(Path("params.yaml"))
     gpus = gpus_for(settings)
-    if jobs is None:
-        jobs = by_default(settings, gpus)
+    jobs = by_default(settings, gpus) if options.jobs is None else options.jobs
     if jobs < 1:
         parser.error(f"--jobs: {jobs}; it should be at least 1")
-
-    free = places(jobs, gpus)
-
-    def reproduce(stage: str) -> int:
-        place = free.get()
-        try:
-            result = _dvc("--wait-for-lock", "repro", "--single-item", stage, place=place)
-            return result.returncode
-        finally:
-            free.put(place)
-
-    listed = _dvc("stage", "list", "--name-only", stdout=subprocess.PIPE)
-    if listed.returncode:
-        sys.exit("error: `dvc stage list` failed: no run is known")
-    named = listed.stdout.split()
-    if options.only:
-        named = [stage for stage in named if stage.partition("@")[0] == options.only]
-    rounds = [[s for s in named if s.partition("@")[0] in programs] for programs in ROUNDS]
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        statuses = [status for stages in rounds for status in list(pool.map(reproduce, stages))]
-    except KeyboardInterrupt:
-        pool.shutdown(cancel_futures=True)
-        raise
-    stages = [stage for stages in rounds for stage in stages]
-    failed = [stage for stage, status in zip(stages, statuses, strict=True) if status]
+    failed, total = [], 0
+    for stages in ROUNDS:
+        runs = records.out_of_date([s for s in stages if options.only in (None, s)])
+        failed += side_by_side(runs, places(jobs, gpus))
+        total += len(runs)
     if failed:
-        sys.exit(f"error: {len(failed)} of {len(stages)} failed: {', '.join(failed)}")
+        sys.exit(f"error: {len(failed)} of {total} failed: {', '.join(failed)}")
 
 
-def _dvc(
-    *arguments: str, stdout: int | None = None, place: Mapping[str, str] | None = None
-) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "dvc", *arguments]
-    environment = os.environ | (place or {})
-    return subprocess.run(command, stdout=stdout, env=environment, text=True, check=False)
+def side_by_side(runs: Sequence[Run], free: list[dict[str, str]]) -> list[str]:
+    """Run each in a process of its own, let DVC record them, and return the names of the failed.
+
+    free: the environment of each of those that go side by side.
+    """
+    decisive = records.decisive_files()
+    records.record([each for each in runs if each.cached])
+    ended, failed, last = list[Run](), list[str](), time.monotonic()
+
+    def record() -> None:
+        if ended:
+            records.check_unchanged(decisive)
+            records.record(ended)
+            ended.clear()
+
+    try:
+        with closing(_as_they_end([each for each in runs if not each.cached], free)) as batches:
+            for batch in batches:
+                ended += [run for run, status in batch if status == 0]
+                failed += [run.name for run, status in batch if status != 0]
+                if time.monotonic() - last > RECORD:
+                    record()
+                    last = time.monotonic()
+    finally:
+        record()
+    return failed
+
+
+def _as_they_end(
+    runs: Sequence[Run], free: list[dict[str, str]]
+) -> Generator[list[tuple[Run, int]], None, None]:
+    """Yield runs that have ended, with their exit statuses, at least every RECORD seconds."""
+    CONTEXT.set_forkserver_preload(IMPORTED)
+    waiting = deque(runs)
+    running: list[tuple[Run, BaseProcess, dict[str, str]]] = []
+    try:
+        while waiting or running:
+            while waiting and free:
+                run, place = waiting.popleft(), free.pop()
+                print(f"{run.name}: started, {len(waiting)} to follow", flush=True)
+                process = CONTEXT.Process(target=run_forked, args=(run.command, place))
+                process.start()
+                running.append((run, process, place))
+            wait([process.sentinel for _, process, _ in running], RECORD)
+            batch = []
+            for run, process, place in list(running):
+                if process.exitcode is not None:
+                    running.remove((run, process, place))
+                    free.append(place)
+                    batch.append((run, process.exitcode))
+                    if process.exitcode < 0:  # else it has said why
+                        reason = f"killed by signal {-process.exitcode}"
+                        print(f"error: {run.name}: {reason}", file=sys.stderr)
+            yield batch
+    finally:
+        for _, process, _ in running:
+            process.terminate()
+        for _, process, _ in running:
+            process.join()
 
 
 if __name__ == "__main__":
-    run(lambda: main(*sys.argv[1:]))
+    run_program(lambda: main(*sys.argv[1:]))

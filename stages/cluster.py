@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -18,22 +17,23 @@ import time
 import traceback
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
-from itertools import groupby, takewhile
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm import tqdm
 
-from msabench import errors, hashes, params, program
+from msabench import errors, params, program
 from msabench.errors import DataError, DeviceError, ProcessError
+from msabench.execution import records
 from msabench.execution.jobs import visible_gpus
+from msabench.execution.records import ROUNDS, Run
 from stages import run
-from stages.__main__ import ROUNDS
 
 PAGE = "docs/clusters.md"
 RETRIES = 2  # of a task that fails by its worker; those of workers that die are counted by Dask
@@ -54,16 +54,6 @@ with errors.see(PAGE):
         raise DataError(f"{missing}; CLUSTER needs more packages: {install}") from missing
 
 Job = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A stage that is out of date. cached: DVC's run cache has its outputs."""
-
-    name: str
-    command: list[str]
-    outs: list[str]
-    cached: bool
 
 
 # What runs on a worker is sent by value, as all is that stands in __main__: it uses the standard
@@ -165,66 +155,6 @@ def attend(
 # From here on, what runs at the caller.
 
 
-def out_of_date() -> list[Run]:
-    """Return the trainings that DVC would run, in the order in which `dvc repro` would."""
-    from dvc.exceptions import DvcException  # half a second, which a worker need not wait for
-    from dvc.repo import Repo
-
-    logging.getLogger("dvc").setLevel(logging.WARNING)
-    runs = []
-    try:
-        with Repo() as repo:
-            names = [
-                stage.addressing
-                for stage in repo.index.stages
-                if stage.addressing.partition("@")[0] in ROUNDS[0]
-            ]
-            for stage in repo.reproduce(targets=names, dry=True):
-                if stage.addressing not in names:
-                    reason = f"{stage.addressing} is out of date; dvc repro features first"
-                    raise ProcessError(reason)
-                _, _, *command = shlex.split(stage.cmd)  # exec python: the worker has its own
-                outs = [out.def_path for out in stage.outs]
-                runs.append(Run(stage.addressing, command, outs, in_run_cache(stage)))
-    except DvcException as error:
-        raise ProcessError(str(error)) from error
-    return runs
-
-
-def in_run_cache(stage: Any) -> bool:
-    """Tell whether DVC would restore the outputs of a stage instead of running it."""
-    from dvc.stage.cache import RunCacheNotFoundError
-
-    if not stage.deps_cached():  # then the outputs that dvc.lock names are of other dependencies
-        for out in stage.outs:
-            out.clear()
-    stage.save_deps()  # in memory; a dry run would ask with the hashes of dvc.lock
-    try:
-        stage.repo.stage_cache.restore(stage, dry=True)
-    except RunCacheNotFoundError:
-        return False
-    return True
-
-
-def read(paths: Sequence[Path]) -> dict[str, str]:
-    return {path.as_posix(): path.read_text(encoding="utf-8") for path in paths}
-
-
-def decisive_files() -> tuple[dict[str, str], dict[str, str]]:
-    """Return what decides the outcome of a run: code and plan, and the hashes of the data.
-
-    dvc.yaml is among them: it lists the code that a checkpoint is named by (scratch.decisive_code).
-    """
-    code = [
-        path
-        for folder in ("src/msabench", "stages", "runs/plan")
-        for path in hashes.files_in(Path(folder))
-        if path.suffix in (".py", ".json", ".yaml")
-    ]
-    data = [Path("data/prepared/sha256.json"), *hashes.files_in(Path("data/features/runs"))]
-    return read([*code, Path("dvc.yaml")]), read(data)
-
-
 @dataclass
 class Record:
     """Put what comes back in its place and let DVC record it, in the order of a serial run.
@@ -259,24 +189,14 @@ class Record:
     def write(self, *, rest: bool) -> None:
         """Record those before which none is missing, or the rest too."""
 
-        def how(run: Run) -> list[str] | None:
-            if run.cached:
-                return ["repro", "--single-item"]
-            return ["commit", "--quiet", "--force"] if run.name in self.here else None
-
         def settled(run: Run) -> bool:
-            return how(run) is not None or run.name in self.failed
+            return run.cached or run.name in self.here or run.name in self.failed
 
         ready = [run for run in self.left if settled(run)]
         ready = ready if rest else list(takewhile(settled, self.left))
-        if any(run.name in self.here for run in ready) and decisive_files() != self.decisive:
-            raise DataError("code, plan or data changed while the runs were away; not recorded")
-        for command, group in groupby(ready, key=how):
-            if command is not None:
-                names = [run.name for run in group]
-                dvc = [sys.executable, "-m", "dvc", "--wait-for-lock", *command, *names]
-                if subprocess.run(dvc, check=False).returncode:
-                    raise ProcessError(f"dvc {command[0]} did not record {', '.join(names)}")
+        if any(run.name in self.here for run in ready):
+            records.check_unchanged(self.decisive)
+        records.record([run for run in ready if run.name not in self.failed])
         self.left = [run for run in self.left if run not in ready]
         self.last = time.monotonic()
 
@@ -330,7 +250,7 @@ def send(
     futures = {
         client.submit(
             train,
-            {**shared, "command": run.command, "outs": run.outs},
+            {**shared, "command": ["-m", *run.command], "outs": run.outs},
             # One group of keys: Dask keeps what no worker can begin yet, for those that come later.
             key=("msabench", batch, run.name),
             resources=need or None,
@@ -389,8 +309,8 @@ def main(*arguments: str) -> None:
         scratch,  # here, as it imports torch, which `--help` does not need
     )
 
-    runs = out_of_date()
-    record = Record(runs, decisive_files())
+    runs = records.out_of_date(ROUNDS[0])
+    record = Record(runs, records.decisive_files())
     away = [run for run in runs if not run.cached]
     files, data = record.decisive
     if options.remote:
@@ -398,7 +318,7 @@ def main(*arguments: str) -> None:
         if subprocess.run(push, check=False).returncode:
             raise ProcessError(f"dvc push --remote {options.remote} failed")
         pipeline = ("dvc.lock", "params.yaml", ".dvc/config")
-        files = files | read([Path(name) for name in pipeline])
+        files = files | records.read([Path(name) for name in pipeline])
     given = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     shared = {
         "content": zlib.compress(json.dumps({"files": files, "data": data}).encode()),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from msabench.errors import DataError
-from stages import PARENT, run
+from stages import parent_is_alive, run
 
 PAGE = "docs/reliability.md"
 PREPARED, FEATURES = Path("data/prepared"), Path("data/features")
@@ -51,7 +51,7 @@ def main(name: str, seed: int) -> None:
     identity = torch_settings.identity(config["device"])
     with (
         scratch.folder(Path("runs/scratch"), outcome.name, *decisive, machine=identity) as place,
-        interruption.after_step(PARENT),
+        interruption.after_step(parent_is_alive),
         times.recorded(record, place.name, machine, kept=parallel.is_rank_zero()) as time,
     ):
         if parallel.is_rank_zero():

@@ -136,7 +136,7 @@ def _code(stage):
 def test_no_shell_stands_between_dvc_and_a_training(stage):
     """What ends with the process that started it takes the place of the shell that DVC starts."""
     program = (ROOT / "stages" / f"{_program(stage)}.py").read_text()
-    assert STAGES[stage]["cmd"].startswith("exec ") == ("PARENT" in program)
+    assert STAGES[stage]["cmd"].startswith("exec ") == ("parent_is_alive" in program)
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))

@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from msabench import errors
+from msabench.execution import records
 from stages import cluster
 from tests import clones
 from tests.clones import SMALL, environment, run, start
@@ -142,7 +143,7 @@ def test_a_run_that_fails_stops_no_other(trained, serial):
 def test_what_the_run_cache_has_is_not_run_again(trained, serial):
     forget(trained, "train@svm-1", last="train@svm-1", run_cache=True)
     printed = run(trained, *PROGRAM, "tcp://127.0.0.1:1").stdout  # where nobody is
-    assert "Stage 'train@svm-1' is cached" in printed
+    assert "train@svm-1: restored from DVC's run cache" in printed
     assert lock_of(trained) == lock_of(serial)
 
 
@@ -152,7 +153,8 @@ def test_a_changed_run_is_not_taken_for_a_cached_one(trained):
     run(trained, "dvc", "exp", "run", *clones.options(["models.cnn.lr=2e-3"]), "plan")
     forget(trained, "train@svm-1", last="train@svm-1", run_cache=True)
     program = (
-        "from stages.cluster import out_of_date as o; print([(r.name, r.cached) for r in o()])"
+        "from msabench.execution.records import ROUNDS, out_of_date as o; "
+        "print([(r.name, r.cached) for r in o(ROUNDS[0])])"
     )
     printed = run(trained, sys.executable, "-c", program).stdout
     assert printed.splitlines()[-1] == "[('train@svm-1', True), ('train@cnn-1', False)]"
@@ -326,9 +328,9 @@ def test_a_run_needs_a_gpu_where_settings_or_workers_say_so(device, offered, nee
 def test_runs_of_changed_code_are_not_recorded(monkeypatch):
     requested = cluster.Run("train@ours-1", [], [], cached=False)
     record = cluster.Record([requested], ({"stages/train.py": "before"}, {}), here={requested.name})
-    monkeypatch.setattr(cluster, "decisive_files", lambda: ({"stages/train.py": "after"}, {}))
-    monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: pytest.fail("recorded"))
-    with pytest.raises(errors.DataError, match="changed while the runs were away"):
+    monkeypatch.setattr(records, "decisive_files", lambda: ({"stages/train.py": "after"}, {}))
+    monkeypatch.setattr(records, "record", lambda _: pytest.fail("recorded"))
+    with pytest.raises(errors.DataError, match="changed while the runs went on"):
         record.write(rest=True)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import stages
 from msabench import errors
 from msabench.execution import interruption
 from msabench.training.checkpoints import NAME
@@ -21,7 +22,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from msabench.execution import interruption
-from stages import PARENT, run
+from stages import parent_is_alive, run
 from tests.test_training import LABELS, Line, fit, utterances
 
 folder, seconds, interruption.GRACE = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
@@ -33,7 +34,7 @@ class Slow(Line):
         return super().training_loss(batch, epoch)
 
 def main():
-    with interruption.after_step(PARENT):
+    with interruption.after_step(parent_is_alive):
         fit(Slow, utterances(LABELS), folder / "scratch")
     (folder / "ended").touch()
 
@@ -99,15 +100,16 @@ def running(process):
         return False
 
 
-def test_a_parent_that_ended_before_is_noticed():
+def test_a_parent_that_ended_before_is_noticed(monkeypatch):
     """It may have been killed while PyTorch was imported."""
+    monkeypatch.setattr(stages, "PARENT", os.getppid() + 1)
     with pytest.raises(KeyboardInterrupt):
-        asked_and_ended(parent=os.getppid() + 1, send=())
+        asked_and_ended(send=())
 
 
-def asked_and_ended(parent=None, send=(signal.SIGTERM,)):
+def asked_and_ended(send=(signal.SIGTERM,)):
     """A signal comes, and what runs ends by itself."""
-    with interruption.after_step(parent or os.getppid()):
+    with interruption.after_step(stages.parent_is_alive):
         for number in send:
             os.kill(os.getpid(), number)
         until(interruption.stop_requested)
@@ -115,7 +117,7 @@ def asked_and_ended(parent=None, send=(signal.SIGTERM,)):
 
 def test_the_handlers_before_are_back_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with interruption.after_step(os.getppid()):
+    with interruption.after_step(stages.parent_is_alive):
         assert signal.getsignal(signal.SIGINT) != before[0]
         assert not interruption.stop_requested()
     with pytest.raises(KeyboardInterrupt):

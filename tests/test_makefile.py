@@ -61,7 +61,6 @@ def calls(tree):
 def test_repro_runs_all_in_order(tree):
     make(tree, "repro", "JOBS=3")
     assert calls(tree) == [
-        ["dvc", "repro", "plan"],
         ["dvc", "repro", "features"],
         ["python", "-m", "stages", "--jobs", "3"],
         ["dvc", "repro"],
@@ -72,13 +71,13 @@ def test_a_failed_run_leaves_the_tables_of_the_others(tree):
     (tree / "-m.stages.behaviour").write_text("sys.exit(1)")
     assert make(tree, "repro", check=False).returncode != 0
     followed = [["dvc", "repro", "--single-item", stage] for stage in ("tables", "report", "cards")]
-    assert calls(tree)[3:] == followed
+    assert calls(tree)[2:] == followed
 
 
 def test_nothing_follows_wrong_usage(tree):
     (tree / "-m.stages.behaviour").write_text("sys.exit(2)")
     assert make(tree, "repro", "JOBS=many", check=False).returncode != 0
-    assert calls(tree)[2:] == [["python", "-m", "stages", "--jobs", "many"]]
+    assert calls(tree)[1:] == [["python", "-m", "stages", "--jobs", "many"]]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -214,14 +214,17 @@ def outcome(folder, model, seed):
 
 
 def trainings(process):
-    """Return the processes that train below a process, once they have written a checkpoint."""
+    """Return the processes that train below a process, once they have written a checkpoint.
+
+    With the one that they were forked from, which names in its command what it has imported.
+    """
     begun = time.time_ns()
 
     def children_with_checkpoint():
         training, places = [], []
         for child in psutil.Process(process.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # one has ended meanwhile
-                if "stages.train" in child.cmdline():
+                if any("stages.train" in argument for argument in child.cmdline()):
                     places.append(Path(child.cwd()) / "runs/scratch")
                     training.append(child)
         written = [path for place in places for path in place.glob("*/checkpoint.json")]

@@ -7,71 +7,148 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from errno import ENOSPC
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 import stages
 from msabench import errors
-from msabench.execution import jobs
+from msabench.execution import jobs, records
 from stages import __main__ as side_by_side
 from stages import train
+from tests.conftest import until
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ["plan", "features", "robustness@svm-1", "train@ours-1", "train@svm-1", "sweep@a-1"]
-NAMES += ["ablation@svm-t-1", "tables"]
-FIRST = ["train@ours-1", "train@svm-1", "sweep@a-1", "ablation@svm-t-1"]
 
 
 @pytest.fixture
-def ran(monkeypatch):
-    """Replace DVC; return what is run: stage -> its GPU, in the order of their starts."""
+def side(monkeypatch, tmp_path):
+    """Runs of a stub in real processes; DVC records none, `recorded` are those it would."""
     monkeypatch.chdir(ROOT)
-    ran: dict[str, str] = {}
-    busy: list[str] = []
-
-    def dvc(*arguments, place=None, **_):
-        if arguments[0] == "stage":
-            return subprocess.CompletedProcess(arguments, 0, stdout="\n".join(NAMES))
-        gpu = place.get("CUDA_VISIBLE_DEVICES", "")
-        assert gpu == "" or gpu not in busy
-        ran[arguments[-1]] = gpu
-        busy.append(gpu)
-        assert len(busy) <= 2
-        time.sleep(0.02)
-        busy.remove(gpu)
-        return subprocess.CompletedProcess(arguments, int(arguments[-1] == "sweep@a-1"))
-
-    monkeypatch.setattr(side_by_side, "_dvc", dvc)
-    return ran
-
-
-def test_each_gpu_has_one_run_at_a_time_and_a_failure_stops_no_other(ran, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7f")
-    with pytest.raises(SystemExit, match="error: 1 of 5 failed: sweep@a-1"):
-        side_by_side.main()
-    assert list(ran) == [*FIRST, "robustness@svm-1"]  # which needs a training
-    assert set(ran.values()) == {"3", "GPU-7f"}
-
-
-def test_without_a_gpu_there_is_one_for_each_core(ran, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     monkeypatch.setattr(jobs.joblib, "cpu_count", lambda: 2)
-    with pytest.raises(SystemExit):
+    monkeypatch.setattr(side_by_side, "IMPORTED", [])
+    side = SimpleNamespace(rounds=[[], []], recorded=[], folder=tmp_path)
+
+    def run(name, how="ends", *, cached=False):
+        command = ["tests.stub_stage", str(tmp_path), name, how]
+        return records.Run(name, command, [], cached)
+
+    def out_of_date(stages):
+        return side.rounds[[*records.ROUNDS].index(tuple(stages))]
+
+    side.run = run
+    monkeypatch.setattr(records, "out_of_date", out_of_date)
+    monkeypatch.setattr(records, "decisive_files", lambda: "code")
+    monkeypatch.setattr(records, "record", lambda runs: side.recorded.extend(r.name for r in runs))
+    return side
+
+
+def times(side):
+    """By name when each run began and ended, and its GPU, in the order of their starts."""
+    ended = (path for path in side.folder.iterdir() if not path.suffix)
+    read = {path.name: path.read_text().split(" ") for path in ended}
+    return dict(sorted(read.items(), key=lambda item: float(item[1][0])))
+
+
+def test_each_gpu_has_one_run_at_a_time_and_the_second_round_follows_the_first(side, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7f")
+    side.rounds = [[side.run(name) for name in "abcd"], [side.run("after")]]
+    side_by_side.main()
+    taken = times(side)
+    assert [*taken][-1] == "after"
+    assert side.recorded[-1] == "after"
+    assert sorted(side.recorded) == sorted(taken)
+    for gpu in ("3", "GPU-7f"):
+        own = [(float(begin), float(end)) for begin, end, where in taken.values() if where == gpu]
+        assert len(own) >= 2
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(own))
+
+
+def test_a_failure_stops_no_other_and_is_not_recorded(side, capfd):
+    side.rounds[0] = [
+        *(side.run("cached", cached=True), side.run("wrong", "fails"), side.run("killed", "dies")),
+        side.run("a"),
+    ]
+    with pytest.raises(SystemExit, match=r"^error: 2 of 4 failed: (wrong, killed|killed, wrong)$"):
         side_by_side.main()
-    assert len(ran) == 5
-    assert set(ran.values()) == {""}
+    assert side.recorded == ["cached", "a"]
+    assert [*times(side)] == ["a"]
+    said = capfd.readouterr()
+    assert "error: killed: killed by signal 9" in said.err
+    assert "a: started, 0 to follow" in said.out
+
+
+def test_without_a_gpu_there_is_one_for_each_core(side):
+    side.rounds[0] = [side.run(name) for name in "abcd"]
+    side_by_side.main()
+    begins = [float(begin) for begin, _, _ in times(side).values()]
+    ends = sorted(float(end) for _, end, _ in times(side).values())
+    assert all(begin >= end for begin, end in zip(begins[2:], ends, strict=False))
+    side.rounds[0] = [side.run("e")]
+    side_by_side.main("--jobs", "1")
+    assert side.recorded[-1] == "e"
+
+
+def test_what_ran_with_code_that_has_changed_is_not_recorded(side, monkeypatch):
+    side.rounds[0] = [side.run("a")]
+    code = iter(["code", "other code"])
+    monkeypatch.setattr(records, "decisive_files", lambda: next(code))
+    with pytest.raises(errors.DataError, match="changed while the runs went on; not recorded"):
+        side_by_side.main()
+    assert side.recorded == []
+
+
+def test_a_run_that_has_ended_is_recorded_while_others_go_on(side, monkeypatch):
+    """So that what kills all of them costs no finished one."""
+    monkeypatch.setattr(side_by_side, "RECORD", 0.1)
+    side.rounds[0] = [side.run("a"), side.run("b", "waits")]
+
+    def record(runs):
+        if runs:
+            side.recorded.extend(run.name for run in runs)
+            raise KeyboardInterrupt  # as Ctrl-C, upon which the other run ends
+
+    monkeypatch.setattr(records, "record", record)
+    monkeypatch.setattr(records, "check_unchanged", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side.main()
+    assert "a" in side.recorded
+    assert "b" not in side.recorded
+    process = int((side.folder / "b.started").read_text())
+    until(lambda: not psutil.pid_exists(process))
+
+
+def test_runs_end_with_the_process_that_forked_them(side):
+    """Whatever ended it: here SIGKILL, of which it can tell nobody."""
+    program = f"""
+import sys
+from stages import __main__ as side_by_side
+from msabench.execution import records
+side_by_side.IMPORTED, records.decisive_files = [], dict
+command = ["tests.stub_stage", {str(side.folder)!r}, "a", "waits"]
+side_by_side.side_by_side([records.Run("a", command, [], False)], [{{}}])
+"""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment)
+    until((side.folder / "a.started").exists)
+    process.kill()
+    process.wait()
+    until((side.folder / "a.alone").exists)
 
 
 @pytest.mark.parametrize("jobs", ["0", "-2", "many"])
-def test_an_impossible_number_of_jobs_is_refused(ran, jobs, capsys):
+def test_an_impossible_number_of_jobs_is_refused(side, jobs, capsys):
+    side.rounds[0] = [side.run("a")]
     with pytest.raises(SystemExit) as stopped:
         side_by_side.main(f"--jobs={jobs}")
     assert stopped.value.code == 2
     assert jobs in capsys.readouterr().err
-    assert ran == {}
+    assert side.recorded == []
 
 
 @pytest.mark.parametrize(

@@ -149,11 +149,11 @@ def measure_all(tasks: Mapping[str, Task], jobs: int, gpus: list[str]) -> dict[s
     seconds = SECONDS * jobs / max(len(tasks), 1)
 
     def measure(task: Task) -> Cost:
-        place = free.get()
+        place = free.pop()
         try:
             return measured(*task, seconds=seconds, place=place)
         finally:
-            free.put(place)
+            free.append(place)
 
     with ThreadPoolExecutor(jobs) as pool:
         return dict(zip(tasks, pool.map(measure, tasks.values()), strict=True))

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from select import select
 
@@ -22,11 +22,11 @@ def stop_requested() -> bool:
 
 
 @contextmanager
-def after_step(parent: int) -> Iterator[None]:
+def after_step(parent_is_alive: Callable[[], bool]) -> Iterator[None]:
     """Turn SIGINT and SIGTERM into a stop request; the block has GRACE seconds to return.
 
-    Then the process exits. It is also asked to stop where parent, the process that started it, has
-    ended: nobody waits for the result, and the next run would find the lock held.
+    Then the process exits. It is also asked to stop where the process that started it has ended:
+    nobody waits for the result, and the next run would find the lock held.
     For the main thread. Raises KeyboardInterrupt once the block has returned after a request, so
     that the pipeline stops too.
     """
@@ -37,7 +37,7 @@ def after_step(parent: int) -> Iterator[None]:
     handlers = {number: signal.signal(number, lambda *_: None) for number in signals}
     wakeup = signal.set_wakeup_fd(writer)
     done = threading.Event()
-    watch = threading.Thread(target=_watch, args=(reader, parent, done), daemon=True)
+    watch = threading.Thread(target=_watch, args=(reader, parent_is_alive, done), daemon=True)
     watch.start()
     try:
         yield
@@ -55,9 +55,9 @@ def after_step(parent: int) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _watch(reader: int, parent: int, done: threading.Event) -> None:
+def _watch(reader: int, parent_is_alive: Callable[[], bool], done: threading.Event) -> None:
     """Request a stop at a signal, or once the parent has ended; exit if that takes too long."""
-    while os.getppid() == parent and not select([reader], [], [], POLL)[0]:
+    while parent_is_alive() and not select([reader], [], [], POLL)[0]:
         pass
     if done.is_set():
         return

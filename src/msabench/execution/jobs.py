@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-from queue import SimpleQueue
 
 import joblib
 
@@ -13,7 +12,12 @@ from msabench.params import Params
 
 def by_default(settings: Params, gpus: list[str]) -> int:
     """Return how many runs go side by side where nobody says: the GPUs, or the cores / threads."""
-    return len(gpus) or max(1, joblib.cpu_count() // settings.threads)
+    return len(gpus) or on_cores(settings.threads)
+
+
+def on_cores(threads: int) -> int:
+    """Return how often this machine has the cores for so many threads, at least once."""
+    return max(1, joblib.cpu_count() // threads)
 
 
 def gpus_for(settings: Params) -> list[str]:
@@ -21,12 +25,11 @@ def gpus_for(settings: Params) -> list[str]:
     return visible_gpus() if settings.device in ("auto", "cuda") else []
 
 
-def places(jobs: int, gpus: list[str]) -> "SimpleQueue[dict[str, str]]":
+def places(jobs: int, gpus: list[str]) -> list[dict[str, str]]:
     """Return the environment of each of so many runs side by side: a GPU, where there are any."""
-    queue: SimpleQueue[dict[str, str]] = SimpleQueue()
-    for worker in range(jobs):
-        queue.put({"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {})
-    return queue
+    return [
+        {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {} for worker in range(jobs)
+    ]
 
 
 def visible_gpus() -> list[str]:
