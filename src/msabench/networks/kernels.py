@@ -1,5 +1,7 @@
-"""NumPy's matrix product and square root as PyTorch's CPU kernels, for portable arithmetic.
+"""Kernels in place of PyTorch's own on a CPU.
 
+In every arithmetic the mask of dropout, of which PyTorch draws each element as a number of its own:
+that took a twentieth of a training. In portable arithmetic NumPy's matrix product and square root:
 PyTorch's own are MKL's. MKL's only mode that returns the same bytes on the processors of all
 vendors takes twice the time for matrix products; OpenBLAS, which NumPy calls, has AVX2 kernels that
 run on all of them as fast as MKL's. MKL's square root in that mode starts from an approximate
@@ -9,7 +11,7 @@ sqrt_, pow(0.5) and atan: no model should use those.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -19,17 +21,40 @@ from torch.library import Library
 
 
 @cache
-def replace() -> Library:
-    """Register the kernels; autograd uses them too.
+def replace_dropout() -> Library:
+    """Register the kernel of dropout masks; returns the library, with which it ends."""
+    return _registered({"bernoulli_.float": _bernoulli})
 
-    Returns the library, with which the registration ends.
-    """
+
+@cache
+def replace_products() -> Library:
+    """Register the kernels of portable arithmetic; autograd uses them too. See replace_dropout."""
+    return _registered(PORTABLE)
+
+
+def _registered(kernels: Mapping[str, Callable[..., Tensor]]) -> Library:
     library = Library("aten", "IMPL")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Warning only once for all operators")
-        for name, kernel in REPLACED.items():
+        for name, kernel in kernels.items():
             library.impl(name, kernel, "CPU", allow_override=True)
     return library
+
+
+def _bernoulli(
+    values: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """Fill with 1 where a random number of 16 bits is below p, rounded to 2^-16, else with 0.
+
+    Four such numbers are one draw of the generator.
+    """
+    limit = round(p * 2**16) - 2**15
+    if limit == 2**15:  # p = 1
+        return values.fill_(1)
+    draws = torch.empty(-(-values.numel() // 4), dtype=torch.int64)
+    draws.random_(-(2**63), None, generator=generator)
+    numbers = draws.view(torch.int16)[: values.numel()].view(values.shape)
+    return torch.lt(numbers, limit, out=values)
 
 
 def _same_float(*tensors: Tensor) -> bool:
@@ -92,7 +117,7 @@ def _sqrt(values: Tensor) -> Tensor:
     return out
 
 
-REPLACED = {
+PORTABLE = {
     "mm": _replaced_product(torch.mm, axes=2),
     "bmm": _replaced_product(torch.bmm, axes=3),
     "addmm": _replaced_sum(torch.addmm, axes=2),

@@ -14,7 +14,7 @@ from msabench.networks import kernels, parallel
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]
 
-precision: Precision = "float32"  # of the text encoder's products; set by `configure`
+precision: Precision = "float32"  # of products in training; set by `configure`
 
 
 @errors.see("docs/systems.md")
@@ -87,6 +87,7 @@ def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
     threadpool_limits(threads, user_api="blas")
     # LSTM states decay into denormal numbers, which make a CPU several times slower.
     torch.set_flush_denormal(True)
+    kernels.replace_dropout()
     torch.backends.cuda.matmul.fp32_precision = "tf32"  # matrix products on tensor cores
     if arithmetic.in_use == "portable":
         _compute_portably()
@@ -105,21 +106,13 @@ def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def mixed_precision(device: torch.device) -> torch.autocast:
-    """Return the context in which the text encoder multiplies matrices in `precision`.
-
-    By autocast: its weights, their gradients and the optimizer stay float32.
-    """
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
 def _compute_portably() -> None:
     os.environ.update(arithmetic.PYTORCH)
     if torch.backends.cpu.get_cpu_capability() != "AVX2" or _mkl_uses_fma():
         raise RuntimeError(
             "configure was called too late: PyTorch has already computed, with other kernels"
         )
-    kernels.replace()
+    kernels.replace_products()
     # Both call MKL's products directly, not the replaced kernels.
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.mha.set_fastpath_enabled(False)
@@ -132,7 +125,7 @@ def _mkl_uses_fma() -> bool:
     """
     x, y = 1 + 2**-12, 1 + 2**-11  # x * x is y + 2**-24, which is y in single precision
     left, right = torch.tensor([[-1.0, -1.0, x, x]] * 16), torch.tensor([[y], [y], [x], [x]])
-    out = torch.empty(16, 16)  # with `out`, MKL multiplies even after `kernels.replace`
+    out = torch.empty(16, 16)  # with `out`, MKL multiplies even after `kernels.replace_products`
     return bool(torch.mm(left, right.expand(4, 16).contiguous(), out=out).any())
 
 
