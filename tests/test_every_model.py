@@ -5,6 +5,7 @@ the loop made small. What only networks have (seeds, epochs, an encoder) is aske
 """
 
 import inspect
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from msabench import models, params, plan
-from msabench.networks import text
+from msabench.networks import text, torch_settings
 from msabench.networks.batches import Batch, cost, length_bucketed
 from msabench.training import checkpoints
 from msabench.training.loop import NetworkRegressor
@@ -108,6 +110,47 @@ def fitted(name, tmp_path_factory):
 
 def test_is_a_regressor(name):
     assert isinstance(build(name, TRAIN), models.Regressor)
+
+
+@pytest.mark.parametrize("name", in_tiers(NETWORKS))
+def test_mixed_precision_is_that_of_products_alone(name, tiny_bert, monkeypatch):
+    """Of most of them, in what the losses and tables read as float32: not rounded to bfloat16."""
+    data = random_utterances(seed=1, n=8, text_width=8)
+    regressor = build(name, data, tiny_bert, trainable_layers=1)
+    regressor.network = regressor.build()
+    regressor.network.fit_statistics(data)
+    batch = Batch.of(data, np.arange(8), torch.device("cpu"))
+    exact = regressor.network.eval()(batch)
+    monkeypatch.setattr(torch_settings, "precision", "bfloat16")
+    with Products() as products:
+        loss = regressor.network.training_loss(batch, epoch=1)
+    loss.backward()
+    assert products[torch.bfloat16] > 0
+    assert loss.dtype == torch.float32
+    assert {p.grad.dtype for p in regressor.network.parameters() if p.grad is not None} == {
+        torch.float32
+    }
+    predictions = regressor.network.eval()(batch)
+    assert predictions.dtype == torch.float32
+    assert not torch.equal(predictions, predictions.bfloat16().float())
+    torch.testing.assert_close(predictions, exact, rtol=0.05, atol=0.05)
+    assert not torch.equal(predictions, exact)
+
+
+class Products(TorchDispatchMode):
+    """Counts matrix products by the type of their factors."""
+
+    NAMES = ("mm", "addmm", "bmm", "baddbmm", "convolution")
+
+    def __enter__(self):
+        super().__enter__()
+        self.counts: Counter[torch.dtype] = Counter()
+        return self.counts
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket.__name__ in self.NAMES:
+            self.counts[args[1].dtype] += 1
+        return function(*args, **(kwargs or {}))
 
 
 def test_says_what_it_is_and_how_large(name, fitted, tmp_path):

@@ -107,12 +107,8 @@ def test_padded_as_published_it_works_without_a_modality(name, modalities, tiny_
 
 @pytest.mark.parametrize("name", INJECTED)
 def test_an_injection_has_full_precision(name, tiny_bert, monkeypatch):
-    """In mixed precision too, which is that of the encoder's products."""
-    monkeypatch.setattr(
-        torch_settings,
-        "mixed_precision",
-        lambda device: torch.autocast(device.type, dtype=torch.bfloat16),
-    )
+    """In mixed precision too, which is that of all other products."""
+    monkeypatch.setattr(torch_settings, "precision", "bfloat16")
     network, data = network_of(name, tiny_bert, "all")
     seen = []
     network.text.injection.register_forward_hook(lambda *call: seen.append((call[1][0], call[2])))
@@ -253,7 +249,7 @@ def test_a_rate_of_cenet_acts_on_the_vector_of_the_text(tiny_bert):
     batch = first_four(data)
     network.head[0].train().p = 0.999999
     torch.nn.init.normal_(network.head[1].bias)
-    constant = network.head(torch.zeros(4, network.head[1].in_features)).squeeze(1)
+    constant = network.head(torch.zeros(4, network.head[1].in_features))
     torch.testing.assert_close(network(batch), network.label_offset + constant)
 
 

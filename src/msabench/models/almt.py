@@ -12,7 +12,8 @@ from torch.nn.functional import mse_loss
 from typing_extensions import TypedDict
 
 from msabench.networks.batches import Batch, Padded
-from msabench.networks.layers import StandardizeEach, check_heads
+from msabench.networks.layers import Output, StandardizeEach, check_heads
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import OfModalities, Start
 from msabench.training.network import Network
@@ -242,8 +243,9 @@ class ALMT(Network):
             nn.Parameter(torch.randn(1 + tokens, dim)) for _ in range(2)
         )
         self.fusion = blocks("fusion", layers["fusion"])
-        self.out = nn.Linear(dim, 1)
+        self.out = Output(dim)
 
+    @in_mixed_precision
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         read = self._cut(self.standardize(batch.sequences))
@@ -263,7 +265,7 @@ class ALMT(Network):
         target = token + self.target_positions[:1]
         for block in self.fusion:
             target = block(target, source)
-        return self.label_offset + self.out(target.squeeze(1)).squeeze(1)
+        return self.label_offset + self.out(target.squeeze(1))
 
     def _cut(self, sequences: Mapping[str, Padded]) -> dict[str, Padded]:
         """Return sequences of at most pad_to steps; of as many, where padding is attended to."""

@@ -2,6 +2,7 @@
 the same moment."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.injection import InjectedText, Injection, start_as_bert, width_of
-from msabench.networks.layers import DropoutRate, aligned
+from msabench.networks.layers import DropoutRate, Output, aligned
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.sequences import averaged
 from msabench.networks.text import TextEncoder
 from msabench.params import OfModalities, Start
@@ -59,7 +61,6 @@ class Gate(Injection):
             weight = torch.relu(gate(torch.cat([own, states], dim=2)))
             shift = shift + weight * self.shifts[name](own)
         size = shift.norm(dim=2, keepdim=True)
-        size = torch.where(size == 0, 1.0, size)  # which has no gradient at 0
         alpha = self.beta * states.norm(dim=2, keepdim=True) / (size + self.EPSILON)
         return self.dropout(self.norm(states + alpha.clamp(max=1.0) * shift))
 
@@ -98,30 +99,29 @@ class BertMAG(Network):
         super().__init__(start, neutral)
         width = width_of(widths)
         self.encoder = encoder
-        frames = {name: of for name, of in widths.items() if name != "text"}
-        gate = Gate(frames, width, beta=beta_shift, dropout=gate_dropout, masked=pad_to is None)
         self.text = InjectedText(
             encoder,
             widths,
-            gate if frames else None,
+            partial(Gate, beta=beta_shift, dropout=gate_dropout, masked=pad_to is None),
             before=0,
             pad_to=pad_to,
             standardize=standardize,
         )
         self.dropout = nn.Dropout(dropout)
         self.pooler = nn.Linear(width, width)
-        self.out = nn.Linear(width, 1)
+        self.out = Output(width)
         start_as_bert(self.pooler)
         start_as_bert(self.out)
         weights = encoder.pooler() if encoder is not None and encoder.pooler is not None else None
         if weights is not None:
             self.pooler.load_state_dict(weights)
 
+    @in_mixed_precision
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         vector = self.text(batch.sequences, self.encoder)
         pooled = torch.tanh(self.pooler(vector))
-        return self.label_offset + self.out(self.dropout(pooled)).squeeze(1)
+        return self.label_offset + self.out(self.dropout(pooled))
 
 
 Model = BertMAG

@@ -3,6 +3,7 @@ and vision between two layers of its encoder."""
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from msabench.networks.attention import additive
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.injection import InjectedText, Injection, start_as_bert, width_of
-from msabench.networks.layers import DropoutRate
+from msabench.networks.layers import DropoutRate, Output
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.text import TextEncoder
 from msabench.params import OfModalities, Start
 from msabench.training.network import Network
@@ -118,12 +120,10 @@ class CENET(Network):
         self.encoder = encoder
         if encoder is not None and encoder.embeddings is not None:
             encoder.embeddings.requires_grad_(train_embeddings)
-        frames = {name: of for name, of in widths.items() if name != "text"}
-        scale = score_scale or 1 / math.sqrt(width)
         self.text = InjectedText(
             encoder,
             widths,
-            Enhancement(frames, width, scale=scale) if frames else None,
+            partial(Enhancement, scale=score_scale or 1 / math.sqrt(width)),
             before=inject_before,
             pad_to=pad_to,
             standardize=standardize,
@@ -133,14 +133,15 @@ class CENET(Network):
             nn.Linear(width, width),
             nn.Tanh(),
             nn.Dropout(dropout),
-            nn.Linear(width, 1),
+            Output(width),
         )
         start_as_bert(self.head)
 
+    @in_mixed_precision
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         vector = self.text(batch.sequences, self.encoder)
-        return self.label_offset + self.head(vector).squeeze(1)
+        return self.label_offset + self.head(vector)
 
     def parameter_groups(self, settings: AdamWithEpsilon) -> list[dict[str, Any]]:
         """Return Adam's groups: biases and LayerNorms, which are vectors, do not decay.

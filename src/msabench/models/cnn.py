@@ -9,7 +9,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate, StandardizeEach, segment_means
+from msabench.networks.layers import DropoutRate, Output, StandardizeEach, segment_means
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.text import TextEncoder, untrained
 from msabench.training.network import Network
 
@@ -45,8 +46,9 @@ class CNN(Network):
             for kernel in kernel_widths
         )
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(channels * len(kernel_widths), 1)
+        self.linear = Output(channels * len(kernel_widths))
 
+    @in_mixed_precision
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         grids = []
@@ -58,7 +60,7 @@ class CNN(Network):
                 grids.append(segment_means(sequence, self.steps))
         grid = torch.cat(grids, dim=1)  # (b, sum of d, steps)
         maxima = [torch.relu(convolve(grid)).amax(dim=2) for convolve in self.convolutions]
-        return self.label_offset + self.linear(self.dropout(torch.cat(maxima, dim=1))).squeeze(1)
+        return self.label_offset + self.linear(self.dropout(torch.cat(maxima, dim=1)))
 
 
 Model = CNN

@@ -11,7 +11,8 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate
+from msabench.networks.layers import DropoutRate, Output
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.sequences import Sequences
 from msabench.networks.subnetworks import Subnetworks, with_one
 from msabench.networks.text import TextEncoder
@@ -67,15 +68,16 @@ class LMF(Network):
                 for name, width in self.subnetworks.out.items()
             }
         )
-        self.fusion = nn.Linear(rank, 1)
+        self.fusion = Output(rank)
         nn.init.xavier_normal_(self.fusion.weight)
         nn.init.zeros_(self.fusion.bias)
 
+    @in_mixed_precision
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         vectors = self.subnetworks(self.sequences(batch.sequences, self.encoder))
         fused = prod(with_one(vector) @ self.factors[name].T for name, vector in vectors.items())
-        return self.label_offset + self.fusion(fused).squeeze(1)
+        return self.label_offset + self.fusion(fused)
 
     def parameter_groups(self, settings: AdamOfFactors) -> list[dict[str, Any]]:
         """Return Adam's groups; w and b have a rate of 0 where they are not trained."""

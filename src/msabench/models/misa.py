@@ -14,7 +14,14 @@ from typing_extensions import TypedDict
 
 from msabench.errors import ParamsError
 from msabench.networks.batches import Batch, Padded
-from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach, check_heads
+from msabench.networks.layers import (
+    DropoutRate,
+    FinalHiddenState,
+    Output,
+    StandardizeEach,
+    check_heads,
+)
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import Start
 from msabench.training.network import Network
@@ -128,9 +135,10 @@ class MISA(Network):
         )
         width = len(present) * dim
         self.head = nn.Sequential(
-            nn.Linear(2 * width, width), nn.Dropout(fusion_dropout), nn.ReLU(), nn.Linear(width, 1)
+            nn.Linear(2 * width, width), nn.Dropout(fusion_dropout), nn.ReLU(), Output(width)
         )
 
+    @in_mixed_precision
     def represent(self, batch: Batch) -> Representations:
         """Return the representations of each modality."""
         sequences = self.standardize(batch.sequences)
@@ -152,10 +160,11 @@ class MISA(Network):
             return frames
         return Padded(frames.extended(text.values.shape[1]).values, text.lengths)
 
+    @in_mixed_precision
     def fuse(self, of: Representations) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance from its representations."""
         sequence = torch.stack([*of.private.values(), *of.shared.values()], dim=1)  # (b, 2 m, d)
-        fused = self.head(self.transformer(sequence).flatten(start_dim=1)).squeeze(1)
+        fused = self.head(self.transformer(sequence).flatten(start_dim=1))
         return self.label_offset + fused
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:

@@ -14,7 +14,8 @@ from typing_extensions import TypedDict
 
 from msabench.labels import LabelScale
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate, FinalStateEncoder, StandardizeEach
+from msabench.networks.layers import DropoutRate, FinalStateEncoder, Output, StandardizeEach
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import OfFrames, Start, Strict
 from msabench.training.network import Network, Phase
@@ -135,7 +136,7 @@ class MMIM(Network):
             nn.Linear(fusion_dim, fusion_dim),
             nn.Tanh(),
         )
-        self.output = nn.Linear(fusion_dim, 1)
+        self.output = Output(fusion_dim)
         self.predictions = nn.ModuleDict({name: nn.Linear(fusion_dim, out[name]) for name in out})
         estimated = frames if "text" in widths else []
         self.estimators = nn.ModuleDict(
@@ -165,18 +166,20 @@ class MMIM(Network):
         self.batches.zero_()
         self.written.zero_()
 
+    @in_mixed_precision
     def vectors(self, batch: Batch) -> dict[str, Float[Tensor, "b _"]]:
         """Return v_m of each modality, in the order text, audio, vision."""
         read = self.standardize(batch.sequences)
         encoders = {"text": self.encoder, **self.frames}
         return {name: encoders[name](read[name]) for name in MODALITIES if name in read}
 
+    @in_mixed_precision
     def fuse(
         self, vectors: Mapping[str, Float[Tensor, "b _"]]
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, "b d"]]:
         """Return the sentiment of each utterance, and the fusion from which it is predicted."""
         fused = self.fusion(torch.cat(list(vectors.values()), dim=1))
-        return self.label_offset + self.output(fused).squeeze(1), fused
+        return self.label_offset + self.output(fused), fused
 
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from msabench.networks.attention import Transformer, ends, joint_width, pairs
 from msabench.networks.batches import Batch, Padded
-from msabench.networks.layers import Convolution, DropoutRate
+from msabench.networks.layers import Convolution, DropoutRate, Output
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.sequences import Sequences
 from msabench.networks.text import TextEncoder
 from msabench.params import OfModalities, Start
@@ -106,8 +107,9 @@ class MulT(Network):
             nn.Dropout(output_dropout),
             nn.Linear(width, width),
         )
-        self.out = nn.Linear(width, 1)
+        self.out = Output(width)
 
+    @in_mixed_precision
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         read = self.sequences(batch.sequences, self.encoder)
@@ -118,7 +120,7 @@ class MulT(Network):
             read[name] = convolution(read[name])
         read = {name: read[name] for name in self.names}
         vector = ends(read, partial(self._with, read), self.self_attention)
-        return self.label_offset + self.out(vector + self.residual(vector)).squeeze(1)
+        return self.label_offset + self.out(vector + self.residual(vector))
 
     def _with(self, read: Mapping[str, Padded], target: str, source: str) -> Padded:
         """Return X_mn of a target m and a source n."""

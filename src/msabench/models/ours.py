@@ -8,7 +8,14 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate, FinalHiddenState, StandardizeEach, check_heads
+from msabench.networks.layers import (
+    DropoutRate,
+    FinalHiddenState,
+    Output,
+    StandardizeEach,
+    check_heads,
+)
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.text import TextEncoder, untrained
 from msabench.training.network import Network
 
@@ -75,9 +82,10 @@ class Ours(Network):
         vectors = 2 * len(self.branches) or len(widths)
         self.positions = nn.Parameter(0.02 * torch.randn(vectors, d))
         self.head = nn.Sequential(
-            nn.Linear(vectors * d, d), nn.ReLU(), nn.Dropout(dropout), nn.Linear(d, 1)
+            nn.Linear(vectors * d, d), nn.ReLU(), nn.Dropout(dropout), Output(d)
         )
 
+    @in_mixed_precision
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         vectors = {}
@@ -93,7 +101,7 @@ class Ours(Network):
         else:
             fused = torch.stack(list(vectors.values()), dim=1)  # (b, modalities, d)
         fused = self.stage2(fused + self.positions)
-        return self.label_offset + self.head(fused.flatten(start_dim=1)).squeeze(1)
+        return self.label_offset + self.head(fused.flatten(start_dim=1))
 
 
 Model = Ours

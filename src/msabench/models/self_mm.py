@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
 from msabench.networks.layers import DropoutRate, FinalStateEncoder, StandardizeEach
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.text import TextEncoder, untrained
 from msabench.params import OfFrames, Start
 from msabench.training.unimodal import FUSION, OfTasks, UnimodalTasks
@@ -72,6 +73,7 @@ class SelfMM(UnimodalTasks):
         }
         self.heads = self.make_heads({FUSION: sum(outs.values()), **outs}, dropout)
 
+    @in_mixed_precision
     def vectors(self, batch: Batch) -> dict[str, Float[Tensor, "b _"]]:
         """Return the vector of each modality, and all of them side by side."""
         vectors = {

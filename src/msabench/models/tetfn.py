@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from msabench.networks.attention import Transformer, ends, joint_width, pairs
 from msabench.networks.batches import Batch, Padded
 from msabench.networks.layers import Convolution, DropoutRate, FinalHiddenState
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.sequences import Sequences
 from msabench.networks.text import TextEncoder
 from msabench.params import OfFrames, OfModalities, Start
@@ -162,6 +163,7 @@ class TETFN(UnimodalTasks):
         inputs = {FUSION: width * len(self.names), **dict.fromkeys(self.names, dim)}
         self.heads = self.make_heads(inputs, dropout)
 
+    @in_mixed_precision
     def vectors(self, batch: Batch) -> dict[str, Float[Tensor, "b _"]]:
         """Return [v_m] of all modalities, and the maximum of each P_m over its steps."""
         sequences = self.sequences(batch.sequences, self.encoder)

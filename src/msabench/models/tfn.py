@@ -9,7 +9,8 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
-from msabench.networks.layers import DropoutRate
+from msabench.networks.layers import DropoutRate, Output
+from msabench.networks.precision import in_mixed_precision
 from msabench.networks.sequences import Sequences
 from msabench.networks.subnetworks import Subnetworks, with_one
 from msabench.networks.text import TextEncoder
@@ -65,16 +66,17 @@ class TFN(Network):
             nn.ReLU(),
             nn.Linear(fusion_dim, fusion_dim),
             nn.ReLU(),
-            nn.Linear(fusion_dim, 1),
+            Output(fusion_dim),
         )
 
+    @in_mixed_precision
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         first, *others = self.subnetworks(self.sequences(batch.sequences, self.encoder)).values()
         product = with_one(first)
         for vector in others:  # the last one, text, runs fastest
             product = (product[:, :, None] * with_one(vector)[:, None]).flatten(start_dim=1)
-        share = torch.sigmoid(self.head(product).squeeze(1))
+        share = torch.sigmoid(self.head(product))
         return self.label_offset + self.limit * (2 * share - 1)
 
 

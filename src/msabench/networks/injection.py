@@ -1,7 +1,7 @@
 """Texts that read audio and vision inside their encoder, between two of its layers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -30,12 +30,12 @@ class Injection(nn.Module):
 class InjectedText(nn.Module):
     """A vector of each utterance: its text's, whose encoder meets the frames on the way.
 
-    injection: None without audio and vision. before: the layer before which it acts, of all layers
-    of the encoder, from 0. Where its lower layers are frozen it acts before the first that is
-    trained; where all are, on the vector of the text. Without text it acts on one learned state.
-    width: of the text, and so of the vector. pad_to: as published, frames are cut or padded to so
-    many, whose zeros count as real, and tokens are cut. Else none is. standardize: features that
-    are not trained, by training statistics.
+    build: makes the injection, of the widths of the frames and that of the text, and so of the
+    vector; there is none without audio and vision. before: the layer before which it acts, of all
+    layers of the encoder, from 0. Where its lower layers are frozen it acts before the first that
+    is trained; where all are, on the vector of the text. Without text it acts on one learned state.
+    pad_to: as published, frames are cut or padded to so many, whose zeros count as real, and tokens
+    are cut. Else none is. standardize: features that are not trained, by training statistics.
     Raises ValueError for a layer that the encoder does not have.
     """
 
@@ -45,7 +45,7 @@ class InjectedText(nn.Module):
         self,
         encoder: TextEncoder | None,
         widths: Mapping[str, int],
-        injection: Injection | None,
+        build: Callable[[Mapping[str, int], int], Injection],
         *,
         before: int,
         pad_to: OfModalities[PositiveInt] | None,
@@ -60,7 +60,8 @@ class InjectedText(nn.Module):
                     f"has {layers} layers"
                 )
             self.at = before
-        self.injection = injection
+        frames = {name: of for name, of in widths.items() if name != "text"}
+        self.injection = build(frames, width_of(widths)) if frames else None
         self.pad_to = pad_to
         self.standardize = StandardizeEach(untrained(encoder, widths) if standardize else {})
         if encoder is None:

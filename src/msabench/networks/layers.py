@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
+from msabench.networks import precision
 from msabench.networks.batches import Padded
 from msabench.params import Pooling
 from msabench.utterances import Ragged, Utterances, mean_and_std
@@ -103,9 +104,11 @@ class FinalHiddenState(nn.Module):
 
     def _as_read(self, sequence: Padded) -> list[Float[Tensor, "b t h"]]:
         """Return the states of each direction, in the order in which it reads the frames."""
-        states = [self.forwards(sequence.values)[0]]
-        if self.backwards is not None:
-            states.append(self.backwards(_reversed(sequence))[0])
+        sequence = Padded(precision.exact(sequence.values), sequence.lengths)
+        with precision.full(sequence.values.device):
+            states = [self.forwards(sequence.values)[0]]
+            if self.backwards is not None:
+                states.append(self.backwards(_reversed(sequence))[0])
         return states
 
 
@@ -135,6 +138,17 @@ def _reversed(sequence: Padded) -> Float[Tensor, "b t d"]:
     rows = torch.arange(len(sequence.lengths), device=sequence.lengths.device)[:, None]
     steps = torch.arange(sequence.values.shape[1], device=sequence.lengths.device)
     return sequence.values[rows, (sequence.lengths[:, None] - 1 - steps).clamp(min=0)]
+
+
+class Output(nn.Linear):
+    """A last layer, of one number: in full precision, see networks.precision."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, 1)
+
+    def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+        with precision.full(x.device):
+            return super().forward(precision.exact(x)).squeeze(1)
 
 
 class Convolution(nn.Module):

@@ -12,7 +12,9 @@ Pooling over the single step of a frozen text is the identity, so models treat a
 """
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 
 from msabench import errors
 from msabench.errors import EncoderError
-from msabench.networks import encoders, torch_settings
+from msabench.networks import encoders, precision
 from msabench.networks.architectures import ARCHITECTURES, Architecture
 from msabench.networks.batches import Padded, sorted_by_length
 from msabench.networks.layers import pool
@@ -92,24 +94,18 @@ class TextEncoder(nn.Module):
     def states(self, text: Padded, inject: Inject | None = None, at: int = 0) -> Padded:
         """Return the states of the tokens, (b, t, d).
 
-        inject: applied to the states before the trained layer `at`, from 0; of a text that is all
-        frozen, to what it is.
+        inject: applied in full precision to the states before the trained layer `at`, from 0; of a
+        text that is all frozen, to what it is.
         """
         states = text.values
-        with torch_settings.mixed_precision(states.device):
+        if self.frozen:
+            return text if inject is None else Padded(_injected(inject, states), text.lengths)
+        with precision.mixed(states.device):
             if self.embeddings is not None:
                 states = self.architecture.embed(self.embeddings, text)
-            if len(self.layers) > 0:
-                inputs = self.architecture.inputs(self.shared, states, text)
-                states = run_layers(self.layers, states, inputs, inject, at)
-            elif inject is not None:
-                states = inject(states)
-        return Padded(_exact(states), text.lengths)
-
-
-def _exact(states: Tensor) -> Tensor:
-    """Return states of mixed precision as float32, others as they are."""
-    return states.float() if states.dtype == torch.bfloat16 else states
+            inputs = self.architecture.inputs(self.shared, states, text)
+            states = run_layers(self.layers, states, inputs, inject, at)
+        return Padded(precision.exact(states), text.lengths)
 
 
 def _freeze(module: nn.Module) -> None:
@@ -144,13 +140,17 @@ def run_layers(
     recomputed = len(layers) - MAX_ACTIVATIONS // states.numel() if bounded else 0
     for number, layer in enumerate(layers):
         if inject is not None and number == at:
-            with torch.autocast(states.device.type, enabled=False):
-                states = inject(_exact(states))
+            states = _injected(inject, states)
         if number < recomputed:
             states = checkpoint(_after, layer, states, inputs, use_reentrant=False)
         else:
             states = _after(layer, states, inputs)
     return states
+
+
+def _injected(inject: Inject, states: Tensor) -> Tensor:
+    with precision.full(states.device):
+        return inject(precision.exact(states))
 
 
 def _after(layer: nn.Module, states: Tensor, inputs: Mapping[str, Any]) -> Tensor:
@@ -372,7 +372,6 @@ def cache_name(trainable_layers: TrainableLayers, pooling: Pooling | None) -> st
     return f"pooled-{pooling}" if pooling else "states"
 
 
-@torch.inference_mode()
 def encode(
     model: Any,
     tokens: Ragged,
@@ -381,11 +380,13 @@ def encode(
     *,
     batch_size: int = 64,
     device: torch.device,
+    workers: int = 1,
 ) -> None:
     """Run the frozen layers once over all texts and save one array for each of the settings.
 
     settings: cache_name -> (trainable_layers, pooling). The states of real tokens are written
-    straight to disk: (total tokens, d), or (n, d) where they are pooled.
+    straight to disk: (total tokens, d), or (n, d) where they are pooled. workers: threads that take
+    one batch after the other, each with PyTorch's number of threads; the arrays are the same.
     """
     model.to(device).eval()
     architecture = ARCHITECTURES[model.config.model_type]
@@ -405,7 +406,9 @@ def encode(
     deepest = max(
         frozen_layers(trainable_layers, depth) for trainable_layers, _ in settings.values()
     )
-    for index in sorted_by_length(tokens.lengths, batch_size):
+
+    @torch.inference_mode()
+    def encode_batch(index: Integer[np.ndarray, " b"]) -> None:
         text = Padded.of(tokens, index, device)
         states = [architecture.embed(embeddings, text)]  # after 0, 1, 2, ... layers
         inputs = architecture.inputs(shared, states[0], text)
@@ -419,6 +422,19 @@ def encode(
             for row, i in zip(after.cpu().numpy(), index, strict=True):
                 start, end = tokens.offsets[i], tokens.offsets[i + 1]
                 arrays[name][start:end] = row[: end - start]
+
+    batches = sorted_by_length(tokens.lengths, batch_size)
+    if workers == 1:
+        deque(map(encode_batch, batches), maxlen=0)
+    else:
+        # Flushing denormals is a setting of each thread.
+        threads = ThreadPoolExecutor(
+            workers, initializer=torch.set_flush_denormal, initargs=(True,)
+        )
+        try:
+            deque(threads.map(encode_batch, batches), maxlen=0)
+        finally:
+            threads.shutdown(cancel_futures=True)
     for array in arrays.values():
         array.flush()
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from msabench.labels import LabelScale
-from msabench.networks import parallel
+from msabench.networks import parallel, precision
 from msabench.networks.batches import Batch
-from msabench.networks.layers import varies
+from msabench.networks.layers import Output, varies
 from msabench.params import Start, Strict
 from msabench.training.network import Network
 from msabench.utterances import Utterances
@@ -74,11 +74,11 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layer1 = nn.Linear(width, hidden)
         self.layer2 = nn.Linear(hidden, hidden)
-        self.layer3 = nn.Linear(hidden, 1)
+        self.layer3 = Output(hidden)
 
     def forward(self, x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, " b"], Float[Tensor, "b h"]]:
         features = torch.relu(self.layer1(self.dropout(x)))
-        return self.layer3(torch.relu(self.layer2(features))).squeeze(1), features
+        return self.layer3(torch.relu(self.layer2(features))), features
 
 
 class UnimodalLabels(nn.Module):
@@ -144,9 +144,10 @@ class UnimodalLabels(nn.Module):
         """
         if epoch > 1:
             self._move_labels(index, features, epoch)
-        for task in self.tasks:
-            self.features[task][index] = features[task].detach()
-            self._move_centers(task)
+        with precision.without_tf32():
+            for task in self.tasks:
+                self.features[task][index] = features[task].detach()
+                self._move_centers(task)
 
     def _move_labels(
         self, index: Int[Tensor, " b"], features: Mapping[str, Float[Tensor, "b _"]], epoch: int
