@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from msabench import hashes
+from msabench.execution import jobs
 from msabench.utterances import Utterances, parts_of
 from stages import run
 
@@ -76,10 +77,14 @@ def _encode(config: dict[str, Any], splits: dict[str, Utterances]) -> None:
                 f"{split}: {differ} of {len(data)} texts came with other token ids: tokenized again"
             )
         device = torch_settings.choose_device(config["device"])
-        text.encode(model, tokens, wanted, folder, device=device)
+        # No other stage runs beside this one.
+        workers = jobs.on_cores(config["threads"]) if device.type == "cpu" else 1
+        text.encode(model, tokens, wanted, folder, device=device, workers=workers)
         if split in corrupted.training_parts(splits):
             part, runs = list(splits).index(split), config["runs"].values()
-            corrupted.encode_copies(model, tokenizer, tokens, runs, folder, part, device=device)
+            corrupted.encode_copies(
+                model, tokenizer, tokens, runs, folder, part, device=device, workers=workers
+            )
 
 
 def _copies(missing: dict[str, Any], encoded: Iterable[str]) -> dict[str, list[str]]:

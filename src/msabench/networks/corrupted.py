@@ -49,11 +49,12 @@ def encode_copies(
     part: int,
     *,
     device: torch.device,
+    workers: int = 1,
 ) -> None:
     """Save the copies that the runs name into the folder of a part of the data, each once.
 
     Copies are drawn from their number, from 1, and that of the part. runs: of the config of the
-    stage `features`. Raises EncoderError for a tokenizer without [UNK].
+    stage `features`. workers: see text.encode. Raises EncoderError for a tokenizer without [UNK].
     """
     copies: dict[tuple[int, float], dict[str, Settings]] = {}
     empty: dict[str, Settings] = {}
@@ -69,19 +70,24 @@ def encode_copies(
         raise EncoderError(f"text_encoder: {tokenizer.name_or_path} has no unknown token")
     for (number, share), arrays in copies.items():
         lost = drop_tokens(tokens, share, np.random.default_rng([number, part]), unknown)
-        _save(model, lost, arrays, folder, device)
+        _save(model, lost, arrays, folder, device, workers)
     if empty:
         _save(model, tokenize(tokenizer, [""]), empty, folder, device)
 
 
 def _save(
-    model: Any, tokens: Ragged, arrays: Mapping[str, Settings], folder: Path, device: torch.device
+    model: Any,
+    tokens: Ragged,
+    arrays: Mapping[str, Settings],
+    folder: Path,
+    device: torch.device,
+    workers: int = 1,
 ) -> None:
     """Save the tokens for arrays of a text whose encoder is all trained, else the states."""
     states = {name: settings for name, settings in arrays.items() if settings[0] != "all"}
     for name in arrays.keys() - states.keys():
         tokens.save(folder, name)
-    encode(model, tokens, states, folder, device=device)
+    encode(model, tokens, states, folder, device=device, workers=workers)
 
 
 def with_copies(
