@@ -1,5 +1,7 @@
 """Batches: every utterance once, neighbours of similar length, padding by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from msabench.networks.batches import POOL, Batch, Padded, cost, length_bucketed, sorted_by_length
+from msabench.networks.batches import (
+    POOL,
+    Batch,
+    Padded,
+    cost,
+    length_bucketed,
+    loaded,
+    sorted_by_length,
+)
 from msabench.utterances import Ragged, Utterances
-from tests.conftest import random_utterances
+from tests.conftest import random_utterances, until
 
 lengths_of = arrays(np.int64, st.integers(0, 200), elements=st.integers(1, 500))
 
@@ -116,3 +126,32 @@ def test_cost_orders_by_tokens_and_equals_by_frames():
     frames = data.sequences["audio"].lengths + data.sequences["vision"].lengths
     order = np.argsort(cost(data), kind="stable")
     np.testing.assert_array_equal(order, np.lexsort((frames, text)))
+
+
+@pytest.mark.parametrize("parts", [[], [1], [1, 2, 3, 4]])
+def test_for_a_gpu_the_next_batch_is_made_while_one_is_used(parts):
+    begun: list[int] = []
+
+    def load(part):
+        begun.append(part)
+        return 10 * part
+
+    made: list[Any] = []
+    for batch in loaded(load, parts, torch.device("cuda")):
+        until(lambda: len(begun) == min(len(made) + 2, len(parts)))
+        made.append(batch)
+    assert made == [10 * part for part in parts]
+    assert begun == parts
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_a_batch_that_cannot_be_made_is_told_when_it_is_due(kind):
+    def load(part):
+        if part == 2:
+            raise MemoryError("of part 2")
+        return part
+
+    batches = loaded(load, [1, 2, 3], torch.device(kind))
+    assert next(batches) == 1
+    with pytest.raises(MemoryError, match="of part 2"):
+        next(batches)

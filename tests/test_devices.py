@@ -25,7 +25,7 @@ from msabench.execution import interruption, scratch
 from msabench.networks import parallel, torch_settings
 from msabench.training import checkpoints
 from msabench.training.network import Network
-from stages import PARENT
+from stages import parent_is_alive
 from tests.conftest import until
 from tests.test_training import LABELS, Line, fit, utterances
 
@@ -83,7 +83,8 @@ def test_the_parts_of_a_batch(n, processes, seed):
     for rank in range(processes):
         place = {"WORLD_SIZE": str(processes), "RANK": str(rank)}
         with patch.dict(os.environ, place), torch.random.fork_rng(devices=[]):
-            rows, weight = parallel.shard(index, seed)
+            rows, weight = parallel.shard(index)
+            parallel.seed_rank(rows, seed)
             drawn[tuple(rows.tolist())] = torch.rand(1).item()
         weights[rows - 7] += weight / len(rows)
     np.testing.assert_allclose(weights, 1 / n, rtol=1e-12)
@@ -118,7 +119,7 @@ def linger(folder):
             time.sleep(0.2)
             return super().training_loss(batch, epoch)
 
-    with interruption.after_step(PARENT):
+    with interruption.after_step(parent_is_alive):
         fit(Slow, utterances(LABELS), folder / "scratch")
 
 

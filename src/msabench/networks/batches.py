@@ -1,7 +1,9 @@
 """From utterances to tensors: padded batches of utterances of similar length."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,6 +11,8 @@ from jaxtyping import Bool, Float, Int, Integer, Shaped
 from torch import Tensor
 
 from msabench.utterances import Ragged, Utterances
+
+T = TypeVar("T")
 
 # A pool of this many batches is shuffled, sorted by length and cut: large enough that batches
 # pad little, small enough that every epoch meets other neighbours.
@@ -29,7 +33,7 @@ class Padded:
     def of(cls, ragged: Ragged, index: np.ndarray, device: torch.device) -> "Padded":
         """Pad the sequences at index, (b,), and move them to the device."""
         values, lengths = ragged.padded(index)
-        return cls(torch.from_numpy(values).to(device), torch.from_numpy(lengths).to(device))
+        return cls(_moved(values, device), _moved(lengths, device))
 
     @property
     def mask(self) -> Bool[Tensor, "b t"]:
@@ -66,12 +70,35 @@ class Batch:
     def of(cls, data: Utterances, index: np.ndarray, device: torch.device) -> "Batch":
         """Pad and move the utterances at index, (b,), to the device."""
         return cls(
-            index=torch.from_numpy(index).to(device),
-            labels=torch.from_numpy(data.labels[index]).to(device),
+            index=_moved(index, device),
+            labels=_moved(data.labels[index], device),
             sequences={
                 name: Padded.of(ragged, index, device) for name, ragged in data.sequences.items()
             },
         )
+
+
+def _moved(array: np.ndarray, device: torch.device) -> Tensor:
+    """Return an array on the device; on a GPU at once, to be there before what is computed next."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def loaded(load: Callable[[T], Batch], parts: Iterable[T], device: torch.device) -> Iterator[Batch]:
+    """Yield the batch of each part; for a GPU, the next one is made while it computes with one."""
+    if device.type != "cuda":
+        yield from map(load, parts)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        ahead: Future[Batch] | None = None
+        for part in parts:
+            before, ahead = ahead, thread.submit(load, part)
+            if before is not None:
+                yield before.result()
+        if ahead is not None:
+            yield ahead.result()
 
 
 def cost(data: Utterances) -> Integer[np.ndarray, " n"]:

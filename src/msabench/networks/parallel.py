@@ -86,20 +86,27 @@ def _check_launch(local_world_size: int) -> None:
     program.whole("MASTER_PORT", 0, 0, 65535)
 
 
-def shard(index: Integer[np.ndarray, " b"], seed: int) -> tuple[Integer[np.ndarray, " p"], float]:
+def shard(index: Integer[np.ndarray, " b"]) -> tuple[Integer[np.ndarray, " p"], float]:
     """Return this rank's shard of a batch, and the weight of its mean in the mean of the batch.
 
     The shards of a batch that is sorted by length have similar lengths. A batch of fewer rows than
-    ranks is computed whole by each: no shard is empty. seed: of the epoch. It seeds this rank's RNG
-    together with the rows, so that a checkpoint needs no RNG state of the other ranks.
+    ranks is computed whole by each: no shard is empty.
     """
     if not is_distributed():
         return index, 1.0
     rows, computed = index[_rank() :: _world_size()], len(index)
     if len(index) < _world_size():
         rows, computed = index, len(index) * _world_size()
-    torch.manual_seed(int(np.random.default_rng([seed, *rows]).integers(2**63)))
     return rows, len(rows) / computed
+
+
+def seed_rank(rows: Integer[np.ndarray, " p"], seed: int) -> None:
+    """Seed this rank's RNG, of several, by the rows of its shard and the seed of the epoch.
+
+    So that a checkpoint needs no RNG state of the other ranks.
+    """
+    if is_distributed():
+        torch.manual_seed(int(np.random.default_rng([seed, *rows]).integers(2**63)))
 
 
 def shard_batches(batches: Iterable[T]) -> Iterator[T]:

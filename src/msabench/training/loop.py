@@ -8,6 +8,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,14 @@ from msabench import errors
 from msabench.errors import DataError, ProcessError
 from msabench.execution import interruption
 from msabench.networks import parallel
-from msabench.networks.batches import Batch, cost, length_bucketed, shuffled, sorted_by_length
+from msabench.networks.batches import (
+    Batch,
+    cost,
+    length_bucketed,
+    loaded,
+    shuffled,
+    sorted_by_length,
+)
 from msabench.networks.torch_settings import Device, choose_device
 from msabench.params import Strict
 from msabench.training import checkpoints
@@ -157,10 +165,16 @@ class NetworkRegressor:
         seen = sum(len(step.index) for step in steps[: progress.batches] if step.phase is last)
         epoch_seed = torch.initial_seed()
         optimizer.zero_grad()
-        bar = _progress(steps[progress.batches :], epoch)
-        for number, step in enumerate(bar, start=progress.batches + 1):
-            rows, weight = parallel.shard(step.index, epoch_seed)
-            loss = weight * step.phase.loss(data.batch(rows, epoch, self.device), epoch)
+        left = steps[progress.batches :]
+        shards = [parallel.shard(step.index) for step in left]
+        bar = _progress(left, epoch)
+        load = partial(data.batch, epoch=epoch, device=self.device)
+        inputs = loaded(load, [rows for rows, _ in shards], self.device)
+        for number, (step, (rows, weight), batch) in enumerate(
+            zip(bar, shards, inputs, strict=True), start=progress.batches + 1
+        ):
+            parallel.seed_rank(rows, epoch_seed)
+            loss = weight * step.phase.loss(batch, epoch)
             mean_loss = parallel.all_reduce(loss.detach()).item()
             if not np.isfinite(mean_loss):
                 raise FloatingPointError(
@@ -258,8 +272,10 @@ class NetworkRegressor:
         network = self._trained().eval()
         predictions = torch.zeros(len(data), dtype=network.label_offset.dtype)
         batches = sorted_by_length(cost(data), self.batch_size)
-        for index in parallel.shard_batches(batches):
-            predictions[index] = network(Batch.of(data, index, self.device)).cpu()
+        shares = list(parallel.shard_batches(batches))
+        load = partial(Batch.of, data, device=self.device)
+        for index, batch in zip(shares, loaded(load, shares, self.device), strict=True):
+            predictions[index] = network(batch).cpu()
         return parallel.all_reduce(predictions).numpy()
 
     def size(self) -> dict[str, int]:
