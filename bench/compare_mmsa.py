@@ -37,7 +37,9 @@ def measure(folder: Path, *, repeats: int = 3) -> dict[str, Any]:
     for repeat in range(repeats):
         for threads in (2, 1):
             tree = sides.tree(True, 2)
-            gemm = trees.script(tree, "bench.gemm", threads, "cpu", threads=threads).result
+            gemm = trees.script(
+                tree, "bench.gemm", threads, "cpu", "float32", threads=threads
+            ).result
             share[f"{threads}_threads"].append(gemm["share"])
             limit[f"{threads}_threads"].append(gemm["gemm"])
             for kind, finetune in KINDS.items():

@@ -1,11 +1,12 @@
 """The share of the machine's matrix products that training BERT reaches: prints it as JSON.
 
-    python -m bench.gemm THREADS DEVICE
+    python -m bench.gemm THREADS DEVICE PRECISION
 
-FLOP/s of the forward and backward pass of bert-base, on length-bucketed batches of the texts of
-this work tree, over those of the plain product that most of the time goes into, (tokens, 768) by
-(768, 3072), measured between the batches. A multiplication and an addition are two FLOP; weights
-count three products (forward, two backward), attention likewise; what is recomputed does not count.
+FLOP/s of the forward and backward pass of bert-base, in native arithmetic, on length-bucketed
+batches of the texts of this work tree, over those of the plain product in the same precision that
+most of the time goes into, (tokens, 768) by (768, 3072), measured between the batches. A
+multiplication and an addition are two FLOP; weights count three products (forward, two backward),
+attention likewise; what is recomputed does not count.
 """
 
 import json
@@ -37,9 +38,12 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def limit(rows: int, width: int, inner: int, device: torch.device) -> float:
+def limit(
+    rows: int, width: int, inner: int, device: torch.device, kind: torch.dtype = torch.float32
+) -> float:
     """Return the FLOP/s of the plain product (rows, width) by (width, inner), the median of ten."""
-    left, right = torch.randn(rows, width, device=device), torch.randn(inner, width, device=device)
+    left = torch.randn(rows, width, device=device, dtype=kind)
+    right = torch.randn(inner, width, device=device, dtype=kind)
 
     def product() -> torch.Tensor:
         return torch.nn.functional.linear(left, right)
@@ -47,8 +51,9 @@ def limit(rows: int, width: int, inner: int, device: torch.device) -> float:
     return 2 * rows * width * inner / median(timed(product, device) for _ in range(10))
 
 
-def main(threads: int, name: torch_settings.Device) -> None:
-    torch_settings.configure({"arithmetic": "auto", "threads": threads, "device": name})
+def main(threads: int, name: torch_settings.Device, precision: torch_settings.Precision) -> None:
+    config = {"arithmetic": "native", "threads": threads, "device": name, "precision": precision}
+    torch_settings.configure(config)
     torch.manual_seed(1)
     device = torch_settings.choose_device(name)
     bert = BertModel(BertConfig(), add_pooling_layer=False)
@@ -71,7 +76,7 @@ def main(threads: int, name: torch_settings.Device) -> None:
         attention = 2 * len(layers) * b * t * t * WIDTH
         trained.append(6 * (weights * b * t + attention) / seconds)
 
-        limits.append(limit(b * t, WIDTH, INNER, device))
+        limits.append(limit(b * t, WIDTH, INNER, device, getattr(torch, precision)))
     del trained[:2], limits[:2]  # they warm up
     share = median(a / b for a, b in zip(trained, limits, strict=True))
     gigaflops = {"train": median(trained) / 1e9, "gemm": median(limits) / 1e9}
@@ -79,4 +84,4 @@ def main(threads: int, name: torch_settings.Device) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])  # type: ignore[arg-type]

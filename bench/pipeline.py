@@ -1,76 +1,114 @@
-"""The default run in a fresh clone: `make repro`, `dvc repro` again, and what starting costs.
+"""The default run in a fresh clone, beside that of an earlier commit, and what starting costs.
 
-The clone is of the last commit; installation is not counted. Start-up is the time that Python takes
-to start and to import all that a stage uses, added up over all stages.
+`make repro` of both commits in turn, each with an installation of its own, which is not counted; of
+this one also `dvc repro` again. A training: the CPU seconds of `ours` with seed 1, as `make repro`
+runs it, in turn too. Start-up is the time that Python takes to import all that the stages use, in
+whatever process, added up; of DVC's own processes it is not counted.
 """
 
 import re
-import sys
-from collections import Counter
+import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench import trees
-from bench.harness import ROOT, run, wait_until_idle
+from bench.harness import Measured, run, wait_until_idle
 
-SELF_SECONDS = re.compile(r"import time:\s+(\d+) \|.*?(\S+)$")
-DVC = (sys.executable, "-m", "dvc")
+BEFORE = "e328e44"
+SELF_SECONDS = re.compile(r"import time:\s+(\d+) \|")
+ALONE = ("plan", "download", "prepare", "features", "tables", "report", "cards")
+FORKED = """
+import json, os
+from importlib import import_module
+from stages import __main__ as side_by_side, run_forked
+for name in side_by_side.IMPORTED:
+    import_module(name)
+if (process := os.fork()) == 0:
+    run_forked(["stages.train", "ours", "1"], {})
+    os._exit(0)
+_, status, usage = os.wait4(process, 0)
+print(json.dumps({"status": status, "seconds": usage.ru_utime + usage.ru_stime}))
+"""
+STARTED = """
+import json, subprocess, sys, resource
+status = subprocess.call([sys.executable, "-m", "stages.train", "ours", "1"])
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps({"status": status, "seconds": usage.ru_utime + usage.ru_stime}))
+"""
 
 
-def measure(folder: Path) -> dict[str, Any]:
-    clone = trees.clone(folder / "clone")
-    (clone / ".venv").symlink_to(ROOT / ".venv")
-    (ROOT / ".venv" / "installed").touch()
+def measure(folder: Path, *, before: str = BEFORE, repeats: int = 3) -> dict[str, Any]:
+    clones = {"before": folder / "before", "now": folder / "now"}
+    for name, clone in clones.items():
+        if not clone.exists():
+            trees.clone(clone)
+            run("git", "checkout", "--quiet", before if name == "before" else "HEAD", cwd=clone)
+            run("make", ".venv/installed", cwd=clone, PYTHONPATH="")
     load = wait_until_idle()
-    repro = run("make", "repro", cwd=clone, PYTHONPATH="").seconds
-    noop = [run(*DVC, "repro", cwd=clone).seconds for _ in range(5)]
-    with_torch, without, counts = start_up(clone)
-    total = sum(counts[kind] * value for kind, value in (with_torch | without).items())
+    repro: dict[str, list[float]] = {name: [] for name in clones}
+    training: dict[str, list[float]] = {name: [] for name in clones}
+    noop = []
+    for repeat in range(repeats):
+        for name, clone in clones.items():
+            _forget(clone)
+            repro[name].append(run("make", "repro", cwd=clone, PYTHONPATH="").seconds)
+            program = FORKED if name == "now" else STARTED
+            result = _python(clone, "-c", program).result
+            training[name].append(result["seconds"])
+            print(repeat, name, repro[name][-1], training[name][-1], flush=True)
+        noop.append(_python(clones["now"], "-m", "dvc", "repro").seconds)
+    seconds = {name: round(median(values), 1) for name, values in repro.items()}
+    cpu = {name: round(median(values), 1) for name, values in training.items()}
+    started = start_up(clones["now"])
     return {
         "data": "simulated, the default run",
+        "before": before,
+        "repeats": repeats,
         "load_before": load,
-        "stages": counts.total(),
-        "start_up_with_torch": with_torch,
-        "start_up_without_torch": without,
-        "of_each": dict(counts),
+        "repro_seconds": seconds,
+        "repro_ratio": round(seconds["now"] / seconds["before"], 3),
+        "training_cpu_seconds": cpu,
+        "training_ratio": round(cpu["now"] / cpu["before"], 3),
+        "start_up": started,
         "headlines": {
-            "repro_seconds": round(repro, 1),
+            "repro_seconds": seconds["now"],
             "noop_seconds": round(median(noop), 2),
-            "startup_seconds": round(total, 1),
+            "startup_seconds": round(sum(started.values()), 1),
         },
     }
 
 
-def start_up(clone: Path) -> tuple[dict[str, float], dict[str, float], Counter]:
-    """Return the seconds of each kind of stage, with torch and without, and their numbers."""
-    boot = median(run(sys.executable, "-c", "pass", cwd=clone).seconds for _ in range(5))
-    kinds: dict[str, list[str]] = {}
-    counts: Counter = Counter()
-    for name in run(*DVC, "stage", "list", "--name-only", cwd=clone).lines:
-        stage, _, item = name.partition("@")
-        model, _, seed = item.rpartition("-")
-        arguments = [f"stages.{stage}", *([item] if item else [])]
-        if stage in ("train", "sweep"):
-            arguments = ["stages.train", model, seed]
-            if (clone / f"runs/{item}/same_as.json").exists():
-                stage = "sweep row that is trained already"
-            else:
-                stage = f"train {model if model in ('self_mm', 'svm', 'cnn') else 'ours'}"
-        kinds.setdefault(stage, arguments)
-        counts[stage] += 1
-    with_torch: dict[str, float] = {}
-    without: dict[str, float] = {}
-    for kind, arguments in kinds.items():
-        seconds, torch = imports(clone, *arguments)
-        (with_torch if torch else without)[kind] = round(boot + seconds, 2)
-    return with_torch, without, counts
+def _python(clone: Path, *arguments: str) -> Measured:
+    python = clone / ".venv/bin/python"
+    return run(python, *arguments, cwd=clone, PYTHONPATH="")
 
 
-def imports(clone: Path, *arguments: str) -> tuple[float, bool]:
-    """Return the seconds of a stage's imports, and whether torch is among them."""
-    options = ("-X", "importtime", "-m")
-    lines = run(sys.executable, *options, *arguments, cwd=clone, PYTHONPATH="").lines
-    imported = [match for line in lines if (match := SELF_SECONDS.match(line))]
-    microseconds = sum(int(match[1]) for match in imported)
-    return microseconds / 1e6, any(match[2] == "torch" for match in imported)
+def _forget(clone: Path) -> None:
+    """Remove what a run has made, and DVC's cache."""
+    for name in ("data", "runs", "predictions", ".dvc/cache", ".dvc/tmp"):
+        shutil.rmtree(clone / name, ignore_errors=True)
+    run("git", "checkout", "--quiet", ".", cwd=clone)
+
+
+def start_up(clone: Path) -> dict[str, float]:
+    """Return the seconds of imports of each stage that DVC starts, and of all that are forked.
+
+    The latter are those of the process that forks, of its parent, which records, and of the runs.
+    """
+    seconds = {name: _imports(clone, "-m", f"stages.{name}") for name in ALONE}
+    shutil.rmtree(clone / ".dvc/cache/runs")
+    for name in ("runs", "predictions"):
+        for path in (clone / name).glob("*-*"):
+            shutil.rmtree(path)
+    lock = clone / "dvc.lock"
+    lock.write_text(re.sub(r"(?ms)^  (train|sweep|ablation)@.*?(?=^  \S)", "", lock.read_text()))
+    seconds["runs"] = _imports(clone, "-m", "stages")
+    return seconds
+
+
+def _imports(clone: Path, *arguments: str) -> float:
+    lines = _python(clone, "-X", "importtime", *arguments).lines
+    return round(
+        sum(int(match[1]) for line in lines if (match := SELF_SECONDS.match(line))) / 1e6, 2
+    )

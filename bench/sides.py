@@ -54,6 +54,7 @@ class Sides:
             tree = self.folder / f"tree-{self.utterances}-{finetune}-{threads}"
             settings: dict[str, Any] = {
                 "text_encoder": str(self.bert),
+                "arithmetic": "native",
                 "threads": threads,
                 "sweep_seeds": [],
                 "models__self_mm__epochs": 2,

@@ -119,7 +119,7 @@ def encoder(
     def encode(index: Integer[np.ndarray, " m"]) -> float:
         start = time.perf_counter()
         with TemporaryDirectory() as folder:
-            sample = _without_values({"text": tokens[index]}, {"text": 0}).sequences["text"]
+            sample = without_values({"text": tokens[index]}, {"text": 0}).sequences["text"]
             text.encode(model, sample, wanted, Path(folder), batch_size=ENCODED, device=device)
         return time.perf_counter() - start
 
@@ -142,7 +142,7 @@ def run(
     ids. seconds: to spend on it, about.
     """
     low, high = config["labels"]["range"]
-    splits = {split: _without_values(own, widths) for split, own in lengths.items()}
+    splits = {split: without_values(own, widths) for split, own in lengths.items()}
     shapes = Shapes(splits, (low, high), np.random.default_rng(0))
     with TemporaryDirectory() as folder:
         if models.is_network(config["model"]):
@@ -159,11 +159,11 @@ def _network(config: Mapping[str, Any], shapes: Shapes, seconds: float, folder: 
     batches = [pool[rows] for rows in sorted_by_length(cost(train)[pool], size)]
     copies = (schedule["missing"] or {"copies": 0})["copies"]
     sample = _with_copies(shapes.sample("train", batches[0]), copies)
-    longest = _second_epoch(regressor, sample, folder / "longest")
+    longest = second_epoch(regressor, sample, folder / "longest")
     memory = _peak(regressor.device)
     count = batches_in(seconds, 2 * longest, len(batches), schedule["accumulate"])
     sample = _with_copies(shapes.sample("train", np.concatenate(spread(batches, count))), copies)
-    epoch = _second_epoch(regressor, sample, folder / "spread") / len(sample)
+    epoch = second_epoch(regressor, sample, folder / "spread") / len(sample)
     predict = _seconds(partial(regressor.predict, sample)) / len(sample)
     regressor.save(folder)
     valid, test = (len(shapes.splits[split]) for split in ("valid", "test"))
@@ -184,7 +184,7 @@ def _with_copies(data: Utterances, count: int) -> Utterances:
     return data.with_text(replace(text, copies=[text] * count, empty=text[0]))
 
 
-def _second_epoch(regressor: Any, train: Utterances, folder: Path) -> float:
+def second_epoch(regressor: Any, train: Utterances, folder: Path) -> float:
     """Return the seconds of an epoch, from the last step of the one before, which warms up."""
     steps: list[float] = []
     hook = register_optimizer_step_post_hook(lambda *_: steps.append(time.perf_counter()))
@@ -262,7 +262,7 @@ def spread(batches: Sequence[T], count: int) -> list[T]:
     return [batches[int((i + 0.5) * len(batches) / count)] for i in range(count)]
 
 
-def _without_values(lengths: Lengths, widths: Mapping[str, int]) -> Utterances:
+def without_values(lengths: Lengths, widths: Mapping[str, int]) -> Utterances:
     """Return utterances of these lengths, whose values take no memory."""
     sequences = {}
     for name, own in lengths.items():
