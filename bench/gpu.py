@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from bench import harness
+from bench import harness, trees
 from bench.harness import ROOT
 
 TOLERANCE = 0.01  # of a label in -3..3
@@ -73,9 +73,7 @@ def measure(folder: Path, *, share: float = 1 / 16) -> dict[str, Any]:
     print(figures["epochs"], flush=True)
     random_text(known.lengths["train"]["text"]).save(folder / "data/features/train", "tokens")
     figures["gemm"] = {
-        precision: harness.run(
-            *(sys.executable, "-m", "bench.gemm", 1, device, precision), cwd=folder
-        ).result
+        precision: trees.script(folder, "bench.gemm", 1, device, precision).result
         for precision in PRECISIONS
     }
     gpus = ["0"] if device == "cuda" else []
@@ -134,8 +132,8 @@ def equality(encoder: Path, device: str, folder: Path) -> dict[str, dict[str, fl
         differences[name] = {}
         for kind in ("float32", "tf32"):
             with tf32(kind == "tf32"):
-                there = predictions(config, lengths, device, folder)
-            differences[name][kind] = round(float(np.abs(there - on_cpu).max()), 6)
+                on_device = predictions(config, lengths, device, folder)
+            differences[name][kind] = round(float(np.abs(on_device - on_cpu).max()), 6)
         print(name, differences[name], flush=True)
     return differences
 

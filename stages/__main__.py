@@ -18,12 +18,11 @@ from typing import Any
 from msabench import params, program
 from msabench.execution import records
 from msabench.execution.jobs import by_default, gpus_for, places
-from msabench.execution.records import ROUNDS, Run
+from msabench.execution.records import RECORD, ROUNDS, Run
 from stages import run as run_program
 from stages import run_forked
 
 PAGE = "docs/experiments.md"
-RECORD = 30.0  # seconds between two records of what has ended: each takes DVC one
 
 # Where forking is safe, runs are forked from a process that has imported these once, and computed
 # nothing: what a library decides at its first computation is decided in each run.

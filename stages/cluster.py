@@ -32,7 +32,7 @@ from msabench import errors, params, program
 from msabench.errors import DataError, DeviceError, ProcessError
 from msabench.execution import records
 from msabench.execution.jobs import visible_gpus
-from msabench.execution.records import ROUNDS, Run
+from msabench.execution.records import RECORD, ROUNDS, Run
 from stages import run
 
 PAGE = "docs/clusters.md"
@@ -40,7 +40,6 @@ RETRIES = 2  # of a task that fails by its worker; those of workers that die are
 LOOK = 0.2  # seconds between two looks at a stage that runs
 GRACE = 8.0  # seconds for it to end, with a checkpoint, where nobody wants it any more
 TWIN = 300  # seconds that a run waits for its twin on a worker that is lost, but not yet dead
-RECORD = 30.0  # seconds between two records of what has come back
 LINES = 15  # of the output of a run that failed
 DATA = ("prepare", "features")  # stages whose outputs a training reads
 ENVIRONMENT = ("OMP_NUM_THREADS", "MSABENCH_CHECKPOINT_SECONDS", program.DEBUG)

@@ -136,11 +136,11 @@ def test_for_a_gpu_the_next_batch_is_made_while_one_is_used(parts):
         begun.append(part)
         return 10 * part
 
-    made: list[Any] = []
+    batches: list[Any] = []
     for batch in loaded(load, parts, torch.device("cuda")):
-        until(lambda: len(begun) == min(len(made) + 2, len(parts)))
-        made.append(batch)
-    assert made == [10 * part for part in parts]
+        until(lambda: len(begun) == min(len(batches) + 2, len(parts)))
+        batches.append(batch)
+    assert batches == [10 * part for part in parts]
     assert begun == parts
 
 

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from msabench.errors import DataError, ProcessError
 
 # One round after the other: no stage of a round needs another of it.
 ROUNDS = (("train", "sweep", "ablation", "tune"), ("robustness",))
+RECORD = 30.0  # seconds between two records of what has ended: each takes DVC one
 
 
 @dataclass(frozen=True)
@@ -56,25 +58,27 @@ def out_of_date(stages: Collection[str]) -> list[Run]:
 def record(runs: Sequence[Run]) -> None:
     """Let DVC record runs: from its run cache, or the outputs that lie here.
 
-    Raises ProcessError where DVC does not.
+    In their order, in which dvc.lock names what it had not. Raises ProcessError where DVC does not.
     """
     if not runs:
         return
     from dvc.repo import lock_repo
 
     with _repo() as repo:
-        if cached := [run.name for run in runs if run.cached]:
-            repo.reproduce(targets=cached, single_item=True)
-            for name in cached:
-                print(f"{name}: restored from DVC's run cache", flush=True)
-        # What `dvc commit --force` does, which takes one stage and a second to write dvc.lock.
-        names = [run.name for run in runs if not run.cached]
-        with lock_repo(repo):
-            stages = [stage for stage in repo.index.stages if stage.addressing in names]
-            for stage in stages:
-                stage.save()
-                stage.commit()
-            if stages:
+        for cached, group in groupby(runs, key=lambda run: run.cached):
+            names = [run.name for run in group]
+            if cached:
+                repo.reproduce(targets=names, single_item=True)
+                for name in names:
+                    print(f"{name}: restored from DVC's run cache", flush=True)
+                continue
+            # What `dvc commit --force` does, which takes one stage and a second to write dvc.lock.
+            with lock_repo(repo):
+                known = {stage.addressing: stage for stage in repo.index.stages}
+                stages = [known[name] for name in names]
+                for stage in stages:
+                    stage.save()
+                    stage.commit()
                 stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
 
 
