@@ -33,6 +33,7 @@ PAGES = [
 # Lines that are not run here, by how they begin, and why.
 NOT_HERE = {
     "make bench": "hours, alone on the machine",
+    "python -m bench gpu": "a GPU; tests/test_bench.py runs it on the CPU",
     "pip install -r requirements-cluster.txt": "`make test` has done it",
     ".venv/bin/pip install -r requirements-cluster.txt": "`make test` has done it",
     "make repro CLUSTER=": "tests/test_cluster.py",
