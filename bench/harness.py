@@ -17,6 +17,8 @@ from msabench import arithmetic
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("results.json")
 IDLE = 0.2  # load average below which a measurement may start
+# Which of these a processor has decides how fast its products are, in float32 and in bfloat16.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16")
 
 trial = False  # do not wait for an idle machine, record nothing
 
@@ -109,8 +111,8 @@ def machine() -> str:
         facts = {name.strip(): value.strip() for name, _, value in lines}
         if "model name" in facts:
             family = f"family {facts['cpu family']}, model {facts['model']}"
-            wide = [name for name in ("avx2", "avx512f", "amx_tile") if name in facts["flags"]]
-            processor = f"{facts['model name']} ({family}, {', '.join(wide)})"
+            units = [name for name in INSTRUCTIONS if name in facts["flags"].split()]
+            processor = f"{facts['model name']} ({family}, {', '.join(units)})"
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return f"{processor}, {os.cpu_count()} cores, {gigabytes:.0f} GB, {platform.system()}"
 
