@@ -1,9 +1,10 @@
 """The default run in a fresh clone, beside that of an earlier commit, and what starting costs.
 
 `make repro` of both commits in turn, each with an installation of its own, which is not counted; of
-this one also `dvc repro` again. A training: the CPU seconds of `ours` with seed 1, as `make repro`
-runs it, in turn too. Start-up is the time that Python takes to import all that the stages use, in
-whatever process, added up; of DVC's own processes it is not counted.
+this one also `dvc repro` again. A training: the CPU seconds of `ours` with seed 1 as `make repro`
+runs it, in turn too; a forked one finds its modules imported. Start-up is the time that Python
+takes to import all that the stages use, in whatever process, added up; of DVC's own processes it is
+not counted.
 """
 
 import re
@@ -17,24 +18,31 @@ from bench.harness import Measured, run, wait_until_idle
 
 BEFORE = "e328e44"
 SELF_SECONDS = re.compile(r"import time:\s+(\d+) \|")
+REPEATS = 3  # of the start of one stage
 ALONE = ("plan", "download", "prepare", "features", "tables", "report", "cards")
+# The programs of a training: forked after its imports, as by `python -m stages`, or started.
 FORKED = """
-import json, os
+import multiprocessing
 from importlib import import_module
 from stages import __main__ as side_by_side, run_forked
 for name in side_by_side.IMPORTED:
     import_module(name)
-if (process := os.fork()) == 0:
-    run_forked(["stages.train", "ours", "1"], {})
-    os._exit(0)
-_, status, usage = os.wait4(process, 0)
-print(json.dumps({"status": status, "seconds": usage.ru_utime + usage.ru_stime}))
+training = multiprocessing.get_context("fork").Process(
+    target=run_forked, args=(["stages.train", "ours", "1"], {})
+)
+training.start()
+training.join()
+status = training.exitcode
 """
 STARTED = """
-import json, subprocess, sys, resource
+import subprocess, sys
 status = subprocess.call([sys.executable, "-m", "stages.train", "ours", "1"])
+"""
+SECONDS = """
+import resource, sys
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps({"status": status, "seconds": usage.ru_utime + usage.ru_stime}))
+print(usage.ru_utime + usage.ru_stime)
+sys.exit(status)
 """
 
 
@@ -54,8 +62,7 @@ def measure(folder: Path, *, before: str = BEFORE, repeats: int = 3) -> dict[str
             _forget(clone)
             repro[name].append(run("make", "repro", cwd=clone, PYTHONPATH="").seconds)
             program = FORKED if name == "now" else STARTED
-            result = _python(clone, "-c", program).result
-            training[name].append(result["seconds"])
+            training[name].append(_python(clone, "-c", program + SECONDS).result)
             print(repeat, name, repro[name][-1], training[name][-1], flush=True)
         noop.append(_python(clones["now"], "-m", "dvc", "repro").seconds)
     seconds = {name: round(median(values), 1) for name, values in repro.items()}
@@ -96,7 +103,10 @@ def start_up(clone: Path) -> dict[str, float]:
 
     The latter are those of the process that forks, of its parent, which records, and of the runs.
     """
-    seconds = {name: _imports(clone, "-m", f"stages.{name}") for name in ALONE}
+    seconds = {
+        name: median(_imports(clone, "-m", f"stages.{name}") for _ in range(REPEATS))
+        for name in ALONE
+    }
     shutil.rmtree(clone / ".dvc/cache/runs")
     for name in ("runs", "predictions"):
         for path in (clone / name).glob("*-*"):

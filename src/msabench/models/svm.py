@@ -1,20 +1,23 @@
 """Support vector regression on the mean of each modality (report 4.3, Table 2)."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import NonNegativeFloat, PositiveFloat
 from safetensors.numpy import load_file, save_file
-from sklearn import svm
-from sklearn.metrics.pairwise import rbf_kernel
 
 from msabench import arithmetic
 from msabench.networks.layers import varies
 from msabench.training.checkpoints import errors_of_the_disk
 from msabench.training.loop import History
 from msabench.utterances import Utterances
+
+# Else where it is used: importing scikit-learn takes a second, and plans import every model.
+if TYPE_CHECKING:
+    from sklearn.svm import SVR
 
 MOST_IN_A_KERNEL = 20_000  # utterances: 3.2 GB, and 1.6 more while it is computed
 
@@ -73,21 +76,26 @@ class SVM:
 
     def _solved(
         self, features: Float[np.ndarray, "n d"], labels: Float[np.ndarray, " n"], gamma: float
-    ) -> svm.SVR:
+    ) -> "SVR":
         """Return the fitted regression, of one and the same problem whatever solves it."""
+        from sklearn.metrics.pairwise import rbf_kernel
+        from sklearn.svm import SVR
+
         settings = {"C": self.C, "epsilon": self.epsilon, "cache_size": 1000}
         if arithmetic.in_use == "native" and (intelex := _intelex()):
             threads = torch.get_num_threads()
             return intelex(**settings, gamma=gamma, n_jobs=threads).fit(features, labels)
         if len(features) > MOST_IN_A_KERNEL:
-            return svm.SVR(**settings, gamma=gamma).fit(features, labels)
+            return SVR(**settings, gamma=gamma).fit(features, labels)
         # One product for all pairs of utterances, where the solver would make one for each. Single
         # precision is what the solver keeps of the kernel in either case.
         kernel = rbf_kernel(features.astype(np.float32), gamma=gamma).astype(np.float64)
-        return svm.SVR(**settings, kernel="precomputed").fit(kernel, labels)
+        return SVR(**settings, kernel="precomputed").fit(kernel, labels)
 
     def predict(self, data: Utterances) -> Float[np.ndarray, " n"]:
         """Sum the kernel over the support vectors; without any it is the intercept."""
+        from sklearn.metrics.pairwise import rbf_kernel
+
         fitted = self.fitted
         predictions = np.full(len(data), fitted["intercept"], dtype=np.float32)
         if not len(fitted["support_vectors"]):
@@ -127,7 +135,7 @@ class SVM:
         return np.concatenate(parts, axis=1)
 
 
-def _intelex() -> type[svm.SVR] | None:
+def _intelex() -> "type[SVR] | None":
     """Return the solver of scikit-learn-intelex, whose kernels are those of the processor.
 
     None where it is not installed: it is for x86 alone.
