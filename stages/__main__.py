@@ -7,8 +7,7 @@ stages before, which all of them need, must have run: `dvc repro features`.
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from msabench import params, program
-from msabench.execution import records
+from msabench.execution import interruption, records
 from msabench.execution.jobs import by_default, gpus_for, places
 from msabench.execution.records import RECORD, ROUNDS, Run
 from stages import run as run_program
@@ -60,36 +59,33 @@ def side_by_side(runs: Sequence[Run], free: list[dict[str, str]]) -> list[str]:
 
     free: the environment of each of those that go side by side.
     """
-    decisive = records.decisive_files()
-    records.record([each for each in runs if each.cached])
-    ended, failed, last = list[Run](), list[str](), time.monotonic()
-
-    def record() -> None:
-        if ended:
-            records.check_unchanged(decisive)
-            records.record(ended)
-            ended.clear()
-
-    try:
-        with closing(_as_they_end([each for each in runs if not each.cached], free)) as batches:
-            for batch in batches:
-                ended += [run for run, status in batch if status == 0]
-                failed += [run.name for run, status in batch if status != 0]
-                if time.monotonic() - last > RECORD:
-                    record()
-                    last = time.monotonic()
-    finally:
-        record()
+    failed, ready = list[str](), list[Run]()
+    for run in runs:
+        if run.after:
+            print(f"error: {run.name}: {run.after} is out of date", file=sys.stderr)
+            failed.append(run.name)
+        else:
+            ready.append(run)
+    failed += records.record([run for run in ready if run.cached])
+    waiting = deque(run for run in ready if not run.cached)
+    if waiting:
+        with records.locked(waiting):
+            failed += _fork(waiting, free)
     return failed
 
 
-def _as_they_end(
-    runs: Sequence[Run], free: list[dict[str, str]]
-) -> Generator[list[tuple[Run, int]], None, None]:
-    """Yield runs that have ended, with their exit statuses, at least every RECORD seconds."""
+def _fork(waiting: deque[Run], free: list[dict[str, str]]) -> list[str]:
     CONTEXT.set_forkserver_preload(IMPORTED)
-    waiting = deque(runs)
+    decisive, last = records.decisive_files(), time.monotonic()
     running: list[tuple[Run, BaseProcess, dict[str, str]]] = []
+    ended, failed = list[Run](), list[str]()
+
+    def record() -> None:
+        if ended:
+            records.check_unchanged(decisive, ended)
+            failed.extend(records.record(ended))
+            ended.clear()
+
     try:
         while waiting or running:
             while waiting and free:
@@ -99,22 +95,32 @@ def _as_they_end(
                 process.start()
                 running.append((run, process, place))
             wait([process.sentinel for _, process, _ in running], RECORD)
-            batch = []
             for run, process, place in list(running):
-                if process.exitcode is not None:
-                    running.remove((run, process, place))
-                    free.append(place)
-                    batch.append((run, process.exitcode))
-                    if process.exitcode < 0:  # else it has said why
-                        reason = f"killed by signal {-process.exitcode}"
-                        print(f"error: {run.name}: {reason}", file=sys.stderr)
-            yield batch
+                if process.exitcode is None:
+                    continue
+                running.remove((run, process, place))
+                free.append(place)
+                if process.exitcode == 0:
+                    ended.append(run)
+                    continue
+                failed.append(run.name)
+                if process.exitcode < 0:  # else it has said why
+                    reason = f"killed by signal {-process.exitcode}"
+                    print(f"error: {run.name}: {reason}", file=sys.stderr)
+            if time.monotonic() - last > RECORD:
+                record()
+                last = time.monotonic()
     finally:
         for _, process, _ in running:
             process.terminate()
-        for _, process, _ in running:
+        for run, process, _ in running:
             process.join()
+            if process.exitcode == 0:
+                ended.append(run)
+        record()
+    return failed
 
 
 if __name__ == "__main__":
+    interruption.by_other_signals()
     run_program(lambda: main(*sys.argv[1:]))

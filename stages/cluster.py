@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from msabench import errors, params, program
 from msabench.errors import DataError, DeviceError, ProcessError
-from msabench.execution import records
+from msabench.execution import interruption, records
 from msabench.execution.jobs import visible_gpus
 from msabench.execution.records import RECORD, ROUNDS, Run
 from stages import run
@@ -193,9 +193,9 @@ class Record:
 
         ready = [run for run in self.left if settled(run)]
         ready = ready if rest else list(takewhile(settled, self.left))
-        if any(run.name in self.here for run in ready):
-            records.check_unchanged(self.decisive)
-        records.record([run for run in ready if run.name not in self.failed])
+        if arrived := [run for run in ready if run.name in self.here]:
+            records.check_unchanged(self.decisive, arrived)
+        self.failed += records.record([run for run in ready if run.name not in self.failed])
         self.left = [run for run in self.left if run not in ready]
         self.last = time.monotonic()
 
@@ -341,4 +341,5 @@ def main(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
+    interruption.by_other_signals()
     run(lambda: main(*sys.argv[1:]))

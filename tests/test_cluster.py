@@ -281,7 +281,8 @@ time.sleep(3600)
 @pytest.mark.parametrize("name", ["../elsewhere", "/etc/passwd", "predictions/other-1/test.csv"])
 def test_nothing_but_outputs_comes_back(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    requested = cluster.Run("train@ours-1", [], ["runs/ours-1", "predictions/ours-1"], cached=False)
+    outs = ["runs/ours-1", "predictions/ours-1"]
+    requested = cluster.Run("train@ours-1", [], [], outs, cached=False)
     record = cluster.Record([requested], ({}, {}))
     with pytest.raises(errors.ProcessError, match="none of its outputs"):
         record.place(requested, {"runs/ours-1/run.json": b"{}", name: b""})
@@ -294,7 +295,7 @@ def test_outputs_that_are_here_stay_where_not_all_come_back(tmp_path, monkeypatc
     for out in outs:
         (tmp_path / out).mkdir(parents=True)
         (tmp_path / out / "before").touch()
-    requested = cluster.Run("train@ours-1", [], outs, cached=False)
+    requested = cluster.Run("train@ours-1", [], [], outs, cached=False)
     with pytest.raises(errors.ProcessError, match="predictions/ours-1 did not come back"):
         cluster.Record([requested], ({}, {})).place(requested, {"runs/ours-1/run.json": b"{}"})
     assert all((tmp_path / out / "before").exists() for out in outs)
@@ -326,11 +327,11 @@ def test_a_run_needs_a_gpu_where_settings_or_workers_say_so(device, offered, nee
 
 
 def test_runs_of_changed_code_are_not_recorded(monkeypatch):
-    requested = cluster.Run("train@ours-1", [], [], cached=False)
+    requested = cluster.Run("train@ours-1", [], ["stages/train.py"], [], cached=False)
     record = cluster.Record([requested], ({"stages/train.py": "before"}, {}), here={requested.name})
     monkeypatch.setattr(records, "decisive_files", lambda: ({"stages/train.py": "after"}, {}))
     monkeypatch.setattr(records, "record", lambda _: pytest.fail("recorded"))
-    with pytest.raises(errors.DataError, match="changed while the runs went on"):
+    with pytest.raises(errors.DataError, match=r"stages/train\.py: changed while"):
         record.write(rest=True)
 
 

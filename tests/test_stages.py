@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from errno import ENOSPC
 from itertools import pairwise
 from pathlib import Path
@@ -34,17 +36,23 @@ def side(monkeypatch, tmp_path):
     monkeypatch.setattr(side_by_side, "IMPORTED", [])
     side = SimpleNamespace(rounds=[[], []], recorded=[], folder=tmp_path)
 
-    def run(name, how="ends", *, cached=False):
+    def run(name, how="ends", *, cached=False, after=""):
         command = ["tests.stub_stage", str(tmp_path), name, how]
-        return records.Run(name, command, [], cached)
+        return records.Run(name, command, [], [], cached, after)
 
     def out_of_date(stages):
         return side.rounds[[*records.ROUNDS].index(tuple(stages))]
 
     side.run = run
     monkeypatch.setattr(records, "out_of_date", out_of_date)
-    monkeypatch.setattr(records, "decisive_files", lambda: "code")
-    monkeypatch.setattr(records, "record", lambda runs: side.recorded.extend(r.name for r in runs))
+
+    def record(runs):
+        side.recorded += [run.name for run in runs]
+        return []
+
+    monkeypatch.setattr(records, "decisive_files", lambda: ({"dvc.yaml": "stages"}, {}))
+    monkeypatch.setattr(records, "locked", nullcontext)
+    monkeypatch.setattr(records, "record", record)
     return side
 
 
@@ -96,11 +104,34 @@ def test_without_a_gpu_there_is_one_for_each_core(side):
 
 def test_what_ran_with_code_that_has_changed_is_not_recorded(side, monkeypatch):
     side.rounds[0] = [side.run("a")]
-    code = iter(["code", "other code"])
-    monkeypatch.setattr(records, "decisive_files", lambda: next(code))
-    with pytest.raises(errors.DataError, match="changed while the runs went on; not recorded"):
+    contents = iter(["stages", "other stages"])
+    monkeypatch.setattr(records, "decisive_files", lambda: ({"dvc.yaml": next(contents)}, {}))
+    with pytest.raises(errors.DataError, match=r"^dvc\.yaml: changed while .*; not recorded$"):
         side_by_side.main()
     assert side.recorded == []
+
+
+def test_what_no_run_reads_may_change(monkeypatch):
+    """A figure's code, the plan of another run: DVC would not run this one for it either."""
+    runs = [records.Run("a", [], ["src/msabench/networks", "runs/plan/a.json"], [], cached=False)]
+    names = ("src/msabench/networks/text.py", "src/msabench/networks.py", "runs/plan/b.json")
+    before = (dict.fromkeys(names, ""), {"data/prepared/sha256.json": ""})
+    for name in (*names, "data/prepared/sha256.json", "src/msabench/networks/new.py"):
+        now = tuple({**of, name: "changed"} for of in before)
+        monkeypatch.setattr(records, "decisive_files", lambda now=now: now)
+        if name.startswith("src/msabench/networks/"):
+            with pytest.raises(errors.DataError, match=name):
+                records.check_unchanged(before, runs)
+        else:
+            records.check_unchanged(before, runs)
+
+
+def test_without_the_run_before_it_a_run_fails_and_no_other(side, capfd):
+    side.rounds = [[side.run("b", "fails")], [side.run("x"), side.run("y", after="b")]]
+    with pytest.raises(SystemExit, match=r"^error: 2 of 3 failed: b, y$"):
+        side_by_side.main()
+    assert side.recorded == ["x"]
+    assert "error: y: b is out of date\n" in capfd.readouterr().err
 
 
 def test_a_run_that_has_ended_is_recorded_while_others_go_on(side, monkeypatch):
@@ -109,12 +140,12 @@ def test_a_run_that_has_ended_is_recorded_while_others_go_on(side, monkeypatch):
     side.rounds[0] = [side.run("a"), side.run("b", "waits")]
 
     def record(runs):
+        side.recorded.extend(run.name for run in runs)
         if runs:
-            side.recorded.extend(run.name for run in runs)
             raise KeyboardInterrupt  # as Ctrl-C, upon which the other run ends
+        return []
 
     monkeypatch.setattr(records, "record", record)
-    monkeypatch.setattr(records, "check_unchanged", lambda _: None)
     with pytest.raises(KeyboardInterrupt):
         side_by_side.main()
     assert "a" in side.recorded
@@ -131,7 +162,7 @@ from stages import __main__ as side_by_side
 from msabench.execution import records
 side_by_side.IMPORTED, records.decisive_files = [], dict
 command = ["tests.stub_stage", {str(side.folder)!r}, "a", "waits"]
-side_by_side.side_by_side([records.Run("a", command, [], False)], [{{}}])
+side_by_side.side_by_side([records.Run("a", command, [], [], False)], [{{}}])
 """
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment)
@@ -139,6 +170,35 @@ side_by_side.side_by_side([records.Run("a", command, [], False)], [{{}}])
     process.kill()
     process.wait()
     until((side.folder / "a.alone").exists)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_costs_no_run_that_has_ended(side, number):
+    program = f"""
+from contextlib import nullcontext
+from pathlib import Path
+from stages import __main__ as side_by_side
+from msabench.execution import interruption, records
+side_by_side.IMPORTED, records.decisive_files = [], lambda: ({{}}, {{}})
+records.locked, recorded = nullcontext, Path({str(side.folder)!r}, "recorded")
+records.record = lambda runs: [] if recorded.write_text(" ".join(run.name for run in runs)) else []
+interruption.by_other_signals()
+command = ["tests.stub_stage", {str(side.folder)!r}]
+runs = [
+    records.Run("a", [*command, "a", "ends"], [], [], False),
+    records.Run("b", [*command, "b", "waits"], [], [], False),
+]
+side_by_side.side_by_side(runs, [{{}}, {{}}])
+"""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment)
+    until((side.folder / "a").exists)
+    until((side.folder / "b.started").exists)
+    until(lambda: not psutil.pid_exists(int((side.folder / "a.started").read_text())))
+    process.send_signal(number)
+    assert process.wait(30)
+    assert (side.folder / "recorded").read_text() == "a"
+    until(lambda: not psutil.pid_exists(int((side.folder / "b.started").read_text())))
 
 
 @pytest.mark.parametrize("jobs", ["0", "-2", "many"])

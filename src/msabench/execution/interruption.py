@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training: it stops after its step, and within five seconds."""
+"""Ctrl-C and SIGTERM: a training stops after its step, and within five seconds."""
 
 import os
 import signal
@@ -14,6 +14,13 @@ GRACE = 4.0  # seconds; a batch of a large encoder can take longer on a CPU
 POLL = 0.2  # seconds between two checks that the parent is alive
 
 _stop = threading.Event()
+
+
+def by_other_signals() -> None:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does; not one that is ignored."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
 
 
 def stop_requested() -> bool:

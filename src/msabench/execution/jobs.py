@@ -9,6 +9,8 @@ import joblib
 from msabench import program
 from msabench.params import Params
 
+MOST_ENCODERS = 16
+
 
 def by_default(settings: Params, gpus: list[str]) -> int:
     """Return how many runs go side by side where nobody says: the GPUs, or the cores / threads."""
@@ -18,6 +20,15 @@ def by_default(settings: Params, gpus: list[str]) -> int:
 def on_cores(threads: int) -> int:
     """Return how often this machine has the cores for so many threads, at least once."""
     return max(1, joblib.cpu_count() // threads)
+
+
+def encoders(threads: int, device: str) -> int:
+    """Return how many batches of texts are encoded side by side where nothing else runs.
+
+    device: its type. On a GPU one; on a CPU as many as the cores permit, up to MOST_ENCODERS, as
+    each keeps the states of all layers in memory.
+    """
+    return min(on_cores(threads), MOST_ENCODERS) if device == "cpu" else 1
 
 
 def gpus_for(settings: Params) -> list[str]:

@@ -5,12 +5,14 @@ runs instead, and `stages.cluster` sends them away; DVC records their outputs as
 """
 
 import logging
+import os
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
+from itertools import chain, groupby
+from pathlib import Path, PurePath
 from typing import Any
 
 from msabench import hashes
@@ -25,48 +27,87 @@ RECORD = 30.0  # seconds between two records of what has ended: each takes DVC o
 class Run:
     """A stage that is out of date.
 
-    command: the module and its arguments. outs: paths. cached: DVC's run cache has its outputs.
+    command: the module and its arguments. deps, outs: paths. cached: DVC's run cache has its
+    outputs. after: a run that is out of date too and has to go first, or "".
     """
 
     name: str
     command: list[str]
+    deps: list[str]
     outs: list[str]
     cached: bool
+    after: str = ""
 
 
 def out_of_date(stages: Collection[str]) -> list[Run]:
     """Return the runs of these stages that DVC would start, in the order of `dvc repro`.
 
-    Raises ProcessError where a stage before them is out of date, and for what DVC does not accept.
+    Last those that wait for another run. Raises ProcessError where a stage before all runs is out
+    of date, and for what DVC does not accept.
     """
     with _repo() as repo:
-        names = [stage.addressing for stage in repo.index.stages]
-        # By groups: DVC reads dvc.yaml, dvc.lock and params.yaml again for each target.
-        groups = [group for group in stages if any(name.startswith(f"{group}@") for name in names)]
-        runs = []
-        for stage in repo.reproduce(targets=groups, dry=True) if groups else []:
-            if stage.addressing.partition("@")[0] not in groups:
-                reason = f"{stage.addressing} is out of date; dvc repro features first"
-                raise ProcessError(reason)
-            words = shlex.split(stage.cmd)
-            command = words[words.index("-m") + 1 :]
-            outs = [out.def_path for out in stage.outs]
-            runs.append(Run(stage.addressing, command, outs, _in_run_cache(stage)))
-        return runs
+        before = {
+            stage.addressing: {each.addressing for each in repo.index.graph.successors(stage)}
+            for stage in repo.index.stages
+            if _group(stage.addressing) in stages
+        }
+        # DVC plans no stage without its inputs, which a run that has failed did not write.
+        of_other_rounds = {
+            each for names in before.values() for each in names if _group(each) in sum(ROUNDS, ())
+        }
+        stale = {stage.addressing for stage in _changed(repo, of_other_rounds - before.keys())}
+        behind = {name: min(names & stale) for name, names in before.items() if names & stale}
+        runs = [
+            _run(stage, cached=_in_run_cache(stage))
+            for stage in _changed(repo, before.keys() - behind.keys())
+        ]
+        waiting = [stage for stage in repo.index.stages if stage.addressing in behind]
+        return runs + [_run(each, after=behind[each.addressing]) for each in waiting]
 
 
-def record(runs: Sequence[Run]) -> None:
+def _changed(repo: Any, names: Set[str]) -> list[Any]:
+    """Return the stages of these names that DVC would run, in its order; see out_of_date."""
+    if not names:
+        return []
+    # By groups where all of one are asked for: DVC reads its files again for each target.
+    targets = list[str]()
+    for group, members in groupby((stage.addressing for stage in repo.index.stages), _group):
+        every = [*members]
+        wanted = [name for name in every if name in names]
+        targets += [group] if wanted == every else wanted
+    changed = []
+    for stage in repo.reproduce(targets=targets, dry=True):
+        if stage.addressing in names:
+            changed.append(stage)
+        elif _group(stage.addressing) not in sum(ROUNDS, ()):
+            raise ProcessError(f"{stage.addressing} is out of date; dvc repro features first")
+    return changed
+
+
+def _group(name: str) -> str:
+    return name.partition("@")[0]
+
+
+def _run(stage: Any, *, cached: bool = False, after: str = "") -> Run:
+    words = shlex.split(stage.cmd)
+    command = words[words.index("-m") + 1 :]
+    deps, outs = ([each.def_path for each in of] for of in (stage.deps, stage.outs))
+    return Run(stage.addressing, command, deps, outs, cached, after)
+
+
+def record(runs: Sequence[Run]) -> list[str]:
     """Let DVC record runs: from its run cache, or the outputs that lie here.
 
-    In their order, in which dvc.lock names what it had not. Raises ProcessError where DVC does not.
+    In their order, in which dvc.lock names what it had not. Returns the names of those that it does
+    not record, of each of which it has printed why.
     """
-    if not runs:
-        return
+    from dvc.exceptions import DvcException
     from dvc.repo import lock_repo
 
-    with _repo() as repo:
-        for cached, group in groupby(runs, key=lambda run: run.cached):
-            names = [run.name for run in group]
+    failed = []
+    for cached, group in groupby(runs, key=lambda run: run.cached):
+        names = [run.name for run in group]
+        with _repo() as repo:
             if cached:
                 repo.reproduce(targets=names, single_item=True)
                 for name in names:
@@ -75,11 +116,39 @@ def record(runs: Sequence[Run]) -> None:
             # What `dvc commit --force` does, which takes one stage and a second to write dvc.lock.
             with lock_repo(repo):
                 known = {stage.addressing: stage for stage in repo.index.stages}
-                stages = [known[name] for name in names]
-                for stage in stages:
-                    stage.save()
-                    stage.commit()
-                stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+                saved = []
+                for name in names:
+                    try:
+                        if name not in known:
+                            raise ProcessError("params.yaml no longer names it")
+                        known[name].save()
+                        known[name].commit()
+                        saved.append(known[name])
+                    except (DvcException, ProcessError) as error:
+                        print(f"error: {name}: not recorded: {error}", file=sys.stderr)
+                        failed.append(name)
+                if saved:
+                    saved[0].dvcfile.dump_stages(saved, update_pipeline=False)
+    return failed
+
+
+@contextmanager
+def locked(runs: Sequence[Run]) -> Iterator[None]:
+    """Keep every other DVC from the outputs of runs, and from changing what they read.
+
+    As DVC does while it runs a stage. Raises ProcessError where another process keeps one.
+    """
+    from dvc.rwlock import rwlock
+
+    with _repo() as repo:
+        hardlink = repo.config["core"].get("hardlink_lock", False)
+        read, write = (
+            [os.path.abspath(path) for path in dict.fromkeys(paths)]
+            for paths in (chain(*(run.deps for run in runs)), chain(*(run.outs for run in runs)))
+        )
+        # By the command DVC knows its own locks: `record` takes them again.
+        with rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), read, write, hardlink):
+            yield
 
 
 @contextmanager
@@ -92,7 +161,8 @@ def _repo() -> Iterator[Any]:
         with Repo(_wait_for_lock=True) as repo:
             yield repo
     except DvcException as error:
-        raise ProcessError(f"dvc: {error}") from error
+        reason, _, _ = str(error.__cause__ or error).partition("\n\n")
+        raise ProcessError(f"dvc: {' '.join(reason.split())}") from error
 
 
 def _in_run_cache(stage: Any) -> bool:
@@ -111,7 +181,7 @@ def _in_run_cache(stage: Any) -> bool:
 
 
 def decisive_files() -> tuple[dict[str, str], dict[str, str]]:
-    """Return what decides the outcome of a run: code and plan, and the hashes of the data.
+    """Return what runs are made of: code and plan, and the hashes of the data.
 
     dvc.yaml is among them: it lists the code that a checkpoint is named by (scratch.decisive_code).
     """
@@ -125,13 +195,17 @@ def decisive_files() -> tuple[dict[str, str], dict[str, str]]:
     return read([*code, Path("dvc.yaml")]), read(data)
 
 
-def check_unchanged(decisive: tuple[dict[str, str], dict[str, str]]) -> None:
-    """Raise DataError where code, plan or data are no longer those that runs have begun with.
+def check_unchanged(decisive: tuple[dict[str, str], dict[str, str]], runs: Collection[Run]) -> None:
+    """Raise DataError where a file on which one of these runs depends has changed, or dvc.yaml.
 
-    DVC records the hashes of what it finds after a run.
+    DVC records the hashes of what it finds after a run. decisive: the files before it.
     """
-    if decisive_files() != decisive:
-        raise DataError("code, plan or data changed while the runs went on; not recorded")
+    deps = {"dvc.yaml", *chain(*(run.deps for run in runs))}
+    for before, now in zip(decisive, decisive_files(), strict=True):
+        for name in before.keys() | now.keys():
+            path = PurePath(name)
+            if before.get(name) != now.get(name) and any(map(path.is_relative_to, deps)):
+                raise DataError(f"{name}: changed while runs went on that read it; not recorded")
 
 
 def read(paths: Sequence[Path]) -> dict[str, str]:
