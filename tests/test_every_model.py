@@ -131,6 +131,8 @@ def test_mixed_precision_is_that_of_products_alone(name, tiny_bert, monkeypatch)
         torch.float32
     }
     predictions = regressor.network.eval()(batch)
+    with torch.inference_mode():
+        torch.testing.assert_close(regressor.network(batch), predictions, rtol=0, atol=0.02)
     assert predictions.dtype == torch.float32
     assert not torch.equal(predictions, predictions.bfloat16().float())
     torch.testing.assert_close(predictions, exact, rtol=0.05, atol=0.05)

@@ -496,3 +496,62 @@ left, right = torch.randn(2, 300, 400)
 exact = left.double() @ right.double().T
 assert (left @ right.T - exact).abs().max() < 1e-4 * exact.abs().max()
 """)
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, True),
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False}, False),
+        ({"architecture": "aarch64"}, True),
+        ({}, True),
+    ],
+)
+def test_which_processors_multiply_bfloat16(monkeypatch, able, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert torch_settings._has_bfloat16() is expected
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_is_multiplied_in_float32_where_the_processor_cannot(able):
+    """The sum has float32's digits and is rounded once; other types and errors are PyTorch's."""
+    run_apart(f"""
+from collections import Counter
+from msabench.networks import kernels
+def counted(name, kernel):
+    def product(*tensors, **factors):
+        calls[name] += 1
+        return kernel(*tensors, **factors)
+    return product
+calls = Counter()
+for name, kernel in kernels.BFLOAT16.items():
+    kernels.BFLOAT16[name] = counted(name, kernel)
+torch_settings._has_bfloat16 = lambda: {able}
+config = {{"arithmetic": "native", "precision": "bfloat16", "device": "cpu", "threads": 1}}
+torch_settings.configure(config)
+left, right = torch.randn(2, 3, 20, 400).bfloat16()
+addend = torch.randn(3, 20, 20).bfloat16()
+exact = left.double() @ right.double().mT
+for product, expected in (
+    (left[0] @ right[0].T, exact[0]),
+    (left @ right.mT, exact),
+    (torch.addmm(addend[0], left[0], right[0].T), addend[0] + exact[0]),
+    (torch.baddbmm(addend, left, right.mT, beta=0.5, alpha=2), 0.5 * addend + 2 * exact),
+):
+    assert product.dtype == torch.bfloat16
+    torch.testing.assert_close(product.double(), expected, rtol=2**-8, atol=1e-3)
+assert (left[0].float() @ right[0].float().T).dtype == torch.float32
+with torch.autocast("cpu", torch.bfloat16):
+    layer, values = torch.nn.Linear(400, 5), torch.randn(4, 400, requires_grad=True)
+    layer(values).sum().backward()
+assert values.grad.dtype == torch.float32 and values.grad.any()
+assert set(calls) == {set() if able else {"mm", "bmm", "addmm", "baddbmm"}}
+assert not torch.backends.mha.get_fastpath_enabled()
+try:
+    torch.mm(left[0], right[0])
+except RuntimeError as error:
+    assert "cannot be multiplied" in str(error)
+else:
+    raise AssertionError
+""")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from msabench.networks.batches import Batch
 from msabench.networks.layers import DropoutRate, Output
-from msabench.networks.precision import in_mixed_precision
+from msabench.networks.precision import exact, in_mixed_precision
 from msabench.networks.sequences import Sequences
 from msabench.networks.subnetworks import Subnetworks, with_one
 from msabench.networks.text import TextEncoder
@@ -76,7 +76,8 @@ class LMF(Network):
     def forward(self, batch: Batch) -> Float[Tensor, " b"]:
         """Predict the sentiment of each utterance."""
         vectors = self.subnetworks(self.sequences(batch.sequences, self.encoder))
-        fused = prod(with_one(vector) @ self.factors[name].T for name, vector in vectors.items())
+        factors = (with_one(vector) @ self.factors[name].T for name, vector in vectors.items())
+        fused = prod(map(exact, factors))
         return self.label_offset + self.fusion(fused)
 
     def parameter_groups(self, settings: AdamOfFactors) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from msabench.networks import precision
 from msabench.networks.batches import Padded
 from msabench.networks.layers import check_heads, last_state
 
@@ -75,7 +76,9 @@ class Transformer(nn.Module):
         return self.norm(top(last, (states, states), mask)).squeeze(1)
 
     def _scaled(self, sequence: Padded) -> Float[Tensor, "b t e"]:
-        values = math.sqrt(sequence.values.shape[2]) * sequence.values
+        # The states that every layer adds to: in mixed precision a convolution returns bfloat16,
+        # in which no position beyond 256 is odd.
+        values = math.sqrt(sequence.values.shape[2]) * precision.exact(sequence.values)
         return values + sinusoids(values) if self.positions else values
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from msabench.networks import precision
 from msabench.networks.batches import Padded
 from msabench.networks.layers import StandardizeEach, pool
 from msabench.networks.text import TextEncoder, untrained
@@ -87,7 +88,8 @@ class InjectedText(nn.Module):
         states = self.state.expand(len(lengths), 1, -1)
         text = Padded(states, torch.ones_like(lengths))
         assert self.injection is not None
-        return self.injection(states, text, frames).squeeze(1)
+        with precision.full(states.device):
+            return self.injection(states, text, frames).squeeze(1)
 
 
 def width_of(widths: Mapping[str, int]) -> int:

@@ -8,6 +8,9 @@ run on all of them as fast as MKL's. MKL's square root in that mode starts from 
 instruction, which differs between vendors; NumPy's is correctly rounded. For the other kernels that
 the models use, `arithmetic.PYTORCH` is enough (tests/golden/same_bytes_kernels.txt), but not for
 sqrt_, pow(0.5) and atan: no model should use those.
+
+In mixed precision, on a processor without instructions for bfloat16, its matrix products: PyTorch's
+own add one product at a time there, and take forty times as long as those of float32.
 """
 
 import warnings
@@ -30,6 +33,16 @@ def replace_dropout() -> Library:
 def replace_products() -> Library:
     """Register the kernels of portable arithmetic; autograd uses them too. See replace_dropout."""
     return _registered(PORTABLE)
+
+
+@cache
+def replace_bfloat16_products() -> Library:
+    """Register products of bfloat16 matrices by way of float32; see replace_dropout.
+
+    They are as exact as those of a processor that has the instructions: it too adds in float32, and
+    rounds the sum.
+    """
+    return _registered(BFLOAT16)
 
 
 def _registered(kernels: Mapping[str, Callable[..., Tensor]]) -> Library:
@@ -123,4 +136,24 @@ PORTABLE = {
     "addmm": _replaced_sum(torch.addmm, axes=2),
     "baddbmm": _replaced_sum(torch.baddbmm, axes=3),
     "sqrt": _sqrt,
+}
+
+
+def _through_float32(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the kernel of a product or a sum with one; original: PyTorch's, for other types."""
+
+    def product(*tensors: Tensor, **factors: float) -> Tensor:
+        if any(tensor.dtype != torch.bfloat16 for tensor in tensors):
+            return original(*tensors, **factors, out=tensors[-1].new_empty(0))
+        exact = [tensor.float() for tensor in tensors]
+        return original(*exact, **factors, out=exact[-1].new_empty(0)).bfloat16()
+
+    return product
+
+
+BFLOAT16 = {
+    "mm": _through_float32(torch.mm),
+    "bmm": _through_float32(torch.bmm),
+    "addmm": _through_float32(torch.addmm),
+    "baddbmm": _through_float32(torch.baddbmm),
 }

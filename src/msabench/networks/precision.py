@@ -1,9 +1,11 @@
-"""Mixed precision: matrix products in bfloat16, all else in float32.
+"""Mixed precision: matrix products, and activations of them, in bfloat16; all else in float32.
 
 By autocast: weights, their gradients and the optimizer stay float32. Whoever multiplies in it
 returns float32, so that losses, label tables and centres are computed in float32. Not part of it
 are an LSTM, whose cell state would be rounded at every step, the last layer, whose predictions
-would have three digits, and what acts on states inside the text encoder.
+would have three digits, what acts on states inside the text encoder, and the states that the
+layers of a transformer add to. Products in float32 are on a GPU those of TF32, as without mixed
+precision: factors of ten bits, sums of float32.
 """
 
 from collections.abc import Callable, Iterator

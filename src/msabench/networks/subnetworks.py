@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from msabench.networks import precision
 from msabench.networks.batches import Padded
 from msabench.networks.layers import BatchNorm, FinalStateEncoder, pool
 from msabench.params import OfModalities
@@ -42,7 +43,7 @@ class Subnetworks(nn.ModuleDict):
         super().__init__(subnetworks)
 
     def forward(self, sequences: Mapping[str, Padded]) -> dict[str, Float[Tensor, "b _"]]:
-        return {name: self[name](sequences[name]) for name in self}
+        return {name: precision.exact(self[name](sequences[name])) for name in self}
 
 
 class OfFrameMean(nn.Module):

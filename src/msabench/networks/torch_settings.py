@@ -79,7 +79,9 @@ def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
     precision = config.get("precision", "float32")
     if device is not None and setting == "portable":
         setting = "auto"
-    arithmetic.in_use = arithmetic.choose(setting, _kind(device or config["device"]))
+    kind = _kind(device or config["device"])
+    on_cpu = kind == "cpu"
+    arithmetic.in_use = arithmetic.choose(setting, kind)
     if before == "portable" != arithmetic.in_use:
         raise RuntimeError("this process computes portably, which cannot be undone")
     threads = config["threads"]
@@ -94,8 +96,13 @@ def configure(config: Mapping[str, Any], device: Device | None = None) -> None:
     elif _prefers_onednn():
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
         # A oneDNN call costs microseconds, and flash attention makes two for each head of each
-        # text. (On CUDA nothing changes: attention with a mask never uses flash.)
-        torch.backends.cuda.enable_flash_sdp(False)
+        # text.
+        torch.backends.cuda.enable_flash_sdp(not on_cpu)
+    if precision == "bfloat16":
+        torch.backends.mha.set_fastpath_enabled(False)  # it rounds the sums of a layer, too
+        if on_cpu and not _has_bfloat16():
+            kernels.replace_bfloat16_products()
+            torch.backends.cuda.enable_flash_sdp(False)  # its products are not those
     # oneDNN caches compiled code per shape, and nearly every batch has new shapes.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
@@ -138,3 +145,10 @@ def _prefers_onednn() -> bool:
     features = torch.cpu.get_capabilities()
     amd = str(features.get("cpu_name", "")).startswith("AMD ")
     return amd and bool(features.get("avx512_f")) and not features.get("amx_tile")
+
+
+def _has_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16; those that are not x86 are left to PyTorch."""
+    features = torch.cpu.get_capabilities()
+    units = ("avx512_bf16", "amx_bf16")
+    return features.get("architecture") != "x86_64" or any(features.get(unit) for unit in units)
