@@ -77,8 +77,7 @@ def _encode(config: dict[str, Any], splits: dict[str, Utterances]) -> None:
                 f"{split}: {differ} of {len(data)} texts came with other token ids: tokenized again"
             )
         device = torch_settings.choose_device(config["device"])
-        # No other stage runs beside this one.
-        workers = jobs.on_cores(config["threads"]) if device.type == "cpu" else 1
+        workers = jobs.encoders(config["threads"], device.type)
         text.encode(model, tokens, wanted, folder, device=device, workers=workers)
         if split in corrupted.training_parts(splits):
             part, runs = list(splits).index(split), config["runs"].values()

@@ -148,14 +148,14 @@ def test_each_corruption_is_a_prediction_and_each_of_the_text_an_encoding(settin
     """all_missing, text_missing and text_noise change the text; the first two alike at 4 levels."""
     settings = settings.model_copy(update={"robustness_seeds": [1, 2], "compare": ["svm"]})
     costs = {"svm": COST}
-    (row,) = estimate.robustness_rows(settings, costs, COST, ALL)
+    (row,) = estimate.robustness_rows(settings, costs, COST, 3, ALL)
     of_test, of_all = 3 / 5, 3 / 11
     predicted = 1 + 9 + 3 * 5 + 5 + 2 * 4
-    expected = 2 * COST.build + COST.predict * (of_test * predicted + of_all * (1 + 9 + 1 + 5))
+    expected = 2 * COST.build + COST.predict * (of_test * predicted + 3 * of_all * (1 + 9 + 1 + 5))
     assert (row.stage, row.run, row.times) == ("robustness", "svm", 2)
     assert row.seconds == pytest.approx(expected)
-    (row,) = estimate.robustness_rows(settings, costs, COST, some_sizes(audio=20))
-    expected = 2 * COST.build + COST.predict * (of_test * (1 + 9 + 5 + 4) + of_all)
+    (row,) = estimate.robustness_rows(settings, costs, COST, 3, some_sizes(audio=20))
+    expected = 2 * COST.build + COST.predict * (of_test * (1 + 9 + 5 + 4) + 3 * of_all)
     assert row.seconds == pytest.approx(expected)
 
 

@@ -15,7 +15,7 @@ from msabench.errors import ProcessError
 from msabench.estimation.measure import Cost
 from msabench.estimation.sizes import Sizes
 from msabench.evaluation import robustness
-from msabench.execution.jobs import places
+from msabench.execution.jobs import encoders, places
 from msabench.params import Params
 from msabench.plan import Run, equal_runs, runs_of
 from msabench.utterances import MODALITIES
@@ -98,7 +98,9 @@ def estimate(
     }
     costs = measure_all(tasks, jobs, gpus)
     by_run = {name: costs[kind] for name, kind in kinds.items()}
-    return rows + rows_of(runs, by_run, sizes) + robustness_rows(params, by_run, encoder, sizes)
+    side_by_side = encoders(params.threads, "cuda" if gpus else "cpu")
+    rows += rows_of(runs, by_run, sizes)
+    return rows + robustness_rows(params, by_run, encoder, side_by_side, sizes)
 
 
 def kinds_of(runs: Mapping[str, Run], arrays: Mapping[str, str], sizes: Sizes) -> dict[str, str]:
@@ -226,12 +228,15 @@ def rows_of(runs: Mapping[str, Run], costs: Mapping[str, Cost], sizes: Sizes) ->
 
 
 def robustness_rows(
-    params: Params, costs: Mapping[str, Cost], encoder: Cost, sizes: Sizes
+    params: Params, costs: Mapping[str, Cost], encoder: Cost, side_by_side: int, sizes: Sizes
 ) -> list[Row]:
-    """Return the row of each model that predicts corrupted test data: see evaluation.robustness."""
+    """Return the row of each model that predicts corrupted test data: see evaluation.robustness.
+
+    side_by_side: batches of texts whose cost is that of encoder; here one follows the other.
+    """
     utterances = sizes.utterances
     of_test = utterances["test"] / (utterances["valid"] + utterances["test"])
-    encoded = encoder.predict * utterances["test"] / sum(utterances.values())
+    encoded = side_by_side * encoder.predict * utterances["test"] / sum(utterances.values())
     corrupted = {
         (kind, level): robustness.modalities_of(kind, sizes.lengths["train"])
         for kind, levels in robustness.LEVELS.items()

@@ -25,6 +25,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from msabench import models, program
 from msabench.estimation.sizes import Lengths
+from msabench.execution import jobs
 from msabench.networks import text, torch_settings
 from msabench.networks.batches import POOL, cost, sorted_by_length
 from msabench.utterances import Ragged, Utterances
@@ -102,11 +103,13 @@ def encoder(
 ) -> Cost:
     """Measure the frozen layers of the text encoder on some batches of texts of these lengths.
 
+    As many side by side as the stage encodes.
     config: of the stage `features`. seconds: to spend on it, about.
     """
     start = time.perf_counter()
     model = text.load_model(**config["encoder"])
     device = torch_settings.choose_device(config["device"])
+    workers = jobs.encoders(config["threads"], device.type)
     build = time.perf_counter() - start
     wanted = {
         reads["array"]: (reads["trainable_layers"], reads["pooling"])
@@ -120,12 +123,17 @@ def encoder(
         start = time.perf_counter()
         with TemporaryDirectory() as folder:
             sample = without_values({"text": tokens[index]}, {"text": 0}).sequences["text"]
-            text.encode(model, sample, wanted, Path(folder), batch_size=ENCODED, device=device)
+            text.encode(
+                *(model, sample, wanted, Path(folder)),
+                batch_size=ENCODED,
+                device=device,
+                workers=workers,
+            )
         return time.perf_counter() - start
 
     encode(batches[0])  # the first prepares kernels
-    count = batches_in(seconds, encode(batches[0]), len(batches))
-    index = np.concatenate(spread(batches, count))
+    of_each = batches_in(seconds, encode(batches[0]), len(batches))
+    index = np.concatenate(spread(batches, min(workers * of_each, len(batches))))
     predict = encode(index) * len(tokens) / len(index)
     return Cost(build, 0.0, predict, _peak(device), 0.0, model.config.hidden_size)
 
