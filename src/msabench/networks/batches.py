@@ -33,7 +33,7 @@ class Padded:
     def of(cls, ragged: Ragged, index: np.ndarray, device: torch.device) -> "Padded":
         """Pad the sequences at index, (b,), and move them to the device."""
         values, lengths = ragged.padded(index)
-        return cls(_moved(values, device), _moved(lengths, device))
+        return cls(moved(values, device), moved(lengths, device))
 
     @property
     def mask(self) -> Bool[Tensor, "b t"]:
@@ -70,15 +70,15 @@ class Batch:
     def of(cls, data: Utterances, index: np.ndarray, device: torch.device) -> "Batch":
         """Pad and move the utterances at index, (b,), to the device."""
         return cls(
-            index=_moved(index, device),
-            labels=_moved(data.labels[index], device),
+            index=moved(index, device),
+            labels=moved(data.labels[index], device),
             sequences={
                 name: Padded.of(ragged, index, device) for name, ragged in data.sequences.items()
             },
         )
 
 
-def _moved(array: np.ndarray, device: torch.device) -> Tensor:
+def moved(array: np.ndarray, device: torch.device) -> Tensor:
     """Return an array on the device; on a GPU at once, to be there before what is computed next."""
     tensor = torch.from_numpy(array)
     if device.type != "cuda":
@@ -87,7 +87,10 @@ def _moved(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def loaded(load: Callable[[T], Batch], parts: Iterable[T], device: torch.device) -> Iterator[Batch]:
-    """Yield the batch of each part; for a GPU, the next one is made while it computes with one."""
+    """Yield the batch of each part; for a GPU, the next one is padded while it computes with one.
+
+    Its copy follows what has been given to the GPU before, in the one stream that there is.
+    """
     if device.type != "cuda":
         yield from map(load, parts)
         return

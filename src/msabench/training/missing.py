@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 
 from msabench.corruption import mask_of
-from msabench.networks.batches import Batch
+from msabench.networks.batches import Batch, moved
 from msabench.training.schedule import Missing
 from msabench.utterances import MODALITIES, Ragged, Utterances, mean_frames
 
@@ -72,7 +72,7 @@ class TrainingData:
         if self.missing is None:
             return Batch.of(self.train, rows, device)
         batch = Batch.of(self.of(rows, epoch), np.arange(len(rows)), device)
-        return replace(batch, index=torch.from_numpy(rows).to(device))
+        return replace(batch, index=moved(rows, device))
 
     def of(self, rows: Integer[np.ndarray, " b"], epoch: int) -> Utterances:
         """Return the same as utterances, as a copy; an absent modality has no frames."""
