@@ -170,6 +170,7 @@ bench: $(VENV)/installed-cluster ## measure speed and memory, beside MMSA (an ho
 	rm -rf $(BENCH)/work/mmsa/*.pkl $(BENCH)/work/mmsa/tree-*
 	$(BIN)/python -m bench svm --folder $(BENCH)/work/svm
 	$(BIN)/python -m bench pipeline --folder $(BENCH)/work/pipeline
+	$(BIN)/python -m bench profile --folder $(BENCH)/work/profile
 	$(BIN)/python -m bench batching --folder $(BENCH)/work/batching
 	$(BIN)/python -m bench scaling --folder $(BENCH)/work/scaling
 	$(BIN)/python -m bench checkpoints --folder $(BENCH)/work/checkpoints

@@ -20,7 +20,7 @@ from msabench import program
 
 BENCHMARKS = (
     *("arithmetic", "batching", "checkpoints", "cluster", "compare_mmsa", "encoders", "gpu"),
-    *("import_pickle", "memory", "pipeline", "rehearse", "scaling", "svm", "verdicts"),
+    *("import_pickle", "memory", "pipeline", "profile", "rehearse", "scaling", "svm", "verdicts"),
 )
 
 

@@ -17,13 +17,11 @@ OURS, MMSA = COLOURS[0], GREY
 def speed(figures: dict[str, Any]) -> Figure:
     """Draw training speed and memory beside MMSA, the SVMs beside scikit-learn, and the growth."""
     figure = Figure(figsize=(12, 8), layout="constrained")
-    machine = figures["compare_mmsa"]["machine"]
-    figure.suptitle(f"Speed and memory, simulated data of MOSEI's form ({machine})")
-    (top_left, top_right), (bottom_left, bottom_right) = figure.subplots(2, 2)
-    samples(top_left, figures["compare_mmsa"])
-    memory(top_right, figures["memory"])
-    machines(bottom_left, figures["svm"])
-    growth(bottom_right, figures["scaling"])
+    figure.suptitle("Speed and memory, simulated data of MOSEI's form")
+    panels = {"compare_mmsa": samples, "memory": memory, "svm": machines, "scaling": growth}
+    for axes, (name, draw) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        draw(axes, figures[name])
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{figures[name]['machine']}")
     return figure
 
 
