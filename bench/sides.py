@@ -70,11 +70,12 @@ class Sides:
 
 
 def environment(folder: Path) -> Path:
-    """Install MMSA, with the PyTorch of this project; return its Python."""
+    """Install MMSA, with this project's versions of what both need; return its Python."""
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
         run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
+        install = (python, "-m", "pip", "install", "--quiet", "-c", ROOT / "requirements.txt")
         for package in (TORCH, MMSA):
-            run(python, "-m", "pip", "install", "--quiet", package, cwd=folder, PYTHONPATH="")
+            run(*install, package, cwd=folder, PYTHONPATH="")
         (folder / "installed").touch()
     return python
