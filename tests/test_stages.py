@@ -201,6 +201,15 @@ side_by_side.side_by_side(runs, [{{}}, {{}}])
     until(lambda: not psutil.pid_exists(int((side.folder / "b.started").read_text())))
 
 
+@pytest.mark.parametrize(
+    ("cores", "threads", "device", "expected"),
+    [(8, 2, "cpu", 4), (2, 4, "cpu", 1), (64, 1, "cpu", jobs.MOST_ENCODERS), (64, 1, "cuda", 1)],
+)
+def test_texts_are_encoded_on_all_cores_of_a_cpu(monkeypatch, cores, threads, device, expected):
+    monkeypatch.setattr(jobs.joblib, "cpu_count", lambda: cores)
+    assert jobs.encoders(threads, device) == expected
+
+
 @pytest.mark.parametrize("jobs", ["0", "-2", "many"])
 def test_an_impossible_number_of_jobs_is_refused(side, jobs, capsys):
     side.rounds[0] = [side.run("a")]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -52,9 +52,7 @@ def out_of_date(stages: Collection[str]) -> list[Run]:
             if _group(stage.addressing) in stages
         }
         # DVC plans no stage without its inputs, which a run that has failed did not write.
-        of_other_rounds = {
-            each for names in before.values() for each in names if _group(each) in sum(ROUNDS, ())
-        }
+        of_other_rounds = {each for names in before.values() for each in names if _is_run(each)}
         stale = {stage.addressing for stage in _changed(repo, of_other_rounds - before.keys())}
         behind = {name: min(names & stale) for name, names in before.items() if names & stale}
         runs = [
@@ -72,20 +70,25 @@ def _changed(repo: Any, names: Set[str]) -> list[Any]:
     # By groups where all of one are asked for: DVC reads its files again for each target.
     targets = list[str]()
     for group, members in groupby((stage.addressing for stage in repo.index.stages), _group):
-        every = [*members]
-        wanted = [name for name in every if name in names]
-        targets += [group] if wanted == every else wanted
+        of_group = [*members]
+        asked_for = [name for name in of_group if name in names]
+        targets += [group] if asked_for == of_group else asked_for
     changed = []
     for stage in repo.reproduce(targets=targets, dry=True):
         if stage.addressing in names:
             changed.append(stage)
-        elif _group(stage.addressing) not in sum(ROUNDS, ()):
+        elif not _is_run(stage.addressing):
             raise ProcessError(f"{stage.addressing} is out of date; dvc repro features first")
     return changed
 
 
 def _group(name: str) -> str:
     return name.partition("@")[0]
+
+
+def _is_run(name: str) -> bool:
+    """Return whether a stage is a run, and no stage before all of them."""
+    return any(_group(name) in stages for stages in ROUNDS)
 
 
 def _run(stage: Any, *, cached: bool = False, after: str = "") -> Run:
@@ -142,10 +145,8 @@ def locked(runs: Sequence[Run]) -> Iterator[None]:
 
     with _repo() as repo:
         hardlink = repo.config["core"].get("hardlink_lock", False)
-        read, write = (
-            [os.path.abspath(path) for path in dict.fromkeys(paths)]
-            for paths in (chain(*(run.deps for run in runs)), chain(*(run.outs for run in runs)))
-        )
+        read = sorted({os.path.abspath(path) for run in runs for path in run.deps})
+        write = sorted({os.path.abspath(path) for run in runs for path in run.outs})
         # By the command DVC knows its own locks: `record` takes them again.
         with rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), read, write, hardlink):
             yield
@@ -200,7 +201,7 @@ def check_unchanged(decisive: tuple[dict[str, str], dict[str, str]], runs: Colle
 
     DVC records the hashes of what it finds after a run. decisive: the files before it.
     """
-    deps = {"dvc.yaml", *chain(*(run.deps for run in runs))}
+    deps = {"dvc.yaml"}.union(*(run.deps for run in runs))
     for before, now in zip(decisive, decisive_files(), strict=True):
         for name in before.keys() | now.keys():
             path = PurePath(name)
