@@ -21,7 +21,7 @@ def speed(figures: dict[str, Any]) -> Figure:
     panels = {"compare_mmsa": samples, "memory": memory, "svm": machines, "scaling": growth}
     for axes, (name, draw) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         draw(axes, figures[name])
-        axes.set_xlabel(f"{axes.get_xlabel()}\n{figures[name]['machine']}")
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{figures[name]['machine']}".strip())
     return figure
 
 
