@@ -45,7 +45,8 @@ class Sides:
             "finetune": finetune,
             "batches": batches,
         }
-        command = (self.python, ROOT / "bench" / "mmsa_side.py", json.dumps(arguments))
+        # -P: the folder of the script has a profile.py, which is not the standard library's.
+        command = (self.python, "-P", ROOT / "bench" / "mmsa_side.py", json.dumps(arguments))
         return run(*command, cwd=self.folder / "work", threads=threads, PYTHONPATH="")
 
     def tree(self, finetune: bool, threads: int) -> Path:
