@@ -47,6 +47,8 @@ def run(*command: str | int | Path, cwd: Path, threads: int = 1, **environment: 
     # The other side of a comparison is not to have what portable arithmetic has set for ours.
     variables = {
         **{name: value for name, value in os.environ.items() if name not in arithmetic.NUMPY},
+        # DVC runs `python`, which is to be this one in a shell without the environment too.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
         "OMP_NUM_THREADS": str(threads),
         **environment,

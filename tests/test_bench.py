@@ -47,6 +47,12 @@ def test_operations_are_those_that_pytorch_counts(folder, trained, tmp_path):
     assert counter.get_total_flops() == shape.operations(lengths, trained)
 
 
+def test_dvc_runs_the_stages_with_the_python_of_the_benchmark(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    asked = harness.run("python", "-c", "import sys; print(sys.executable)", cwd=tmp_path)
+    assert Path(asked.lines[-1]).parent == Path(sys.executable).parent
+
+
 @pytest.mark.slow
 def test_encoders_are_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(harness, "trial", False)  # restored; the program sets it
