@@ -151,6 +151,7 @@ def only(folder: Path, *runs: str) -> None:
     path = folder / "runs/plan/stages/features.json"
     config = json.loads(path.read_text())
     config["runs"] = {name: config["runs"][name] for name in runs}
+    config["probe"] = config["runs"][runs[0]]  # encodes no other layer for the check of the text
     path.write_text(json.dumps(config))
 
 
