@@ -21,6 +21,8 @@ NETWORKS = ("cnn", "self_mm", "ours")
 def measure(folder: Path, *, most: int = COUNTS[-1]) -> dict[str, Any]:
     load = wait_until_idle()
     counts = [count for count in COUNTS if count <= most]
+    # The start-up is subtracted below: it must not include reading the libraries from the disk.
+    stages_of(folder / "warm", counts[0])
     seconds: dict[str, list[float]] = {}
     first_batch: dict[str, float] = {}
     for count in counts:
@@ -43,6 +45,7 @@ def measure(folder: Path, *, most: int = COUNTS[-1]) -> dict[str, Any]:
 
 def stages_of(folder: Path, count: int) -> tuple[dict[str, float], dict[str, float]]:
     """Return the seconds of each stage, and of each network those to its first batch."""
+    folder.mkdir(exist_ok=True)
     file = trees.write_pickle(
         folder / f"{count}.pkl", trees.sizes(count / sum(trees.SIZES.values()))
     )
